@@ -1,0 +1,1 @@
+//! Everything `stepback` decides without touching anything.

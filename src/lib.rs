@@ -1,0 +1,1 @@
+//! `stepback`: schema, stored data and workloads go back together.

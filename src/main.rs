@@ -1,0 +1,3 @@
+//! The `stepback` command.
+
+fn main() {}

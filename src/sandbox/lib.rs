@@ -1,0 +1,1 @@
+//! An embedded Kubernetes cluster for demos and tests.
