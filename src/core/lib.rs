@@ -1,1 +1,3 @@
 //! Everything `stepback` decides without touching anything.
+
+pub mod model;
