@@ -1,3 +1,37 @@
-//! Integration tests.
+//! The integration tests: everything that crosses a seam of the root crate, and the real servers it talks to.
+//!
+//! One binary, one module a subject. A module has a function `cases() -> Vec<Case>` and stands twice below, once as
+//! `mod` and once in [`subjects`]; the case `suite::every_file_is_registered` goes red when one is forgotten.
+//! `support/` holds what cases stand on: the runner, the servers, the proxy. See CONTRIBUTING.md.
 
-fn main() {}
+#![allow(
+    clippy::unwrap_used,
+    reason = "a panic is how a case fails, and its message says where"
+)]
+
+mod support;
+
+mod suite;
+
+use std::process::ExitCode;
+
+use support::runner::{self, Subject};
+
+/// Lists the modules whose cases run, by name.
+macro_rules! subjects {
+    ($($module:ident),* $(,)?) => {
+        vec![$(Subject { name: stringify!($module), cases: $module::cases() }),*]
+    };
+}
+
+/// Every module with cases; one a line, in order, so that two branches can add to it without a conflict.
+#[rustfmt::skip]
+fn subjects() -> Vec<Subject> {
+    subjects![
+        suite,
+    ]
+}
+
+fn main() -> ExitCode {
+    runner::run(subjects())
+}
