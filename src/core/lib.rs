@@ -1,3 +1,5 @@
 //! Everything `stepback` decides without touching anything.
 
+pub mod catalog;
 pub mod model;
+pub mod sql;

@@ -1,0 +1,399 @@
+//! Cuts SQL into tokens that together are the whole text: every difference between the engines' quotes and comments is
+//! known here and nowhere else.
+//!
+//! Sources: PostgreSQL `src/backend/parser/scan.l`; SQLite `src/tokenize.c`; MySQL manual 9.1.1 and 9.7. MySQL and MariaDB
+//! are read in their default `sql_mode` (backslash escapes, `"` quotes a string).
+
+use crate::model::Engine;
+
+/// What a token is, as far as splitting cares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Space,
+    Comment,
+    /// A comment whose content the server executes (`/*! … */`, MariaDB's `/*M! … */`).
+    Conditional,
+    /// A string constant, dollar-quoted ones included.
+    Text,
+    /// A quoted name.
+    Name,
+    /// A keyword, bare name or number.
+    Word,
+    /// One character of anything else.
+    Symbol,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Token<'a> {
+    pub(crate) kind: Kind,
+    pub(crate) text: &'a str,
+    /// Byte offset in the script.
+    pub(crate) start: usize,
+}
+
+impl Token<'_> {
+    pub(crate) fn end(&self) -> usize {
+        self.start + self.text.len()
+    }
+
+    pub(crate) fn is_symbol(&self, symbol: char) -> bool {
+        self.kind == Kind::Symbol && self.text.starts_with(symbol)
+    }
+
+    pub(crate) fn is_word(&self, word: &str) -> bool {
+        self.kind == Kind::Word && self.text.eq_ignore_ascii_case(word)
+    }
+
+    /// Whether the server would do nothing about it.
+    pub(crate) fn is_blank(&self) -> bool {
+        matches!(self.kind, Kind::Space | Kind::Comment)
+    }
+}
+
+/// What was opened and never closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opened {
+    /// `'…'`, or `"…"` where it quotes a string.
+    Text,
+    /// `"…"`, `` `…` `` or `[…]`.
+    Name,
+    /// `$tag$ … $tag$`.
+    Dollar,
+    /// `/* … */`.
+    Comment,
+}
+
+impl std::fmt::Display for Opened {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Text => "string",
+            Self::Name => "quoted name",
+            Self::Dollar => "dollar-quoted string",
+            Self::Comment => "comment",
+        })
+    }
+}
+
+/// A quote or comment runs to the end of the script.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the {opened} that begins in line {line} is never closed")]
+pub struct LexError {
+    /// What was opened.
+    pub opened: Opened,
+    /// Its line, from 1.
+    pub line: usize,
+    /// Its byte offset.
+    pub offset: usize,
+}
+
+/// Whether a script does nothing: only white space, comments and semicolons. A text that cannot be read is not blank.
+pub fn is_blank(text: &str, dialect: Engine) -> bool {
+    lex(text, dialect).is_ok_and(|tokens| tokens.iter().all(|token| token.is_blank() || token.is_symbol(';')))
+}
+
+/// The line of a byte offset, from 1.
+pub(crate) fn line_at(text: &str, offset: usize) -> usize {
+    text.as_bytes()[..offset].iter().filter(|b| **b == b'\n').count() + 1
+}
+
+/// All tokens of a text. They are contiguous and cover it.
+pub(crate) fn lex(text: &str, dialect: Engine) -> Result<Vec<Token<'_>>, LexError> {
+    let mut lexer = Lexer {
+        text,
+        dialect,
+        at: 0,
+        escaping: false,
+    };
+    let mut tokens = Vec::new();
+    while lexer.at < text.len() {
+        tokens.push(lexer.token()?);
+    }
+    Ok(tokens)
+}
+
+struct Lexer<'a> {
+    text: &'a str,
+    dialect: Engine,
+    at: usize,
+    /// The next string continues an `E'…'` string of PostgreSQL, or follows its `E`.
+    escaping: bool,
+}
+
+fn is_word_char(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_' || c == '$' || !c.is_ascii()
+}
+
+impl<'a> Lexer<'a> {
+    fn rest(&self) -> &'a str {
+        &self.text[self.at..]
+    }
+
+    fn is_mysql(&self) -> bool {
+        matches!(self.dialect, Engine::Mysql | Engine::Mariadb)
+    }
+
+    fn error(&self, opened: Opened) -> LexError {
+        LexError {
+            opened,
+            line: line_at(self.text, self.at),
+            offset: self.at,
+        }
+    }
+
+    fn token(&mut self) -> Result<Token<'a>, LexError> {
+        let (kind, len) = self.measure()?;
+        let token = Token {
+            kind,
+            text: &self.rest()[..len],
+            start: self.at,
+        };
+        self.at += len;
+        Ok(token)
+    }
+
+    /// Kind and length in bytes of the token that begins here. The length is never 0.
+    fn measure(&mut self) -> Result<(Kind, usize), LexError> {
+        let rest = self.rest();
+        let first = rest.chars().next().unwrap_or('\0');
+        let is_postgres = self.dialect == Engine::Postgres;
+        if first.is_ascii_whitespace() || first == '\u{b}' {
+            let is_space = |c: char| c.is_ascii_whitespace() || c == '\u{b}';
+            return Ok((Kind::Space, rest.len() - rest.trim_start_matches(is_space).len()));
+        }
+        if self.begins_line_comment(rest) {
+            return Ok((Kind::Comment, rest.find('\n').unwrap_or(rest.len())));
+        }
+        if rest.starts_with("/*") {
+            return self.block_comment(rest);
+        }
+        match first {
+            '\'' => return self.string(rest),
+            '"' if self.is_mysql() => {
+                let len = quoted(rest, '"', true).ok_or_else(|| self.error(Opened::Text))?;
+                return Ok((Kind::Text, len));
+            }
+            '"' => return self.name(rest, '"'),
+            '`' if !is_postgres => return self.name(rest, '`'),
+            '[' if self.dialect == Engine::Sqlite => {
+                let len = rest.find(']').ok_or_else(|| self.error(Opened::Name))? + 1;
+                return Ok((Kind::Name, len));
+            }
+            '$' if is_postgres => {
+                let Some(tag) = dollar_tag(rest) else {
+                    return Ok((Kind::Symbol, 1));
+                };
+                let body = &rest[tag.len()..];
+                let len = body.find(tag).ok_or_else(|| self.error(Opened::Dollar))? + 2 * tag.len();
+                return Ok((Kind::Text, len));
+            }
+            _ => {}
+        }
+        if is_word_char(first) {
+            let len = rest.find(|c| !is_word_char(c)).unwrap_or(rest.len());
+            self.escaping = is_postgres && rest[..len].eq_ignore_ascii_case("e") && rest[len..].starts_with('\'');
+            return Ok((Kind::Word, len));
+        }
+        Ok((Kind::Symbol, first.len_utf8()))
+    }
+
+    fn begins_line_comment(&self, rest: &str) -> bool {
+        if self.is_mysql() {
+            // MySQL wants white space, a control character or the end after the dashes: `5--1` is 6.
+            let dashes = rest.strip_prefix("--");
+            return rest.starts_with('#')
+                || dashes.is_some_and(|after| {
+                    after
+                        .chars()
+                        .next()
+                        .is_none_or(|c| c.is_ascii_whitespace() || c.is_control())
+                });
+        }
+        rest.starts_with("--")
+    }
+
+    fn block_comment(&self, rest: &str) -> Result<(Kind, usize), LexError> {
+        let conditional =
+            self.is_mysql() && rest.starts_with("/*!") || self.dialect == Engine::Mariadb && rest.starts_with("/*M!");
+        let kind = if conditional { Kind::Conditional } else { Kind::Comment };
+        if self.dialect != Engine::Postgres {
+            return match rest[2..].find("*/") {
+                Some(close) => Ok((kind, close + 4)),
+                // SQLite takes the end of the text for the end of the comment.
+                None if self.dialect == Engine::Sqlite => Ok((kind, rest.len())),
+                None => Err(self.error(Opened::Comment)),
+            };
+        }
+        let (mut depth, mut at) = (1, 2);
+        while depth > 0 {
+            let next = rest[at..].find(['/', '*']).ok_or_else(|| self.error(Opened::Comment))?;
+            at += next;
+            match rest.as_bytes().get(at..at + 2) {
+                Some(b"/*") => (depth, at) = (depth + 1, at + 2),
+                Some(b"*/") => (depth, at) = (depth - 1, at + 2),
+                _ => at += 1,
+            }
+        }
+        Ok((kind, at))
+    }
+
+    fn string(&mut self, rest: &str) -> Result<(Kind, usize), LexError> {
+        let escapes = self.is_mysql() || self.escaping;
+        let len = quoted(rest, '\'', escapes).ok_or_else(|| self.error(Opened::Text))?;
+        self.escaping = self.escaping && continues(&rest[len..]);
+        Ok((Kind::Text, len))
+    }
+
+    fn name(&self, rest: &str, quote: char) -> Result<(Kind, usize), LexError> {
+        let len = quoted(rest, quote, false).ok_or_else(|| self.error(Opened::Name))?;
+        Ok((Kind::Name, len))
+    }
+}
+
+/// The length of what is quoted at the start of `rest`, quotes included; a doubled quote is one quote inside.
+fn quoted(rest: &str, quote: char, escapes: bool) -> Option<usize> {
+    let mut chars = rest.char_indices().skip(1).peekable();
+    while let Some((at, c)) = chars.next() {
+        if c == '\\' && escapes {
+            chars.next();
+        } else if c == quote {
+            if chars.peek().is_none_or(|(_, next)| *next != quote) {
+                return Some(at + quote.len_utf8());
+            }
+            chars.next();
+        }
+    }
+    None
+}
+
+/// The opening `$tag$` at the start of `rest`.
+fn dollar_tag(rest: &str) -> Option<&str> {
+    let close = rest[1..].find('$')? + 1;
+    let tag = &rest[1..close];
+    let is_tag = tag.chars().all(is_word_char) && !tag.starts_with(|c: char| c.is_ascii_digit());
+    is_tag.then(|| &rest[..=close])
+}
+
+/// Whether a PostgreSQL string goes on after its closing quote: white space with a line break in it, then a quote.
+fn continues(after: &str) -> bool {
+    let mut rest = after;
+    let mut broken = false;
+    loop {
+        let trimmed = rest.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == '\u{b}');
+        broken |= rest[..rest.len() - trimmed.len()].contains(['\n', '\r']);
+        if !trimmed.starts_with("--") {
+            return broken && trimmed.starts_with('\'');
+        }
+        rest = &trimmed[trimmed.find('\n').unwrap_or(trimmed.len())..];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn of_kind(text: &str, dialect: Engine, kind: Kind) -> Vec<&str> {
+        lex(text, dialect)
+            .unwrap()
+            .into_iter()
+            .filter(|token| token.kind == kind)
+            .map(|token| token.text)
+            .collect()
+    }
+
+    #[test]
+    fn strings_by_engine() {
+        use Engine::*;
+        assert_eq!(of_kind("'it''s;' x", Sqlite, Kind::Text), ["'it''s;'"]);
+        // A backslash ends nothing in standard SQL, and does in MySQL and in E strings.
+        assert_eq!(of_kind(r"'\' ; '\'", Postgres, Kind::Text), [r"'\'", r"'\'"]);
+        assert_eq!(of_kind(r"'\' ; '", Mysql, Kind::Text), [r"'\' ; '"]);
+        assert_eq!(of_kind(r"E'\' ; ' e'\\'", Postgres, Kind::Text), [r"'\' ; '", r"'\\'"]);
+        assert_eq!(of_kind(r"type'\'", Postgres, Kind::Text), [r"'\'"]);
+        assert_eq!(of_kind("E'a' -- b\n '\\';'", Postgres, Kind::Text), ["'a'", "'\\';'"]);
+        assert_eq!(of_kind("E'a' '\\'", Postgres, Kind::Text), ["'a'", "'\\'"]);
+        assert_eq!(of_kind("\"a;\"", Mysql, Kind::Text), ["\"a;\""]);
+        assert_eq!(
+            of_kind("\"a;\" `b;` [c;]", Sqlite, Kind::Name),
+            ["\"a;\"", "`b;`", "[c;]"]
+        );
+        assert_eq!(of_kind("a[1];", Postgres, Kind::Name), [""; 0]);
+    }
+
+    #[test]
+    fn dollar_quotes() {
+        let one = "$f$ a; $$ ; $g$ $f$";
+        assert_eq!(of_kind(one, Engine::Postgres, Kind::Text), [one]);
+        assert_eq!(of_kind("$$ $f$ $$", Engine::Postgres, Kind::Text), ["$$ $f$ $$"]);
+        assert_eq!(of_kind("a$b$c $1 $2", Engine::Postgres, Kind::Text), [""; 0]);
+        assert_eq!(of_kind("$1$2$", Engine::Postgres, Kind::Text), [""; 0]);
+    }
+
+    #[test]
+    fn comments_by_engine() {
+        use Engine::*;
+        assert_eq!(of_kind("a -- ; '\nb", Sqlite, Kind::Comment), ["-- ; '"]);
+        assert_eq!(
+            of_kind("/* a /* b */ ; */ c", Postgres, Kind::Comment),
+            ["/* a /* b */ ; */"]
+        );
+        assert_eq!(of_kind("/* a /* b */ c", Mysql, Kind::Comment), ["/* a /* b */"]);
+        assert_eq!(of_kind("/**/a/*/*/", Sqlite, Kind::Comment), ["/**/", "/*/*/"]);
+        assert_eq!(of_kind("5--1 -- x\n# y", Mysql, Kind::Comment), ["-- x", "# y"]);
+        assert_eq!(of_kind("5--1", Postgres, Kind::Comment), ["--1"]);
+        assert_eq!(of_kind("1 # 2", Postgres, Kind::Comment), [""; 0]);
+        assert_eq!(of_kind("/*!50003 DROP TABLE a; */", Mysql, Kind::Conditional).len(), 1);
+        assert_eq!(of_kind("/*M! DROP TABLE a */", Mysql, Kind::Comment).len(), 1);
+        assert_eq!(of_kind("/*M! DROP TABLE a */", Mariadb, Kind::Conditional).len(), 1);
+    }
+
+    #[test]
+    fn says_what_is_never_closed_and_where() {
+        let cases = [
+            ("a\n 'b", Engine::Postgres, Opened::Text),
+            ("a\n \"b", Engine::Postgres, Opened::Name),
+            ("a\n [b", Engine::Sqlite, Opened::Name),
+            ("a\n $x$ $y$", Engine::Postgres, Opened::Dollar),
+            ("a\n /* /* */", Engine::Postgres, Opened::Comment),
+            ("a\n /* ", Engine::Mysql, Opened::Comment),
+        ];
+        for (text, dialect, opened) in cases {
+            assert_eq!(
+                lex(text, dialect).unwrap_err(),
+                LexError {
+                    opened,
+                    line: 2,
+                    offset: 3
+                },
+                "{text}"
+            );
+        }
+        assert!(lex("/* open", Engine::Sqlite).is_ok());
+    }
+
+    #[test]
+    fn blank_is_what_does_nothing() {
+        for text in ["", " \n\t", "-- nothing", "/* a */ ;; -- b\n"] {
+            assert!(is_blank(text, Engine::Postgres), "{text}");
+        }
+        assert!(!is_blank("SELECT 1", Engine::Postgres));
+        assert!(!is_blank("'", Engine::Postgres));
+        assert!(!is_blank("/*! DROP TABLE a */", Engine::Mysql));
+    }
+
+    proptest! {
+        #[test]
+        fn tokens_are_the_whole_text(text in "[-a-eE0-9'\"`$#*/;\\[\\]\\\\ \n\u{e9}]{0,40}", engine in 0usize..4) {
+            if let Ok(tokens) = lex(&text, Engine::ALL[engine]) {
+                let mut at = 0;
+                for token in tokens {
+                    prop_assert_eq!(token.start, at);
+                    prop_assert!(!token.text.is_empty());
+                    at = token.end();
+                }
+                prop_assert_eq!(at, text.len());
+            }
+        }
+    }
+}
