@@ -3,10 +3,27 @@
 //! Responsible for: small value types with their text forms and their order. Not for: rules about them (those live in
 //! the module that decides). Everybody may use it; it uses nothing of ours.
 
+mod database;
 mod digest;
 mod engine;
+mod fingerprint;
+mod ids;
+mod migration;
+mod observed;
 mod version;
+mod workload;
 
+pub use database::{
+    ArchiveRow, Capture, DatabaseIdentity, DatabaseRef, JournalPlace, LeaseSeen, LedgerRow, Progress, ReleaseRow,
+    RunRow, RunStatus, Scripts, SeenDatabase, UrlSource,
+};
 pub use digest::{Digest, DigestError};
 pub use engine::{Engine, EngineError};
+pub use fingerprint::{Difference, Fingerprint};
+pub use ids::{PlanId, RunId, Stamp, StepId, Token, TokenError};
+pub use migration::{Direction, MigrationId, MigrationSet, ScriptRef, Target};
+pub use observed::{Failure, Finding, Observed, Settled, Severity, Verdict};
 pub use version::{Version, VersionError};
+pub use workload::{
+    SeenCluster, SeenWorkload, TemplateRef, WorkloadKind, WorkloadRef, annotation, images_of, revision_images,
+};

@@ -1,0 +1,192 @@
+//! One durable line of the journal.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Digest, PlanId, RunId, StepId, Token};
+
+/// The version of the line's form. A newer one may be read and shown, but not written.
+pub const FORMAT: u32 = 1;
+
+/// One entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Entry {
+    /// The version of this form.
+    #[serde(rename = "v")]
+    pub format: u32,
+    /// Its position in the journal, from 1.
+    #[serde(rename = "seq")]
+    pub sequence: u64,
+    /// When it was written, by the coordinator's clock; for people, never for decisions.
+    pub at: jiff::Timestamp,
+    /// By whose right it was written.
+    pub token: Token,
+    /// The hash of the entry before it, empty in the first: a line cannot be taken out or put in unseen.
+    #[serde(rename = "prev")]
+    pub previous: String,
+    /// What happened.
+    #[serde(flatten)]
+    pub what: What,
+}
+
+/// What an entry says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "kind", rename_all_fields = "camelCase")]
+pub enum What {
+    /// The run exists.
+    RunOpened {
+        /// Its name.
+        run: RunId,
+        /// Its plan.
+        plan: PlanId,
+        /// Who opened it.
+        by: By,
+    },
+    /// Another process continues, with a token of its own.
+    RunResumed {
+        /// Who.
+        by: By,
+    },
+    /// The step may have effects from here on.
+    StepStarted {
+        /// Which.
+        step: StepId,
+        /// 1 for the first attempt.
+        attempt: u32,
+    },
+    /// All of the step's effects were seen.
+    StepApplied {
+        /// Which.
+        step: StepId,
+        /// What was seen.
+        seen: String,
+    },
+    /// The step's gate held.
+    StepPassed {
+        /// Which.
+        step: StepId,
+        /// What was seen.
+        seen: String,
+    },
+    /// The run stopped part-way and can be resumed.
+    RunHalted {
+        /// Why.
+        halt: Halt,
+    },
+    /// The run is over.
+    RunClosed {
+        /// How it ended.
+        outcome: Outcome,
+    },
+    /// The run ended because another one took over from it.
+    RunHandedOver {
+        /// The other run.
+        to: RunId,
+    },
+}
+
+/// Who acts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct By {
+    /// The user, as the system names them.
+    pub user: String,
+    /// The host or pod.
+    pub host: String,
+    /// The process id there.
+    pub process: u32,
+    /// The program's version.
+    pub program: String,
+}
+
+impl std::fmt::Display for By {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}@{} (process {})", self.user, self.host, self.process)
+    }
+}
+
+/// Why a run stopped, as plain data: another process will read it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Halt {
+    /// The step that the run stands at.
+    pub step: Option<StepId>,
+    /// What kind of reason.
+    pub kind: HaltKind,
+    /// What happened, a lower-case fragment.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+/// The kinds of reason for a halt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HaltKind {
+    /// A signal asked for it.
+    Interrupted,
+    /// The step could not be carried out.
+    Failed,
+    /// The gate failed.
+    Unhealthy,
+    /// The gate's limit passed.
+    TimedOut,
+    /// It cannot be told what has happened.
+    Doubtful,
+    /// Somebody else changed the world.
+    Foreign,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Every step passed.
+    Done,
+    /// It stopped part-way; what it did stays, and nothing is left to resume. Only runs without workload steps and
+    /// without a doubtful migration end like this.
+    Stopped,
+}
+
+/// A line that is no entry.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LineError {
+    /// The line's hash is not that of its content: torn, or changed.
+    #[error("the line's checksum does not match its content")]
+    Hash,
+    /// The content is not an entry of a format that this program reads.
+    #[error("the line is not a journal entry: {0}")]
+    Content(String),
+}
+
+impl Entry {
+    /// The entry as one line without its line feed: a hash of 16 hex digits, a space, JSON.
+    pub fn to_line(&self) -> String {
+        let json = serde_json::to_string(self).expect("an entry has only string keys and finite numbers");
+        format!("{} {json}", hash_of(&json))
+    }
+
+    /// Reads a line back.
+    ///
+    /// # Errors
+    /// When its hash does not match, or its content is not an entry.
+    pub fn from_line(line: &str) -> Result<Self, LineError> {
+        let (hash, json) = line.split_once(' ').ok_or(LineError::Hash)?;
+        if hash != hash_of(json) {
+            return Err(LineError::Hash);
+        }
+        serde_json::from_str(json).map_err(|error| LineError::Content(error.to_string()))
+    }
+
+    /// The entry's hash, which the next entry names.
+    pub fn hash(&self) -> String {
+        let line = self.to_line();
+        line[..16].to_owned()
+    }
+}
+
+fn hash_of(json: &str) -> String {
+    let mut hex = Digest::of(json.as_bytes()).to_string();
+    hex.truncate(16);
+    hex
+}

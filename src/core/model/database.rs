@@ -1,0 +1,235 @@
+//! What is known of a database: where it is, what it is, and what its tables say.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Digest, Engine, MigrationId, MigrationSet, PlanId, RunId, ScriptRef, Token, Version};
+
+/// Where the database is to be found again, without a secret: a plan carries it, so that `resume` needs no app file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum UrlSource {
+    /// The environment variable of this name holds the URL.
+    Env(String),
+    /// The file at this path holds the URL.
+    File(String),
+    /// The URL itself; it holds no password.
+    Url(String),
+}
+
+/// A database by reference, engine and identity.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DatabaseRef {
+    /// Its engine.
+    pub engine: Engine,
+    /// Where its URL is read from.
+    pub source: UrlSource,
+    /// The URL without its password, for people.
+    pub redacted: String,
+    /// The schema (PostgreSQL) that our own tables live in; elsewhere a table prefix.
+    pub state_schema: String,
+    /// Which database this is (LAWS D13).
+    pub identity: DatabaseIdentity,
+}
+
+/// What tells one database from a copy, a restored backup or another server (LAWS D13).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DatabaseIdentity {
+    /// The engine's own name of the cluster or server: PostgreSQL's `system_identifier`; empty where it has none.
+    pub system: String,
+    /// PostgreSQL's timeline, which a failover raises; 0 where there is none.
+    pub timeline: u32,
+    /// The database within the server: PostgreSQL's `oid`; empty where there is none.
+    pub database: String,
+    /// Our own random id, written when our tables were made; empty before that.
+    pub own: String,
+}
+
+/// A row of the ledger.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LedgerRow {
+    /// Rises in the order of application; `None` where the tool keeps no order.
+    pub sequence: Option<i64>,
+    /// The migration.
+    pub migration: MigrationId,
+    /// SHA-256 of the up script that was applied, where the ledger has it.
+    pub up_sha256: Option<Digest>,
+    /// When, as the ledger says it.
+    pub applied_at: String,
+}
+
+/// Whether an archived script is known to have been applied (LAWS D3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Capture {
+    /// Stored before an upgrade; not (yet) applied by us.
+    Staged,
+    /// The ledger shows its version, and the row is bound to that ledger row.
+    Captured,
+}
+
+/// A migration in the archive, without its bodies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ArchiveRow {
+    /// The migration.
+    pub migration: MigrationId,
+    /// Rises when a row is replaced; older revisions stay.
+    pub revision: i64,
+    /// Staged or captured.
+    pub capture: Capture,
+    /// SHA-256 of the up script.
+    pub up_sha256: Digest,
+    /// SHA-256 of the down script, when there is one.
+    pub down_sha256: Option<Digest>,
+    /// Whether the down script holds no statement at all.
+    pub down_empty: bool,
+    /// The ledger row's sequence that this row is bound to.
+    pub ledger_sequence: Option<i64>,
+    /// Whether content and binding still have the checksum they were stored with; `false` is corruption or forgery.
+    pub intact: bool,
+}
+
+/// A recorded pairing of a release with the migrations that were applied when it was current (LAWS D1).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReleaseRow {
+    /// The release.
+    pub release: semver::Version,
+    /// The migrations.
+    pub schema: MigrationSet,
+    /// When it was recorded, RFC 3339.
+    pub recorded_at: String,
+}
+
+/// What a database knows about a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RunStatus {
+    /// The row was written; the journal may not exist yet. Such a run has done nothing.
+    Opening,
+    /// The journal has its first entry; steps may have started.
+    Open,
+    /// The run halted; it stays open for everybody else until it is resumed or aborted.
+    Halted,
+    /// The run is over.
+    Closed,
+}
+
+/// Where a run's journal is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum JournalPlace {
+    /// In the database itself.
+    Database,
+    /// In ConfigMaps of this namespace.
+    Cluster(String),
+    /// In a JSON-lines file.
+    File(String),
+}
+
+/// The row of a run in the database: a plan's digest and the token stand here, out of reach of whoever can
+/// edit the journal (LAWS W8).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunRow {
+    /// The run.
+    pub run: RunId,
+    /// Its plan.
+    pub plan: PlanId,
+    /// The app, when there is one.
+    pub app: Option<String>,
+    /// Where the journal is.
+    pub journal: JournalPlace,
+    /// How far it is.
+    pub status: RunStatus,
+    /// What it does, for people: `rollback 1.3.0 -> 1.2.0`.
+    pub title: String,
+    /// Whether it may be closed by the next coordinator when it was killed: it has no workload steps.
+    pub closes_itself: bool,
+    /// The token that wrote the row last.
+    pub token: Token,
+}
+
+/// Who holds the lease, as others see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LeaseSeen {
+    /// The holder's name: host, process, user.
+    pub holder: String,
+    /// Its token.
+    pub token: Token,
+    /// Milliseconds since its last heartbeat, by the database's clock.
+    pub age_ms: u64,
+    /// Milliseconds it lives without a heartbeat.
+    pub life_ms: u64,
+    /// Whether it was given back.
+    pub released: bool,
+}
+
+impl LeaseSeen {
+    /// Whether its holder may still be acting.
+    pub fn is_alive(&self) -> bool {
+        !self.released && self.age_ms < self.life_ms
+    }
+}
+
+/// Everything that was read of a database for one decision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SeenDatabase {
+    /// Which database.
+    pub database: DatabaseRef,
+    /// The server's version as it says it.
+    pub server_version: String,
+    /// Whether our own tables exist.
+    pub prepared: bool,
+    /// Whether the server refuses writes: a replica, a read-only file.
+    pub read_only: bool,
+    /// The ledger, in order of application where that is kept.
+    pub ledger: Vec<LedgerRow>,
+    /// The newest revision of each archived migration.
+    pub archive: Vec<ArchiveRow>,
+    /// The pairings, newest last.
+    pub releases: Vec<ReleaseRow>,
+    /// The sets of migrations that a fingerprint was recorded for, by [`MigrationSet::digest`], with its digest.
+    pub fingerprints: Vec<(Digest, Digest)>,
+    /// The run that is not closed, when there is one.
+    pub open_run: Option<RunRow>,
+    /// The lease.
+    pub lease: Option<LeaseSeen>,
+    /// The highest token number ever seen here.
+    pub highest_token: u64,
+}
+
+impl SeenDatabase {
+    /// The applied migrations as a set.
+    pub fn applied(&self) -> MigrationSet {
+        self.ledger.iter().map(|row| row.migration.version.clone()).collect()
+    }
+
+    /// The archive row of a version.
+    pub fn archived(&self, version: &Version) -> Option<&ArchiveRow> {
+        self.archive.iter().find(|row| row.migration.version == *version)
+    }
+
+    /// The newest recorded pairing of a release.
+    pub fn paired(&self, release: &semver::Version) -> Option<&ReleaseRow> {
+        self.releases.iter().rev().find(|row| row.release == *release)
+    }
+}
+
+/// How far a list of scripts has come, as the ledger says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Progress {
+    /// How many of the list are done, from its beginning.
+    pub done: u32,
+    /// How many there are.
+    pub of: u32,
+}
+
+/// A list of scripts to be carried out in order.
+pub type Scripts = Vec<ScriptRef>;

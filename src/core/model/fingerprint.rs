@@ -1,0 +1,107 @@
+//! A schema's fingerprint: a definition for every object, so that a difference can be read (LAWS D12).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::Digest;
+
+/// The definition of every object of a schema, in a form that is the same whenever the schema is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fingerprint {
+    /// The version of this form; fingerprints of different formats are not compared.
+    pub format: u32,
+    /// The server that it was taken from; a different version may print the same object in another way.
+    pub server: String,
+    /// Object, such as `table public.orders` or `index public.orders_pkey`, to its definition.
+    pub objects: BTreeMap<String, String>,
+}
+
+/// One object that differs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Difference {
+    /// Which object.
+    pub object: String,
+    /// How it was expected; `None`: it should not exist.
+    pub expected: Option<String>,
+    /// How it is; `None`: it does not exist.
+    pub found: Option<String>,
+}
+
+impl Fingerprint {
+    /// SHA-256 over format and objects. The server's version is not part of it.
+    pub fn digest(&self) -> Digest {
+        let mut text = format!("stepback fingerprint {}\n", self.format);
+        for (object, definition) in &self.objects {
+            // Lengths keep two neighbouring texts from running into one another.
+            text.push_str(&format!(
+                "{} {}\n{object}\n{definition}\n",
+                object.len(),
+                definition.len()
+            ));
+        }
+        Digest::of(text.as_bytes())
+    }
+
+    /// What differs in `found` from `self`, by object, in their order.
+    pub fn differences(&self, found: &Self) -> Vec<Difference> {
+        let names: std::collections::BTreeSet<&String> = self.objects.keys().chain(found.objects.keys()).collect();
+        names
+            .into_iter()
+            .filter(|name| self.objects.get(*name) != found.objects.get(*name))
+            .map(|name| Difference {
+                object: name.clone(),
+                expected: self.objects.get(name).cloned(),
+                found: found.objects.get(name).cloned(),
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fingerprint(objects: &[(&str, &str)]) -> Fingerprint {
+        Fingerprint {
+            format: 1,
+            server: "SQLite 3".into(),
+            objects: objects
+                .iter()
+                .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn the_same_objects_have_the_same_digest_whatever_the_server() {
+        let one = fingerprint(&[("table a", "x")]);
+        let mut other = one.clone();
+        other.server = "SQLite 4".into();
+        assert_eq!(one.digest(), other.digest());
+        assert_ne!(one.digest(), fingerprint(&[("table a", "y")]).digest());
+        assert_ne!(
+            fingerprint(&[("a", "b\nc")]).digest(),
+            fingerprint(&[("a\nb", "c")]).digest()
+        );
+    }
+
+    #[test]
+    fn differences_name_each_object_once_and_in_order() {
+        let expected = fingerprint(&[("table a", "x"), ("table b", "x")]);
+        let found = fingerprint(&[("table b", "y"), ("table c", "x")]);
+        let names: Vec<_> = expected
+            .differences(&found)
+            .into_iter()
+            .map(|d| (d.object, d.expected, d.found))
+            .collect();
+        assert_eq!(
+            names,
+            [
+                ("table a".into(), Some("x".into()), None),
+                ("table b".into(), Some("x".into()), Some("y".into())),
+                ("table c".into(), None, Some("x".into())),
+            ]
+        );
+    }
+}

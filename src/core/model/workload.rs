@@ -1,0 +1,145 @@
+//! Workloads as they were seen, and what of them goes into a plan.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
+use k8s_openapi::api::core::v1::Pod;
+use serde::{Deserialize, Serialize};
+
+/// The kinds of workload that can be stepped back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum WorkloadKind {
+    /// `apps/v1` StatefulSet.
+    StatefulSet,
+}
+
+impl fmt::Display for WorkloadKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::StatefulSet => "StatefulSet",
+        })
+    }
+}
+
+/// A workload by name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct WorkloadRef {
+    /// Its kind.
+    pub kind: WorkloadKind,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl fmt::Display for WorkloadRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}/{}", self.kind, self.namespace, self.name)
+    }
+}
+
+/// The pod template that a workload is pointed at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TemplateRef {
+    /// The ControllerRevision, by name and never by number (LAWS W1); `None`: the images on the present template.
+    pub revision: Option<String>,
+    /// Container to image: what pods of this template run.
+    pub images: BTreeMap<String, String>,
+}
+
+/// A workload, its pods and its history, read at one moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SeenWorkload {
+    /// Which workload.
+    pub workload: WorkloadRef,
+    /// The object; `None` where it does not exist.
+    pub set: Option<StatefulSet>,
+    /// The pods that the set owns, by ordinal.
+    pub pods: Vec<Pod>,
+    /// Its ControllerRevisions, oldest revision number first.
+    pub revisions: Vec<ControllerRevision>,
+}
+
+/// What was read of a cluster for one decision.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SeenCluster {
+    /// The UID of the namespace `kube-system`, which tells clusters apart (LAWS D13).
+    pub uid: String,
+    /// The workloads of the app file, in its order.
+    pub workloads: Vec<SeenWorkload>,
+}
+
+/// Annotations of ours. All start with `stepback.dev/` and none stays after a run (LAWS W9).
+pub mod annotation {
+    /// The stamp of the last write: `RUN/STEP/TOKEN`.
+    pub const STAMP: &str = "stepback.dev/stamp";
+    /// The state line: run, step, and what to type next.
+    pub const STATE: &str = "stepback.dev/state";
+    /// The replica count before the run (LAWS W7).
+    pub const ORIGINAL_REPLICAS: &str = "stepback.dev/original-replicas";
+    /// All of them.
+    pub const ALL: [&str; 3] = [STAMP, STATE, ORIGINAL_REPLICAS];
+}
+
+impl SeenWorkload {
+    /// The annotation of the set, when it has it.
+    pub fn annotation(&self, name: &str) -> Option<&str> {
+        self.set
+            .as_ref()?
+            .metadata
+            .annotations
+            .as_ref()?
+            .get(name)
+            .map(String::as_str)
+    }
+
+    /// `spec.replicas`, with the API's default of 1.
+    pub fn replicas(&self) -> i32 {
+        self.set.as_ref().and_then(|set| set.spec.replicas).unwrap_or(1)
+    }
+
+    /// The replica count that the workload has when nobody is rolling it back: the borrowed original, when one is
+    /// written on the object (LAWS W7), else the present one.
+    pub fn original_replicas(&self) -> i32 {
+        self.annotation(annotation::ORIGINAL_REPLICAS)
+            .and_then(|text| text.parse().ok())
+            .unwrap_or_else(|| self.replicas())
+    }
+
+    /// The number of the first pod: `spec.ordinals.start`.
+    pub fn first_ordinal(&self) -> i32 {
+        self.set
+            .as_ref()
+            .and_then(|set| set.spec.ordinals.as_ref()?.start)
+            .unwrap_or(0)
+    }
+
+    /// The name of the pod with this index, counted from 0 whatever `ordinals.start` is.
+    pub fn pod_name(&self, index: i32) -> String {
+        format!("{}-{}", self.workload.name, self.first_ordinal() + index)
+    }
+
+    /// The images of the present template, init containers included (LAWS W16).
+    pub fn template_images(&self) -> BTreeMap<String, String> {
+        let pod = self.set.as_ref().and_then(|set| set.spec.template.spec.as_ref());
+        pod.map(images_of).unwrap_or_default()
+    }
+}
+
+/// Container to image of a pod, init containers included.
+pub fn images_of(pod: &k8s_openapi::api::core::v1::PodSpec) -> BTreeMap<String, String> {
+    pod.init_containers
+        .iter()
+        .flatten()
+        .chain(&pod.containers)
+        .map(|container| (container.name.clone(), container.image.clone().unwrap_or_default()))
+        .collect()
+}
+
+/// The images of a ControllerRevision's template; `None` where its data is not a pod template.
+pub fn revision_images(revision: &ControllerRevision) -> Option<BTreeMap<String, String>> {
+    let spec = revision.data.0.get("spec")?.get("template")?.get("spec")?;
+    serde_json::from_value(spec.clone()).ok().map(|spec| images_of(&spec))
+}

@@ -1,0 +1,197 @@
+//! The next move of a run: a table, in the order in which its rows are asked (ARCHITECTURE, "The executor").
+
+use std::collections::BTreeSet;
+
+use crate::journal::{Halt, HaltKind, Outcome, RunState, StepState, What};
+use crate::model::{Failure, Observed, Settled, StepId};
+use crate::plan::Plan;
+
+/// What this process has learned since it began to carry the run out. Nothing of it is durable.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// The newest observation of the current step; taken away by every perform.
+    pub observed: Option<Observed>,
+    /// How the gate of the current step settled.
+    pub settled: Option<Settled>,
+    /// The attempt of the current step that this process has performed at least once.
+    pub performed: Option<u32>,
+    /// What the newest perform of this attempt reported, when it was not a success. It never decides what happened.
+    pub failure: Option<Failure>,
+    /// How much of the current step was done when it was last observed in this attempt.
+    pub progress: Option<u32>,
+    /// Passed steps that this process has looked at again and found done.
+    pub rechecked: BTreeSet<StepId>,
+    /// What looking at a passed step again has shown, when it was not found done.
+    pub undone: Option<(StepId, Observed)>,
+    /// Whether we were asked to stop.
+    pub stop: bool,
+    /// Whether the current step's limit has passed since this process began to try.
+    pub out_of_time: bool,
+}
+
+impl Facts {
+    /// What stays known when another step becomes the current one.
+    pub fn next_step(&mut self) {
+        let rechecked = std::mem::take(&mut self.rechecked);
+        *self = Self {
+            rechecked,
+            stop: self.stop,
+            ..Self::default()
+        };
+    }
+
+    /// What stays known when another attempt begins.
+    pub fn next_attempt(&mut self) {
+        self.performed = None;
+        self.observed = None;
+        self.failure = None;
+    }
+}
+
+/// The next thing to do: exactly one call of a seam, or the end.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Move {
+    /// Append this to the journal.
+    Record(What),
+    /// Look whether the step has happened.
+    Observe(StepId),
+    /// Look again at a step that passed before this process began (LAWS D13).
+    Recheck(StepId),
+    /// Carry the step, or the rest of it, out.
+    Perform(StepId),
+    /// Wait for the step's gate.
+    Settle(StepId),
+    /// Nothing is left to do: the run is closed or halted.
+    Finish,
+}
+
+/// Decides the next move. Pure: same inputs, same move.
+pub fn decide(plan: &Plan, state: &RunState, facts: &Facts) -> Move {
+    if state.is_over() || state.halted.is_some() {
+        return Move::Finish;
+    }
+    if state.resumed {
+        if let Some((step, seen)) = &facts.undone {
+            return Move::Record(halt_undone(*step, seen));
+        }
+        let unchecked = plan.steps.iter().find(|step| {
+            state.step(step.id) == Some(StepState::Passed)
+                && step.action.touches_database()
+                && !facts.rechecked.contains(&step.id)
+        });
+        if let Some(step) = unchecked {
+            return if facts.stop {
+                interrupted(state.current())
+            } else {
+                Move::Recheck(step.id)
+            };
+        }
+    }
+    let Some(step) = state.current() else {
+        return Move::Record(What::RunClosed { outcome: Outcome::Done });
+    };
+    match state.step(step).unwrap_or(StepState::Pending) {
+        _ if facts.stop && !matches!(facts.settled, Some(Settled::Healthy(_))) => interrupted(Some(step)),
+        StepState::Pending => Move::Record(What::StepStarted { step, attempt: 1 }),
+        StepState::Started { attempt } => decide_started(step, attempt, facts),
+        StepState::Applied => decide_applied(step, facts),
+        // Not reached: `current` is the first step that has not passed.
+        StepState::Passed => Move::Finish,
+    }
+}
+
+fn decide_started(step: StepId, attempt: u32, facts: &Facts) -> Move {
+    if let Some(failure) = &facts.failure
+        && failure.fenced
+    {
+        // Another coordinator acts. Our token writes nothing more, not even a halt.
+        return Move::Finish;
+    }
+    let first_time = facts.performed != Some(attempt);
+    match &facts.observed {
+        None => Move::Observe(step),
+        Some(Observed::Done(seen)) => Move::Record(What::StepApplied {
+            step,
+            seen: seen.clone(),
+        }),
+        Some(Observed::Doubtful(why)) => halt(
+            step,
+            HaltKind::Doubtful,
+            why.clone(),
+            Some("look at the database or workload yourself before you resume".to_owned()),
+        ),
+        Some(Observed::Foreign(why)) => halt(step, HaltKind::Foreign, why.clone(), None),
+        Some(Observed::Untouched) if first_time => Move::Perform(step),
+        Some(Observed::Partial(seen)) if first_time || facts.progress.is_none_or(|before| seen.done > before) => {
+            Move::Perform(step)
+        }
+        Some(Observed::Untouched | Observed::Partial(_)) => match &facts.failure {
+            Some(failure) if failure.retry && !facts.out_of_time => Move::Record(What::StepStarted {
+                step,
+                attempt: attempt + 1,
+            }),
+            Some(failure) => halt(step, HaltKind::Failed, failure.message.clone(), failure.hint.clone()),
+            None => halt(
+                step,
+                HaltKind::Failed,
+                "it was carried out and nothing changed".to_owned(),
+                None,
+            ),
+        },
+    }
+}
+
+fn decide_applied(step: StepId, facts: &Facts) -> Move {
+    match &facts.settled {
+        None => Move::Settle(step),
+        Some(Settled::Healthy(seen)) => Move::Record(What::StepPassed {
+            step,
+            seen: seen.clone(),
+        }),
+        Some(Settled::Failed(why)) => halt(step, HaltKind::Unhealthy, why.clone(), None),
+        Some(Settled::TimedOut(why)) => halt(step, HaltKind::TimedOut, why.clone(), None),
+        Some(Settled::Stopped(why)) => halt(step, HaltKind::Interrupted, why.clone(), None),
+    }
+}
+
+fn interrupted(step: Option<StepId>) -> Move {
+    Move::Record(What::RunHalted {
+        halt: Halt {
+            step,
+            kind: HaltKind::Interrupted,
+            message: "it was asked to stop".to_owned(),
+            hint: None,
+        },
+    })
+}
+
+fn halt(step: StepId, kind: HaltKind, message: String, hint: Option<String>) -> Move {
+    Move::Record(What::RunHalted {
+        halt: Halt {
+            step: Some(step),
+            kind,
+            message,
+            hint,
+        },
+    })
+}
+
+fn halt_undone(step: StepId, seen: &Observed) -> What {
+    let found = match seen {
+        Observed::Untouched => "nothing of it is there any more".to_owned(),
+        Observed::Partial(progress) => format!("only {} of {} are there", progress.done, progress.of),
+        Observed::Done(seen) | Observed::Doubtful(seen) | Observed::Foreign(seen) => seen.clone(),
+    };
+    What::RunHalted {
+        halt: Halt {
+            step: Some(step),
+            kind: HaltKind::Foreign,
+            message: format!("step {step} had passed, but the database no longer shows it: {found}"),
+            hint: Some(
+                "the database may have been restored or failed over to an older state; compare it with the report \
+                 before anything else"
+                    .to_owned(),
+            ),
+        },
+    }
+}

@@ -1,0 +1,7 @@
+//! What to do next in a run.
+//!
+//! Responsible for: one pure function from plan, state and facts to the next move. Not for: doing it.
+
+mod decide;
+
+pub use decide::{Facts, Move, decide};
