@@ -11,6 +11,7 @@
 
 mod support;
 
+mod servers;
 mod suite;
 
 use std::process::ExitCode;
@@ -28,6 +29,7 @@ macro_rules! subjects {
 #[rustfmt::skip]
 fn subjects() -> Vec<Subject> {
     subjects![
+        servers,
         suite,
     ]
 }

@@ -2,7 +2,7 @@
 //!
 //! It is responsible for telling *passed*, *failed* and *skipped* apart. A skipped case is one that could not run here
 //! (a server is not installed); it is counted as ignored, named again at the end with its reason, and in CI it is a
-//! failure unless `tests/allowed-skips.txt` lists it. It knows nothing about servers or about the product.
+//! failure unless `tests/allowed-skips.txt` lists it. It knows nothing about servers or the product.
 
 use std::{
     any::Any,
@@ -48,9 +48,8 @@ pub type Outcome = Result<(), NotPassed>;
 
 /// Why a case did not pass.
 ///
-/// Every error becomes `Failed` through `?`; what a machine may lack is not an error type but
-/// [`Missing`](super::servers::Missing), and becomes `Skipped`.
-#[derive(Debug)]
+/// Every error becomes `Failed` through `?`. `Skipped` is only made by [`skip`].
+#[derive(Clone, Debug)]
 pub enum NotPassed {
     /// It could not run here, for this reason.
     Skipped(String),
@@ -167,7 +166,9 @@ impl Case {
     /// It runs on a thread named after it, so that a panic's message names it, and is given up on when it hangs.
     pub fn perform(self) -> Outcome {
         let Case { name, limit, body } = self;
-        let dir = tempfile::Builder::new().prefix("stepback-it-").tempdir()?;
+        let dir = tempfile::Builder::new()
+            .prefix("case-")
+            .tempdir_in(super::process::scratch()?)?;
         let ctx = Ctx {
             name: name.clone(),
             dir,
