@@ -3,6 +3,7 @@
 //! No runtime, no driver, no Kubernetes client, no files, no clocks, no printing: the crate border is the law of
 //! purity, and whoever wants to know what `stepback` would do can ask this crate with plain values.
 
+pub mod appfile;
 pub mod catalog;
 pub mod journal;
 pub mod model;
