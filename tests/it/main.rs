@@ -11,6 +11,7 @@
 
 mod support;
 
+mod layering;
 mod servers;
 mod suite;
 
@@ -29,6 +30,7 @@ macro_rules! subjects {
 #[rustfmt::skip]
 fn subjects() -> Vec<Subject> {
     subjects![
+        layering,
         servers,
         suite,
     ]

@@ -4,3 +4,4 @@ pub mod process;
 pub mod proxy;
 pub mod runner;
 pub mod servers;
+pub mod source;
