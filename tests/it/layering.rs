@@ -50,6 +50,7 @@ const CORE_DEPENDENCIES: &[&str] = &[
     "serde_json",
     "sha2",
     "sqlparser",
+    "strsim",
     "thiserror",
 ];
 
