@@ -10,3 +10,4 @@ pub mod model;
 pub mod plan;
 pub mod run;
 pub mod sql;
+pub mod workload;

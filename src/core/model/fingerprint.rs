@@ -58,6 +58,21 @@ impl Fingerprint {
     }
 }
 
+impl std::fmt::Display for Difference {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (&self.expected, &self.found) {
+            (Some(expected), Some(found)) => write!(f, "~ {}: expected {expected}, found {found}", self.object),
+            (Some(expected), None) => write!(f, "- {}: expected {expected}, not there", self.object),
+            (None, found) => write!(
+                f,
+                "+ {}: not expected, found {}",
+                self.object,
+                found.as_deref().unwrap_or("")
+            ),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -19,6 +19,10 @@ pub struct Facts {
     pub failure: Option<Failure>,
     /// How much of the current step was done when it was last observed in this attempt.
     pub progress: Option<u32>,
+    /// Why looking did not work, when the newest look did not.
+    pub look_failure: Option<Failure>,
+    /// Whether a pause was made since the newest failure.
+    pub paused: bool,
     /// Passed steps that this process has looked at again and found done.
     pub rechecked: BTreeSet<StepId>,
     /// What looking at a passed step again has shown, when it was not found done.
@@ -45,6 +49,7 @@ impl Facts {
         self.performed = None;
         self.observed = None;
         self.failure = None;
+        self.paused = false;
     }
 }
 
@@ -61,13 +66,23 @@ pub enum Move {
     Perform(StepId),
     /// Wait for the step's gate.
     Settle(StepId),
-    /// Nothing is left to do: the run is closed or halted.
+    /// Wait a moment before the next try of the step.
+    Pause(StepId),
+    /// Nothing is left to do: the run is closed or halted, or another coordinator has taken over.
     Finish,
 }
 
 /// Decides the next move. Pure: same inputs, same move.
 pub fn decide(plan: &Plan, state: &RunState, facts: &Facts) -> Move {
     if state.is_over() || state.halted.is_some() {
+        return Move::Finish;
+    }
+    if [&facts.failure, &facts.look_failure]
+        .into_iter()
+        .flatten()
+        .any(|failure| failure.fenced)
+    {
+        // Another coordinator acts. Our token writes nothing more, not even a halt.
         return Move::Finish;
     }
     if state.resumed {
@@ -101,15 +116,9 @@ pub fn decide(plan: &Plan, state: &RunState, facts: &Facts) -> Move {
 }
 
 fn decide_started(step: StepId, attempt: u32, facts: &Facts) -> Move {
-    if let Some(failure) = &facts.failure
-        && failure.fenced
-    {
-        // Another coordinator acts. Our token writes nothing more, not even a halt.
-        return Move::Finish;
-    }
     let first_time = facts.performed != Some(attempt);
     match &facts.observed {
-        None => Move::Observe(step),
+        None => look(step, facts, Move::Observe(step)),
         Some(Observed::Done(seen)) => Move::Record(What::StepApplied {
             step,
             seen: seen.clone(),
@@ -138,6 +147,16 @@ fn decide_started(step: StepId, attempt: u32, facts: &Facts) -> Move {
                 None,
             ),
         },
+    }
+}
+
+/// Looks, unless looking has failed: then pauses and tries again while that can help and the limit lasts.
+fn look(step: StepId, facts: &Facts, how: Move) -> Move {
+    match &facts.look_failure {
+        None => how,
+        Some(_) if facts.paused => how,
+        Some(failure) if failure.retry && !facts.out_of_time => Move::Pause(step),
+        Some(failure) => halt(step, HaltKind::Failed, failure.message.clone(), failure.hint.clone()),
     }
 }
 

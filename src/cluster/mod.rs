@@ -1,0 +1,111 @@
+//! The seam to Kubernetes.
+//!
+//! Responsible for: what a cluster must be able to do and promise. Not for: judging health (core), waiting for it
+//! (`probe`). `run`, `probe` and `cli` use it through [`Cluster`].
+
+mod error;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use stepback_core::model::{SeenCluster, SeenWorkload, Stamp, TemplateRef, Token, WorkloadRef};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+pub use error::ClusterError;
+
+/// A byte stream to a port of a pod.
+pub trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
+
+/// A cluster with workloads in it.
+///
+/// # Guarantees
+/// - Looking changes nothing.
+/// - Each write carries its stamp in the same patch as its effect, under the `resourceVersion` that it was decided on,
+///   and is refused with [`ClusterError::Fenced`] where a higher token is written on the object (LAWS W6).
+/// - Replicas are patched on the object, never through `/scale`, which carries no stamp (LAWS W9).
+/// - No method tries again by itself, and no `Ok` of a write is the proof of it: the caller looks afterwards.
+///
+/// # Assumptions
+/// - Writes are made by whoever holds the database's lease and this cluster's Lease.
+///
+/// # After a crash
+/// What was borrowed is written on the borrowed object (LAWS W7); the stamp tells which step wrote last.
+#[async_trait]
+pub trait Cluster: Send + Sync {
+    /// Reads the workloads, their pods and revisions.
+    async fn look(&self, workloads: &[WorkloadRef]) -> Result<SeenCluster, ClusterError>;
+
+    /// The workload as it is now, and again after every change to it, its pods or its revisions; by watching.
+    /// The stream ends only with an error.
+    fn changes(&self, workload: &WorkloadRef) -> BoxStream<'static, Result<SeenWorkload, ClusterError>>;
+
+    /// Sets `spec.replicas` from `from` to `to`, and writes `original` on the object in the same patch.
+    ///
+    /// # Errors
+    /// [`ClusterError::Changed`] when the count is neither.
+    async fn scale(
+        &self,
+        workload: &WorkloadRef,
+        uid: &str,
+        from: i32,
+        to: i32,
+        original: i32,
+        stamp: &Stamp,
+    ) -> Result<(), ClusterError>;
+
+    /// Sets the pod template: a revision's data as a strategic merge patch, or images on the present template.
+    async fn repoint(
+        &self,
+        workload: &WorkloadRef,
+        uid: &str,
+        to: &TemplateRef,
+        stamp: &Stamp,
+    ) -> Result<(), ClusterError>;
+
+    /// Removes our annotations and our field ownership together, unstamped (LAWS W9).
+    async fn give_back(&self, workload: &WorkloadRef, uid: &str, stamp: &Stamp) -> Result<(), ClusterError>;
+
+    /// Writes the stamp and the state line, and nothing else: what a takeover does first (LAWS W6).
+    async fn stamp(&self, workload: &WorkloadRef, uid: &str, stamp: &Stamp, state: &str) -> Result<(), ClusterError>;
+
+    /// Takes the cluster Lease of this name with the token that the database issued, and keeps it alive in the
+    /// background. A Lease that is held by a lower token is waited out for `wait`.
+    async fn acquire(
+        &self,
+        namespace: &str,
+        name: &str,
+        holder: &str,
+        token: Token,
+        life: Duration,
+        wait: Duration,
+    ) -> Result<(), ClusterError>;
+
+    /// Gives the cluster Lease back; nothing happens when it is not ours any more.
+    async fn release(&self) -> Result<(), ClusterError>;
+
+    /// Opens a byte stream to a port of a pod.
+    async fn dial(&self, namespace: &str, pod: &str, port: u16) -> Result<Box<dyn Wire>, ClusterError>;
+
+    /// What of the verbs that the plan needs is not allowed, a sentence each.
+    async fn missing_rights(&self, namespace: &str) -> Result<Vec<String>, ClusterError>;
+}
+
+/// Whether our annotations or field ownership are left on a workload.
+pub fn is_given_back(seen: &SeenWorkload) -> bool {
+    let Some(set) = &seen.set else { return true };
+    let annotated = stepback_core::model::annotation::ALL
+        .iter()
+        .any(|name| seen.annotation(name).is_some());
+    let owned = set
+        .metadata
+        .managed_fields
+        .iter()
+        .flatten()
+        .any(|entry| entry.manager.as_deref() == Some(MANAGER));
+    !annotated && !owned
+}
+
+/// The name under which we write fields.
+pub const MANAGER: &str = "stepback";

@@ -1,0 +1,215 @@
+//! From a workload, its pods and a gate to a verdict. Pure: the time is handed in.
+//!
+//! The order of the questions is that of the field: is the object still there; has the controller seen this
+//! generation; do the pods carry the wanted revision, by their own label; are they ready; for long enough.
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+
+use super::observe::has_template;
+use crate::model::{SeenWorkload, TemplateRef, Verdict, images_of};
+use crate::plan::Gate;
+
+/// Judges a gate at a moment. Probes are not part of it: they are asked once the verdict is healthy.
+pub fn judge(gate: &Gate, seen: &SeenWorkload, now: Timestamp) -> Verdict {
+    match gate {
+        Gate::None => Verdict::Healthy("no gate".to_owned()),
+        Gate::PodGone { pod, .. } => match find(seen, pod) {
+            None => Verdict::Healthy(format!("pod {pod} is gone")),
+            Some(found) => Verdict::Waiting(format!("pod {pod} is {}", phase(found))),
+        },
+        Gate::AllGone { workload } => match seen.pods.as_slice() {
+            [] => Verdict::Healthy(format!("no pod of {workload} is left")),
+            [one] => Verdict::Waiting(format!("pod {} is {}", name(one), phase(one))),
+            [first, rest @ ..] => Verdict::Waiting(format!(
+                "{} pods are left; {} is {}",
+                rest.len() + 1,
+                name(first),
+                phase(first)
+            )),
+        },
+        Gate::Repointed { to, .. } => judge_repointed(seen, to),
+        Gate::PodHealthy {
+            pod,
+            template,
+            min_ready_seconds,
+            ..
+        } => judge_pod(seen, pod, template, *min_ready_seconds, now),
+    }
+}
+
+fn judge_repointed(seen: &SeenWorkload, to: &TemplateRef) -> Verdict {
+    let Some(set) = &seen.set else {
+        return Verdict::Failed(format!("{} does not exist any more", seen.workload));
+    };
+    if !has_template(seen, to) {
+        return Verdict::Failed(format!(
+            "the template of {} is not the target's any more",
+            seen.workload
+        ));
+    }
+    let status = set.status.as_ref();
+    let observed = status.and_then(|status| status.observed_generation).unwrap_or(0);
+    let generation = set.metadata.generation.unwrap_or(0);
+    if observed < generation {
+        return Verdict::Waiting(format!("the controller has seen generation {observed} of {generation}"));
+    }
+    let update = status
+        .and_then(|status| status.update_revision.as_deref())
+        .unwrap_or_default();
+    if let Some(wanted) = &to.revision
+        && update != wanted
+    {
+        return Verdict::Waiting(format!("the update revision is {update}, not yet {wanted}"));
+    }
+    let current = status
+        .and_then(|status| status.current_revision.as_deref())
+        .unwrap_or_default();
+    let strategy = set
+        .spec
+        .update_strategy
+        .as_ref()
+        .and_then(|strategy| strategy.type_.as_deref());
+    // At 0 replicas under RollingUpdate the controller completes the update trivially; until it has, a new pod could
+    // still come from the old revision. Under OnDelete it never advances the current revision.
+    if seen.replicas() == 0 && strategy != Some("OnDelete") && current != update {
+        return Verdict::Waiting(format!("the current revision is {current}, not yet {update}"));
+    }
+    Verdict::Healthy(format!("new pods come from revision {update}"))
+}
+
+fn judge_pod(
+    seen: &SeenWorkload,
+    pod: &str,
+    template: &TemplateRef,
+    min_ready_seconds: i32,
+    now: Timestamp,
+) -> Verdict {
+    let Some(set) = &seen.set else {
+        return Verdict::Failed(format!("{} does not exist any more", seen.workload));
+    };
+    let Some(found) = find(seen, pod) else {
+        return Verdict::Waiting(format!("pod {pod} does not exist yet"));
+    };
+    if found.metadata.deletion_timestamp.is_some() {
+        return Verdict::Waiting(format!("pod {pod} is terminating"));
+    }
+    let label = found
+        .metadata
+        .labels
+        .as_ref()
+        .and_then(|labels| labels.get("controller-revision-hash"));
+    let update = set.status.as_ref().and_then(|status| status.update_revision.as_ref());
+    if label.is_none() || label != update {
+        return Verdict::Waiting(format!(
+            "pod {pod} is of revision {}, not of {}",
+            label.map_or("none", String::as_str),
+            update.map_or("none", String::as_str),
+        ));
+    }
+    let images = found.spec.as_ref().map(images_of).unwrap_or_default();
+    if images != template.images {
+        return Verdict::Failed(format!(
+            "pod {pod} runs other images than the target: {}",
+            list(&images)
+        ));
+    }
+    match found.status.as_ref().and_then(|status| status.phase.as_deref()) {
+        Some("Failed") => return Verdict::Waiting(format!("pod {pod} has failed")),
+        Some("Succeeded") => return Verdict::Waiting(format!("pod {pod} has ended")),
+        _ => {}
+    }
+    let Some(ready) = ready_condition(found).filter(|ready| ready.status == "True") else {
+        return Verdict::Waiting(format!("pod {pod} is not ready ({})", why_not_ready(found)));
+    };
+    if min_ready_seconds > 0 {
+        let since = ready.last_transition_time.as_ref().map_or(now, |time| time.0);
+        let for_ms = now.as_millisecond() - since.as_millisecond();
+        if for_ms < i64::from(min_ready_seconds) * 1000 {
+            return Verdict::Waiting(format!(
+                "pod {pod} has been ready for {} s of {min_ready_seconds} s",
+                (for_ms / 1000).max(0)
+            ));
+        }
+    }
+    Verdict::Healthy(format!(
+        "pod {pod} is ready on revision {}",
+        label.map_or("", String::as_str)
+    ))
+}
+
+/// The pod's identity while it is healthy: its UID and how often its containers restarted. When one of the two
+/// changes, successes counted before are worth nothing.
+pub fn incarnation(seen: &SeenWorkload, pod: &str) -> Option<(String, i32)> {
+    let found = find(seen, pod)?;
+    let restarts = found
+        .status
+        .iter()
+        .flat_map(|status| status.container_statuses.iter().flatten());
+    Some((
+        found.metadata.uid.clone()?,
+        restarts.map(|status| status.restart_count).sum(),
+    ))
+}
+
+fn find<'a>(seen: &'a SeenWorkload, name: &str) -> Option<&'a Pod> {
+    seen.pods.iter().find(|pod| pod.metadata.name.as_deref() == Some(name))
+}
+
+fn name(pod: &Pod) -> &str {
+    pod.metadata.name.as_deref().unwrap_or("(unnamed)")
+}
+
+fn phase(pod: &Pod) -> String {
+    if pod.metadata.deletion_timestamp.is_some() {
+        return "terminating".to_owned();
+    }
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    phase.map_or_else(|| "in no phase yet".to_owned(), str::to_lowercase)
+}
+
+fn ready_condition(pod: &Pod) -> Option<&k8s_openapi::api::core::v1::PodCondition> {
+    pod.status
+        .as_ref()?
+        .conditions
+        .as_ref()?
+        .iter()
+        .find(|condition| condition.type_ == "Ready")
+}
+
+/// The likeliest reason in a few words: what a container waits for, how one ended, or what the condition says.
+fn why_not_ready(pod: &Pod) -> String {
+    let Some(status) = &pod.status else {
+        return "no status yet".to_owned();
+    };
+    let containers = status
+        .init_container_statuses
+        .iter()
+        .flatten()
+        .chain(status.container_statuses.iter().flatten());
+    for container in containers {
+        let Some(state) = &container.state else { continue };
+        if let Some(reason) = state.waiting.as_ref().and_then(|waiting| waiting.reason.as_deref()) {
+            let restarts = match container.restart_count {
+                0 => String::new(),
+                count => format!(", {count} restarts"),
+            };
+            return format!("{}: {reason}{restarts}", container.name);
+        }
+        if let Some(ended) = &state.terminated {
+            return format!("{}: ended with exit code {}", container.name, ended.exit_code);
+        }
+    }
+    match ready_condition(pod).and_then(|ready| ready.reason.clone().or_else(|| ready.message.clone())) {
+        Some(reason) => reason,
+        None => phase(pod),
+    }
+}
+
+fn list(images: &std::collections::BTreeMap<String, String>) -> String {
+    let pairs: Vec<String> = images
+        .iter()
+        .map(|(container, image)| format!("{container}={image}"))
+        .collect();
+    pairs.join(", ")
+}

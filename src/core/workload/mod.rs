@@ -1,0 +1,10 @@
+//! What is seen of a workload, and what it means.
+//!
+//! Responsible for: pure judgements over Kubernetes objects. Not for: reading or watching them (the root crate's
+//! `cluster`), waiting (`probe`).
+
+mod judge;
+mod observe;
+
+pub use judge::{incarnation, judge};
+pub use observe::{observe_repoint, observe_scale};

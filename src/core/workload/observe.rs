@@ -1,0 +1,103 @@
+//! Whether a write to a workload has happened.
+
+use crate::model::{Observed, SeenWorkload, TemplateRef, revision_images};
+
+/// Why the workload is not the one that the plan was made for.
+fn other_object(seen: &SeenWorkload, uid: &str) -> Option<Observed> {
+    let Some(set) = &seen.set else {
+        return Some(Observed::Foreign(format!("{} does not exist any more", seen.workload)));
+    };
+    let found = set.metadata.uid.as_deref().unwrap_or_default();
+    (found != uid).then(|| {
+        Observed::Foreign(format!(
+            "{} was deleted and made again (uid {found}, planned for {uid})",
+            seen.workload
+        ))
+    })
+}
+
+/// Whether the replica count went from `from` to `to`.
+pub fn observe_scale(seen: &SeenWorkload, uid: &str, from: i32, to: i32) -> Observed {
+    if let Some(other) = other_object(seen, uid) {
+        return other;
+    }
+    match seen.replicas() {
+        count if count == to => Observed::Done(format!("spec.replicas is {to}")),
+        count if count == from => Observed::Untouched,
+        count => Observed::Foreign(format!(
+            "{} has spec.replicas {count}, where {from} or {to} was expected",
+            seen.workload
+        )),
+    }
+}
+
+/// Whether the template is the one that the workload was to be pointed at.
+pub fn observe_repoint(seen: &SeenWorkload, uid: &str, from: &TemplateRef, to: &TemplateRef) -> Observed {
+    if let Some(other) = other_object(seen, uid) {
+        return other;
+    }
+    if has_template(seen, to) {
+        return Observed::Done(match &to.revision {
+            Some(revision) => format!("the template is that of revision {revision}"),
+            None => "the template has the release's images".to_owned(),
+        });
+    }
+    if has_template(seen, from) {
+        return Observed::Untouched;
+    }
+    Observed::Foreign(format!(
+        "the template of {} is neither the one before nor the one to come",
+        seen.workload
+    ))
+}
+
+/// Whether the workload's template is that one: byte for byte a revision's, or with exactly these images.
+pub(crate) fn has_template(seen: &SeenWorkload, wanted: &TemplateRef) -> bool {
+    let Some(set) = &seen.set else { return false };
+    if seen.template_images() != wanted.images {
+        return false;
+    }
+    let Some(name) = &wanted.revision else { return true };
+    let Some(revision) = seen
+        .revisions
+        .iter()
+        .find(|revision| revision.metadata.name.as_ref() == Some(name))
+    else {
+        return false;
+    };
+    if revision_images(revision).as_ref() != Some(&wanted.images) {
+        return false;
+    }
+    let Ok(mut present) = serde_json::to_value(&set.spec.template) else {
+        return false;
+    };
+    let Some(mut recorded) = revision
+        .data
+        .0
+        .get("spec")
+        .and_then(|spec| spec.get("template"))
+        .cloned()
+    else {
+        return false;
+    };
+    for template in [&mut present, &mut recorded] {
+        if let Some(fields) = template.as_object_mut() {
+            fields.remove("$patch");
+        }
+        forget_nothings(template);
+    }
+    present == recorded
+}
+
+/// Removes nulls and empty objects: the controller's revision writes `creationTimestamp: null` and `resources: {}`
+/// where a typed client leaves them out.
+fn forget_nothings(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::Object(fields) => {
+            fields.values_mut().for_each(forget_nothings);
+            fields.retain(|_, value| !value.is_null() && value.as_object().is_none_or(|inner| !inner.is_empty()));
+        }
+        serde_json::Value::Array(items) => items.iter_mut().for_each(forget_nothings),
+        _ => {}
+    }
+}

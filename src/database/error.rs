@@ -1,0 +1,109 @@
+//! What can go wrong with a database. An error says whether trying again can help; it never decides what happened.
+
+use stepback_core::model::{Failure, LeaseSeen, MigrationId, RunRow};
+
+/// An error of the seam.
+#[derive(Debug, thiserror::Error)]
+pub enum DbError {
+    /// No connection, or it was lost.
+    #[error("cannot reach the database {database}: {message}")]
+    Unreachable {
+        /// The database, redacted.
+        database: String,
+        /// What the driver says.
+        message: String,
+    },
+    /// The lease is held by another coordinator.
+    #[error("another coordinator holds the lease: {} (token {}, last heartbeat {:.1} s ago)", .0.holder, .0.token, seconds(.0.age_ms))]
+    Held(Box<LeaseSeen>),
+    /// Our token is not the lease's any more: another coordinator has taken over.
+    #[error("another coordinator has taken over; this one does nothing more")]
+    Fenced,
+    /// Another run on this ledger is not closed.
+    #[error("run {} ({}) is not closed", .0.run, .0.title)]
+    RunOpen(Box<RunRow>),
+    /// A script failed, and nothing of it stays.
+    #[error("{migration} failed: {message}")]
+    Script {
+        /// Which migration.
+        migration: MigrationId,
+        /// What the server says, with the statement's line where that is known.
+        message: String,
+        /// Whether trying again can help: a lock that was not free, a deadlock, a serialization failure.
+        retry: bool,
+    },
+    /// A check of ours inside a script's transaction failed, and nothing of the script stays.
+    #[error("{migration} was rolled back: {message}")]
+    Check {
+        /// Which migration.
+        migration: MigrationId,
+        /// What was found.
+        message: String,
+    },
+    /// The archive does not hold what it should.
+    #[error("the archive {message}")]
+    Archive {
+        /// What is wrong, with its subject.
+        message: String,
+    },
+    /// The server or the file refuses writes or lacks a right.
+    #[error("the database refuses: {message}")]
+    Refused {
+        /// What the server says.
+        message: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
+    /// A lock or the file was busy for longer than the limit.
+    #[error("the database was busy for longer than the limit: {message}")]
+    Busy {
+        /// What the server says, and who blocks where that is known.
+        message: String,
+    },
+    /// What our own tables hold is not what they should.
+    #[error("stepback's own tables: {message}")]
+    Own {
+        /// What is wrong.
+        message: String,
+    },
+    /// Anything else that the driver reports.
+    #[error("{doing}: {message}")]
+    Driver {
+        /// What was being done.
+        doing: &'static str,
+        /// What the driver says.
+        message: String,
+    },
+}
+
+#[expect(clippy::cast_precision_loss, reason = "for display; heartbeats are not 2^52 ms old")]
+fn seconds(ms: u64) -> f64 {
+    ms as f64 / 1000.0
+}
+
+impl DbError {
+    /// Whether trying again can help.
+    pub fn can_retry(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable { .. } | Self::Busy { .. } | Self::Script { retry: true, .. }
+        )
+    }
+
+    /// The error as plain data for the journal.
+    pub fn to_failure(&self) -> Failure {
+        let hint = match self {
+            Self::Refused { hint, .. } => hint.clone(),
+            Self::Script { migration, .. } => Some(format!(
+                "nothing of {migration} was kept; correct what it ran into, then resume"
+            )),
+            _ => None,
+        };
+        Failure {
+            message: self.to_string(),
+            hint,
+            retry: self.can_retry(),
+            fenced: matches!(self, Self::Fenced),
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! The seam to the database.
+//!
+//! Responsible for: what every engine must be able to do and promise. Not for: deciding anything (core), waiting for
+//! health (`probe`), the journal's lines (`journal`). `run` and `cli` use it through [`Database`].
+
+mod error;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use stepback_core::catalog::Migration;
+use stepback_core::model::{
+    Digest, Direction, Engine, Fingerprint, LedgerRow, MigrationSet, RunRow, ScriptRef, SeenDatabase, Stamp, Token,
+};
+
+pub use error::DbError;
+
+/// What a coordinator asks for when it wants to act alone.
+#[derive(Clone, Debug)]
+pub struct LeaseRequest {
+    /// Who asks, for those who find the lease taken.
+    pub holder: String,
+    /// How long the lease lives without a heartbeat.
+    pub life: Duration,
+    /// How long to wait while another holds it.
+    pub wait: Duration,
+    /// The highest token number seen anywhere else: the cluster Lease, stamps, a journal. The new one is above it.
+    pub above: u64,
+}
+
+/// A fact of ours that is kept in the database.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Record {
+    /// A release is paired with these migrations.
+    Release {
+        /// The release.
+        release: semver::Version,
+        /// The migrations.
+        schema: MigrationSet,
+    },
+    /// The schema looks like this when these migrations are applied.
+    Fingerprint {
+        /// The migrations.
+        schema: MigrationSet,
+        /// The fingerprint.
+        fingerprint: Fingerprint,
+    },
+}
+
+/// One database with its ledger, archive, lease and run row.
+///
+/// # Guarantees
+/// - Looking (`look`, `ledger`, `fingerprint`, `recorded*`, `bodies`) creates nothing and takes no lock beyond a read's.
+/// - Everything that changes something carries a [`Token`], which is checked in the same transaction so that a rival's
+///   takeover either comes wholly before it or waits for it (LAWS D4).
+/// - [`Database::advance`] commits each script together with its ledger row, where the engine has transactional DDL.
+/// - No method tries again by itself, and no `Ok` of a change is the proof of it: the caller looks afterwards.
+///
+/// # Assumptions
+/// - [`Database::prepare`] was called before anything but looking.
+/// - One coordinator process uses one value; its methods are called one at a time, but for the heartbeat inside.
+///
+/// # After a crash
+/// A new value on the same database, after [`Database::acquire`], finds a world in which no statement of the dead
+/// coordinator is running any more (LAWS D5), and every script either happened with its ledger row or not at all.
+#[async_trait]
+pub trait Database: Send + Sync {
+    /// The engine.
+    fn engine(&self) -> Engine;
+
+    /// Reads everything for one decision.
+    async fn look(&self) -> Result<SeenDatabase, DbError>;
+
+    /// Reads the ledger alone, in order of application.
+    async fn ledger(&self) -> Result<Vec<LedgerRow>, DbError>;
+
+    /// Takes the fingerprint of the schema as it is, own tables left out.
+    async fn fingerprint(&self) -> Result<Fingerprint, DbError>;
+
+    /// The fingerprint that was recorded when exactly these migrations were applied.
+    async fn recorded_fingerprint(&self, schema: &MigrationSet) -> Result<Option<Fingerprint>, DbError>;
+
+    /// Whether a fact is recorded as it is given here.
+    async fn recorded(&self, record: &Record) -> Result<bool, DbError>;
+
+    /// The bodies of archived scripts, in the order asked for, each verified against its checksum.
+    ///
+    /// # Errors
+    /// [`DbError::Archive`] when one is missing or is not what its checksum says.
+    async fn bodies(&self, scripts: &[Digest]) -> Result<Vec<Vec<u8>>, DbError>;
+
+    /// Makes our own tables where they are missing. Idempotent; safe when several do it at once.
+    async fn prepare(&self) -> Result<(), DbError>;
+
+    /// Takes the lease and keeps it alive in the background until [`Database::release`] or the end of this value.
+    ///
+    /// # Errors
+    /// [`DbError::Held`] when another held it for all of `request.wait`.
+    async fn acquire(&self, request: &LeaseRequest) -> Result<Token, DbError>;
+
+    /// Gives the lease back; nothing happens when it is not ours any more.
+    async fn release(&self) -> Result<(), DbError>;
+
+    /// Stores migrations in the archive: captured and bound to their ledger row where the ledger shows the version,
+    /// else staged (LAWS D3). A row that is there already with the same checksums stays as it is; one that was only
+    /// staged is replaced by a new revision; a captured one with other checksums stays.
+    async fn stage(&self, token: Token, migrations: &[Migration]) -> Result<(), DbError>;
+
+    /// Writes the row of a run: inserts it, or changes the row with the same run.
+    ///
+    /// # Errors
+    /// [`DbError::RunOpen`] when another run on this ledger is not closed.
+    async fn write_run(&self, token: Token, row: &RunRow) -> Result<(), DbError>;
+
+    /// Carries a batch of scripts out, in order: for each, the token's fence, the script from the archive, its ledger
+    /// row and (up) its archive row's binding, in one transaction. It may return after part of the batch; the caller
+    /// asks the ledger and calls again with the rest.
+    async fn advance(&self, direction: Direction, scripts: &[ScriptRef], stamp: &Stamp) -> Result<(), DbError>;
+
+    /// Records a fact.
+    async fn record(&self, record: &Record, stamp: &Stamp) -> Result<(), DbError>;
+}

@@ -1,0 +1,50 @@
+//! What can go wrong with a journal.
+
+use stepback_core::journal::Illegal;
+use stepback_core::model::RunId;
+
+/// An error of the seam.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// Another coordinator has written since; nothing of ours was.
+    #[error("another coordinator has written to the journal of run {0}; this one does nothing more")]
+    Fenced(RunId),
+    /// Whether the append took effect is not known.
+    #[error("it is not known whether the journal took the entry: {0}")]
+    Unknown(String),
+    /// The journal cannot be reached; nothing was written.
+    #[error("cannot reach the journal: {0}")]
+    Unreachable(String),
+    /// There is no such run.
+    #[error("there is no journal of run {0}")]
+    NotFound(RunId),
+    /// What is there is damaged or was changed by somebody.
+    #[error("the journal of run {run} is damaged: {message}")]
+    Damaged {
+        /// Which run.
+        run: RunId,
+        /// How.
+        message: String,
+    },
+    /// The plan is larger than the place can hold.
+    #[error("the plan has {bytes} bytes, more than the {limit} that this journal can hold")]
+    TooLarge {
+        /// Its size, compressed.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// A right is missing.
+    #[error("not allowed: {0}")]
+    Forbidden(String),
+}
+
+impl JournalError {
+    /// A journal whose entries do not follow from one another.
+    pub fn illegal(run: &RunId, illegal: &Illegal) -> Self {
+        Self::Damaged {
+            run: run.clone(),
+            message: illegal.to_string(),
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! Where the journal's lines are kept.
+//!
+//! Responsible for: durable appends that an older coordinator cannot make, and reading everything back. Not for: what
+//! an entry means or whether it is allowed (core). `run` and `cli` use it through [`Journal`].
+
+mod error;
+
+use async_trait::async_trait;
+use stepback_core::journal::Entry;
+use stepback_core::model::{RunId, Token};
+use stepback_core::plan::Plan;
+
+pub use error::JournalError;
+
+/// A journal as it was read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stored {
+    /// The plan; its id was checked against its contents.
+    pub plan: Plan,
+    /// The entries, each line's checksum checked; their order and legality is for `RunState::replay`.
+    pub entries: Vec<Entry>,
+    /// A torn last line, cut off when the next entry is appended.
+    pub torn: Option<String>,
+}
+
+/// A store of journals.
+///
+/// # Guarantees
+/// - `Ok` of [`Journal::append`] means durable.
+/// - An entry is appended only behind the entry that it follows: an append by a coordinator that does not know the
+///   newest entry fails, and changes nothing.
+///
+/// # Assumptions
+/// - The caller has checked the entry against the table of transitions.
+///
+/// # After a crash
+/// Every entry whose append was answered with `Ok` is read back. One whose answer was lost may be there or not:
+/// [`JournalError::Unknown`]; the caller reads back and compares sequence and hash.
+#[async_trait]
+pub trait Journal: Send + Sync {
+    /// Stores the plan of a run, before its first entry. Storing the same plan again is no error.
+    async fn create(&self, run: &RunId, plan: &Plan, token: Token) -> Result<(), JournalError>;
+
+    /// Appends one entry.
+    async fn append(&self, run: &RunId, entry: &Entry) -> Result<(), JournalError>;
+
+    /// Reads a run's plan and entries.
+    async fn read(&self, run: &RunId) -> Result<Stored, JournalError>;
+
+    /// The runs that have a plan here, newest first.
+    async fn runs(&self) -> Result<Vec<RunId>, JournalError>;
+}

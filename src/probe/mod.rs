@@ -1,0 +1,220 @@
+//! Waiting for gates: the only loop that waits.
+//!
+//! Responsible for: settling a gate by watching, with a sentence for each "not yet", within its limit. Not for:
+//! judging what is seen (core), what happens next (core's `decide`). `run` uses it.
+
+mod http;
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use stepback_core::model::{SeenWorkload, Settled, Verdict};
+use stepback_core::plan::{Ask, Gate, Probe};
+use stepback_core::workload::{incarnation, judge};
+use tokio::time::Instant;
+
+use crate::cluster::Cluster;
+use crate::run::Stop;
+
+/// Waits until the gate holds, can never hold, or its limit passes. Waiting is watching: the gate is judged again at
+/// every change of the workload or its pods, and by the clock only where the gate itself asks for a time.
+pub async fn settle(
+    cluster: &dyn Cluster,
+    gate: &Gate,
+    limit: Duration,
+    stop: &Stop,
+    say: &mut (dyn FnMut(String) + Send),
+) -> Settled {
+    let mut wait = Wait {
+        cluster,
+        gate,
+        said: String::new(),
+        say,
+    };
+    let mut stop = stop.clone();
+    let deadline = tokio::time::sleep(limit);
+    tokio::select! {
+        settled = wait.hold() => return settled,
+        () = deadline => {}
+        () = stop.asked() => return Settled::Stopped(wait.said),
+    }
+    Settled::TimedOut(format!("not within {} s: {}", limit.as_secs_f32(), wait.said))
+}
+
+struct Wait<'a> {
+    cluster: &'a dyn Cluster,
+    gate: &'a Gate,
+    said: String,
+    say: &'a mut (dyn FnMut(String) + Send),
+}
+
+impl Wait<'_> {
+    /// Says a reason once, and keeps it for whoever asks why it took too long.
+    fn say(&mut self, reason: String) {
+        if reason != self.said {
+            (self.say)(reason.clone());
+            self.said = reason;
+        }
+    }
+
+    async fn hold(&mut self) -> Settled {
+        let workload = match self.gate {
+            Gate::None => return Settled::Healthy("no gate".to_owned()),
+            Gate::PodGone { workload, .. }
+            | Gate::AllGone { workload }
+            | Gate::Repointed { workload, .. }
+            | Gate::PodHealthy { workload, .. } => workload,
+        };
+        loop {
+            let mut changes = self.cluster.changes(workload);
+            let mut seen: Option<SeenWorkload> = None;
+            let error = loop {
+                let verdict = match &seen {
+                    None => Verdict::Waiting("the cluster has not answered yet".to_owned()),
+                    Some(seen) => judge(self.gate, seen, jiff::Timestamp::now()),
+                };
+                let next = match verdict {
+                    Verdict::Failed(why) => return Settled::Failed(why),
+                    Verdict::Healthy(what) => {
+                        let seen_now = seen.as_ref().expect("a verdict is healthy only of something seen");
+                        match self.probe(seen_now, what, &mut changes).await {
+                            Ok(settled) => return settled,
+                            Err(next) => next,
+                        }
+                    }
+                    Verdict::Waiting(why) => {
+                        self.say(why);
+                        let again = self.next_look();
+                        tokio::select! {
+                            next = changes.next() => next,
+                            () = again => continue,
+                        }
+                    }
+                };
+                match next {
+                    Some(Ok(now)) => seen = Some(now),
+                    Some(Err(error)) => break error.to_string(),
+                    None => break "the watch ended".to_owned(),
+                }
+            };
+            self.say(format!("watching again: {error}"));
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    }
+
+    /// A gate that asks for seconds of readiness must be judged again when nothing changes any more.
+    async fn next_look(&self) {
+        match self.gate {
+            Gate::PodHealthy { min_ready_seconds, .. } if *min_ready_seconds > 0 => {
+                tokio::time::sleep(Duration::from_millis(250)).await;
+            }
+            _ => std::future::pending().await,
+        }
+    }
+
+    /// Asks every probe while nothing about the pod changes. A change that matters ends it and is handed back.
+    async fn probe(&mut self, seen: &SeenWorkload, healthy: String, changes: &mut Changes) -> Result<Settled, Next> {
+        let Gate::PodHealthy {
+            pod, probes, workload, ..
+        } = self.gate
+        else {
+            return Ok(Settled::Healthy(healthy));
+        };
+        let (cluster, gate) = (self.cluster, self.gate);
+        let before = incarnation(seen, pod);
+        let mut reasons = Vec::new();
+        let asked = async {
+            for probe in probes {
+                ask(cluster, &workload.namespace, pod, probe, &mut |reason| {
+                    reasons.push(reason)
+                })
+                .await?;
+            }
+            Ok::<(), String>(())
+        };
+        let disturbed = async {
+            loop {
+                match changes.next().await {
+                    Some(Ok(now)) => {
+                        let still = matches!(judge(gate, &now, jiff::Timestamp::now()), Verdict::Healthy(_));
+                        if !still || incarnation(&now, pod) != before {
+                            return Some(Ok(now));
+                        }
+                    }
+                    ended => return ended,
+                }
+            }
+        };
+        let outcome = tokio::select! {
+            asked = asked => Ok(asked),
+            next = disturbed => Err(next),
+        };
+        match outcome {
+            Ok(Ok(())) => {
+                let what = match probes.len() {
+                    0 => healthy,
+                    count => format!("{healthy}, {count} probe{} passed", if count == 1 { "" } else { "s" }),
+                };
+                Ok(Settled::Healthy(what))
+            }
+            Ok(Err(why)) => Ok(Settled::Failed(why)),
+            Err(next) => {
+                if let Some(reason) = reasons.pop() {
+                    self.say(reason);
+                }
+                Err(next)
+            }
+        }
+    }
+}
+
+type Next = Option<Result<SeenWorkload, crate::cluster::ClusterError>>;
+type Changes = futures::stream::BoxStream<'static, Result<SeenWorkload, crate::cluster::ClusterError>>;
+
+/// Asks one probe until it has succeeded as often in a row as it must.
+///
+/// # Errors
+/// The last reason, when its own limit passes first.
+async fn ask(
+    cluster: &dyn Cluster,
+    namespace: &str,
+    pod: &str,
+    probe: &Probe,
+    say: &mut (dyn FnMut(String) + Send),
+) -> Result<(), String> {
+    let deadline = Instant::now() + Duration::from_millis(probe.timeout_ms);
+    let mut in_a_row = 0;
+    loop {
+        let Ask::Http { path, port } = &probe.ask;
+        let answer = tokio::time::timeout_at(deadline, http::get(cluster, namespace, pod, *port, path)).await;
+        let why = match answer {
+            Ok(Ok(())) => {
+                in_a_row += 1;
+                if in_a_row >= probe.successes {
+                    return Ok(());
+                }
+                String::new()
+            }
+            Ok(Err(why)) => {
+                in_a_row = 0;
+                why
+            }
+            Err(_) => "no answer".to_owned(),
+        };
+        if !why.is_empty() {
+            say(format!("GET {path} on {pod}:{port}: {why}"));
+        }
+        if Instant::now() + Duration::from_millis(probe.period_ms) >= deadline {
+            let seconds = Duration::from_millis(probe.timeout_ms).as_secs_f32();
+            let why = if why.is_empty() {
+                "too few successes in a row".to_owned()
+            } else {
+                why
+            };
+            return Err(format!(
+                "GET {path} on {pod}:{port} did not succeed within {seconds} s: {why}"
+            ));
+        }
+        tokio::time::sleep(Duration::from_millis(probe.period_ms)).await;
+    }
+}

@@ -1,0 +1,46 @@
+//! What is said to whoever is listening, and gone if nobody is.
+
+use stepback_core::journal::Entry;
+use stepback_core::model::{Observed, StepId};
+
+/// Something that happened just now.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// An entry is durable.
+    Entry(Entry),
+    /// The step was looked at.
+    Observed {
+        /// Which.
+        step: StepId,
+        /// What was seen.
+        seen: Observed,
+    },
+    /// The step is being carried out.
+    Performing(StepId),
+    /// The step's gate does not hold yet.
+    Waiting {
+        /// Which.
+        step: StepId,
+        /// Why, in a sentence.
+        reason: String,
+    },
+    /// Something did not work and is tried again.
+    Retrying {
+        /// Which step.
+        step: StepId,
+        /// Why, in a sentence.
+        reason: String,
+    },
+}
+
+/// Who listens to a run.
+pub trait Listen: Send {
+    /// Takes one event. Must not block.
+    fn hear(&mut self, event: Event);
+}
+
+impl<F: FnMut(Event) + Send> Listen for F {
+    fn hear(&mut self, event: Event) {
+        self(event);
+    }
+}

@@ -1,0 +1,233 @@
+//! The executor: carries a plan out, one move at a time.
+//!
+//! Responsible for: the loop that asks core's `decide` for the next move, makes it through one seam and keeps the fact
+//! that it learned; and durable appends, read back when their outcome is unknown. Not for: deciding, waiting, or
+//! knowing any driver or client.
+//!
+//! A fresh run is a resume of a journal with one entry: there is no recovery code.
+
+mod append;
+mod event;
+mod stop;
+mod world;
+
+use std::time::Duration;
+
+use stepback_core::journal::{Halt, Illegal, Outcome, RunState, StepState, What};
+use stepback_core::model::{Failure, Observed, Settled, Stamp, StepId, Token};
+use stepback_core::plan::{Plan, Step};
+use stepback_core::run::{Facts, Move, decide};
+use tokio::time::Instant;
+
+use crate::journal::{Journal, JournalError};
+
+pub use append::append;
+pub use event::{Event, Listen};
+pub use stop::{Stop, Stopper, stop};
+pub use world::World;
+
+/// How carrying out a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The run is closed.
+    Closed(Outcome),
+    /// The run stands still and can be resumed.
+    Halted(Halt),
+    /// Another coordinator has taken over; this one has written nothing more.
+    Fenced,
+}
+
+/// Why a run could not be carried on: what it had recorded stands, and it can be resumed.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The journal does not take entries.
+    #[error("the journal cannot be written: {0}")]
+    Journal(#[from] JournalError),
+    /// An entry would not be legal: a mistake in this program, found before it was written.
+    #[error("the next journal entry is not legal: {0}")]
+    Illegal(#[from] Illegal),
+}
+
+/// A run that is being carried out.
+pub struct Execution<'a> {
+    /// The plan.
+    pub plan: &'a Plan,
+    /// The state that its journal tells.
+    pub state: RunState,
+    /// The right to act; that of the newest entry.
+    pub token: Token,
+    /// Where its entries go.
+    pub journal: &'a dyn Journal,
+    /// What it acts on.
+    pub world: World<'a>,
+    /// The wish to stop.
+    pub stop: Stop,
+}
+
+/// Carries a run out to its end, a halt, or the loss of the right to act.
+///
+/// # Errors
+/// When the journal does not take an entry. What happened until then can be resumed.
+pub async fn execute(mut run: Execution<'_>, listener: &mut dyn Listen) -> Result<Ending, RunError> {
+    let mut facts = Facts::default();
+    let mut clock = Clock::start();
+    loop {
+        facts.stop = run.stop.is_asked();
+        facts.out_of_time = run
+            .state
+            .current()
+            .and_then(|id| run.plan.step(id))
+            .is_some_and(|step| clock.is_over(step));
+        match decide(run.plan, &run.state, &facts) {
+            Move::Record(what) => match run.record(what, &mut facts, &mut clock, listener).await {
+                Err(RunError::Journal(JournalError::Fenced(_))) => return Ok(Ending::Fenced),
+                recorded => recorded?,
+            },
+            Move::Observe(id) => run.observe(id, &mut facts, listener).await,
+            Move::Recheck(id) => run.recheck(id, &mut facts, listener).await,
+            Move::Perform(id) => run.perform(id, &mut facts, listener).await,
+            Move::Settle(id) => run.settle(id, &mut facts, listener).await,
+            Move::Pause(id) => clock.pause(id, &mut facts, listener).await,
+            Move::Finish => return Ok(run.ending()),
+        }
+    }
+}
+
+impl Execution<'_> {
+    async fn record(
+        &mut self,
+        what: What,
+        facts: &mut Facts,
+        clock: &mut Clock,
+        listener: &mut dyn Listen,
+    ) -> Result<(), RunError> {
+        let passed = matches!(what, What::StepPassed { .. });
+        let started = matches!(what, What::StepStarted { .. });
+        let rechecked = match &what {
+            What::StepPassed { step, .. } => Some(*step),
+            _ => None,
+        };
+        let entry = append(self.journal, &mut self.state, self.token, what).await?;
+        listener.hear(Event::Entry(entry));
+        if passed {
+            facts.next_step();
+            facts.rechecked.extend(rechecked);
+            *clock = Clock::start();
+        }
+        if started {
+            facts.next_attempt();
+        }
+        Ok(())
+    }
+
+    fn step(&self, id: StepId) -> &Step {
+        self.plan.step(id).expect("the state has as many steps as the plan")
+    }
+
+    async fn observe(&self, id: StepId, facts: &mut Facts, listener: &mut dyn Listen) {
+        facts.paused = false;
+        match self.world.observe(self.plan, self.step(id)).await {
+            Ok(seen) => {
+                listener.hear(Event::Observed {
+                    step: id,
+                    seen: seen.clone(),
+                });
+                facts.look_failure = None;
+                facts.observed = Some(seen);
+            }
+            Err(failure) => facts.look_failure = Some(failure),
+        }
+    }
+
+    async fn recheck(&self, id: StepId, facts: &mut Facts, listener: &mut dyn Listen) {
+        facts.paused = false;
+        match self.world.recheck(self.plan, self.step(id)).await {
+            Ok(Observed::Done(_)) => {
+                facts.look_failure = None;
+                facts.rechecked.insert(id);
+            }
+            Ok(seen) => {
+                listener.hear(Event::Observed {
+                    step: id,
+                    seen: seen.clone(),
+                });
+                facts.undone = Some((id, seen));
+            }
+            Err(failure) => facts.look_failure = Some(failure),
+        }
+    }
+
+    async fn perform(&self, id: StepId, facts: &mut Facts, listener: &mut dyn Listen) {
+        let StepState::Started { attempt } = self.state.step(id).unwrap_or(StepState::Pending) else {
+            return;
+        };
+        let seen = facts.observed.take().unwrap_or(Observed::Untouched);
+        if facts.performed != Some(attempt) || facts.progress.is_none() {
+            listener.hear(Event::Performing(id));
+        }
+        facts.progress = Some(match &seen {
+            Observed::Partial(progress) => progress.done,
+            _ => 0,
+        });
+        facts.performed = Some(attempt);
+        facts.paused = false;
+        let stamp = Stamp {
+            run: self.state.run.clone(),
+            step: id,
+            token: self.token,
+        };
+        facts.failure = self.world.perform(self.step(id), &seen, &stamp).await.err();
+    }
+
+    async fn settle(&self, id: StepId, facts: &mut Facts, listener: &mut dyn Listen) {
+        facts.settled = Some(match self.world.settle(self.step(id), &self.stop, listener).await {
+            Ok(settled) => settled,
+            Err(failure) => Settled::Failed(failure.message),
+        });
+    }
+
+    fn ending(self) -> Ending {
+        match (self.state.closed, self.state.halted) {
+            (Some(outcome), _) => Ending::Closed(outcome),
+            (None, Some(halt)) => Ending::Halted(halt),
+            (None, None) => Ending::Fenced,
+        }
+    }
+}
+
+/// How long this process has been trying the current step, and how long it waits between two tries.
+struct Clock {
+    started: Instant,
+    pauses: u32,
+}
+
+impl Clock {
+    fn start() -> Self {
+        Self {
+            started: Instant::now(),
+            pauses: 0,
+        }
+    }
+
+    fn is_over(&self, step: &Step) -> bool {
+        self.started.elapsed() >= Duration::from_millis(step.limit_ms)
+    }
+
+    /// Waits before the next try, longer each time: 0.1 s, doubled up to 5 s.
+    async fn pause(&mut self, step: StepId, facts: &mut Facts, listener: &mut dyn Listen) {
+        let reason = |failure: &Failure| failure.message.clone();
+        let reason = facts
+            .look_failure
+            .as_ref()
+            .or(facts.failure.as_ref())
+            .map(reason)
+            .unwrap_or_default();
+        listener.hear(Event::Retrying { step, reason });
+        let wait = Duration::from_millis(100)
+            .saturating_mul(1 << self.pauses.min(6))
+            .min(Duration::from_secs(5));
+        self.pauses += 1;
+        tokio::time::sleep(wait).await;
+        facts.paused = true;
+    }
+}

@@ -1,0 +1,262 @@
+//! From an action to its seam: observing, performing and settling one step.
+
+use std::time::Duration;
+
+use stepback_core::model::{Direction, Failure, Observed, Settled, Stamp, WorkloadRef};
+use stepback_core::plan::{Action, Gate, Plan, Step};
+use stepback_core::run::{observe_scripts, recheck_scripts};
+use stepback_core::workload::{observe_repoint, observe_scale};
+
+use super::{Event, Listen, Stop};
+use crate::cluster::{Cluster, is_given_back};
+use crate::database::{Database, Record};
+use crate::probe;
+
+/// The two seams that a plan acts on.
+pub struct World<'a> {
+    /// The database.
+    pub database: &'a dyn Database,
+    /// The cluster, when workloads take part.
+    pub cluster: Option<&'a dyn Cluster>,
+}
+
+impl World<'_> {
+    fn cluster(&self) -> Result<&dyn Cluster, Failure> {
+        self.cluster.ok_or_else(|| Failure {
+            message: "the plan has workload steps, but no cluster is connected".to_owned(),
+            hint: None,
+            retry: false,
+            fenced: false,
+        })
+    }
+
+    /// Asks the world whether the step has happened. Changes nothing.
+    ///
+    /// # Errors
+    /// When the world cannot be asked.
+    pub async fn observe(&self, plan: &Plan, step: &Step) -> Result<Observed, Failure> {
+        match &step.action {
+            Action::Revert { scripts, .. } => {
+                let ledger = self.database.ledger().await.map_err(|error| error.to_failure())?;
+                Ok(observe_scripts(Direction::Down, scripts, &plan.to.schema, &ledger))
+            }
+            Action::Apply { scripts } => {
+                let ledger = self.database.ledger().await.map_err(|error| error.to_failure())?;
+                Ok(observe_scripts(Direction::Up, scripts, &plan.to.schema, &ledger))
+            }
+            Action::Verify { schema, drifted, .. } => self.verify(schema, drifted).await,
+            Action::TakeFingerprint { schema } => {
+                let recorded = self
+                    .database
+                    .recorded_fingerprint(schema)
+                    .await
+                    .map_err(|error| error.to_failure())?;
+                let Some(recorded) = recorded else {
+                    return Ok(Observed::Untouched);
+                };
+                let found = self.database.fingerprint().await.map_err(|error| error.to_failure())?;
+                Ok(if recorded.digest() == found.digest() {
+                    Observed::Done(format!("fingerprint {} is recorded", found.digest().short()))
+                } else {
+                    Observed::Untouched
+                })
+            }
+            Action::RecordRelease { release, schema } => {
+                let record = Record::Release {
+                    release: release.clone(),
+                    schema: schema.clone(),
+                };
+                let done = self
+                    .database
+                    .recorded(&record)
+                    .await
+                    .map_err(|error| error.to_failure())?;
+                Ok(if done {
+                    Observed::Done(format!(
+                        "release {release} is paired with {} migrations",
+                        schema.0.len()
+                    ))
+                } else {
+                    Observed::Untouched
+                })
+            }
+            Action::Scale {
+                workload,
+                uid,
+                from,
+                to,
+                ..
+            } => {
+                let seen = self.look_at(workload).await?;
+                Ok(observe_scale(&seen, uid, *from, *to))
+            }
+            Action::Repoint {
+                workload,
+                uid,
+                from,
+                to,
+            } => {
+                let seen = self.look_at(workload).await?;
+                Ok(observe_repoint(&seen, uid, from, to))
+            }
+            Action::GiveBack { workload, .. } => {
+                let seen = self.look_at(workload).await?;
+                Ok(if is_given_back(&seen) {
+                    Observed::Done(format!("nothing of stepback is left on {workload}"))
+                } else {
+                    Observed::Untouched
+                })
+            }
+        }
+    }
+
+    /// Asks the world whether a step that had passed before this process began still shows (LAWS D13).
+    ///
+    /// # Errors
+    /// When the world cannot be asked.
+    pub async fn recheck(&self, plan: &Plan, step: &Step) -> Result<Observed, Failure> {
+        let (direction, scripts) = match &step.action {
+            Action::Revert { scripts, .. } => (Direction::Down, scripts),
+            Action::Apply { scripts } => (Direction::Up, scripts),
+            // Later steps may have moved the schema on: what counts is that it was recorded.
+            Action::TakeFingerprint { schema } => {
+                let recorded = self
+                    .database
+                    .recorded_fingerprint(schema)
+                    .await
+                    .map_err(|error| error.to_failure())?;
+                return Ok(recorded.map_or(Observed::Untouched, |_| Observed::Done("it is recorded".to_owned())));
+            }
+            _ => return self.observe(plan, step).await,
+        };
+        let ledger = self.database.ledger().await.map_err(|error| error.to_failure())?;
+        Ok(recheck_scripts(direction, scripts, &ledger))
+    }
+
+    async fn look_at(&self, workload: &WorkloadRef) -> Result<stepback_core::model::SeenWorkload, Failure> {
+        let mut seen = self
+            .cluster()?
+            .look(std::slice::from_ref(workload))
+            .await
+            .map_err(|error| error.to_failure())?;
+        seen.workloads.pop().ok_or_else(|| Failure {
+            message: format!("{workload} was asked for and not answered"),
+            hint: None,
+            retry: true,
+            fenced: false,
+        })
+    }
+
+    async fn verify(
+        &self,
+        schema: &stepback_core::model::MigrationSet,
+        drifted: &[String],
+    ) -> Result<Observed, Failure> {
+        let failed = |error: crate::database::DbError| error.to_failure();
+        let Some(expected) = self.database.recorded_fingerprint(schema).await.map_err(failed)? else {
+            return Ok(Observed::Doubtful(
+                "the fingerprint that the plan compares with is no longer recorded".into(),
+            ));
+        };
+        let found = self.database.fingerprint().await.map_err(failed)?;
+        let made: Vec<_> = expected
+            .differences(&found)
+            .into_iter()
+            .filter(|difference| !drifted.contains(&difference.object))
+            .collect();
+        if made.is_empty() {
+            return Ok(Observed::Done(format!(
+                "fingerprint {} as recorded",
+                found.digest().short()
+            )));
+        }
+        let mut text = "the schema differs from how it was recorded for this state:".to_owned();
+        for difference in &made {
+            text.push_str("\n  ");
+            text.push_str(&difference.to_string());
+        }
+        Ok(Observed::Foreign(text))
+    }
+
+    /// Carries the step, or the rest of it, out. What comes back never decides what happened.
+    ///
+    /// # Errors
+    /// As the seam reports it.
+    pub async fn perform(&self, step: &Step, seen: &Observed, stamp: &Stamp) -> Result<(), Failure> {
+        let done = match seen {
+            Observed::Partial(progress) => usize::try_from(progress.done).unwrap_or(usize::MAX),
+            _ => 0,
+        };
+        let database = |error: crate::database::DbError| error.to_failure();
+        let cluster = |error: crate::cluster::ClusterError| error.to_failure();
+        match &step.action {
+            Action::Revert { scripts, .. } => {
+                let rest = scripts.get(done..).unwrap_or_default();
+                self.database
+                    .advance(Direction::Down, rest, stamp)
+                    .await
+                    .map_err(database)
+            }
+            Action::Apply { scripts } => {
+                let rest = scripts.get(done..).unwrap_or_default();
+                self.database
+                    .advance(Direction::Up, rest, stamp)
+                    .await
+                    .map_err(database)
+            }
+            // A comparison has no effect: it was observed, and that is all there is.
+            Action::Verify { .. } => Ok(()),
+            Action::TakeFingerprint { schema } => {
+                let fingerprint = self.database.fingerprint().await.map_err(database)?;
+                let record = Record::Fingerprint {
+                    schema: schema.clone(),
+                    fingerprint,
+                };
+                self.database.record(&record, stamp).await.map_err(database)
+            }
+            Action::RecordRelease { release, schema } => {
+                let record = Record::Release {
+                    release: release.clone(),
+                    schema: schema.clone(),
+                };
+                self.database.record(&record, stamp).await.map_err(database)
+            }
+            Action::Scale {
+                workload,
+                uid,
+                from,
+                to,
+                original,
+            } => self
+                .cluster()?
+                .scale(workload, uid, *from, *to, *original, stamp)
+                .await
+                .map_err(cluster),
+            Action::Repoint { workload, uid, to, .. } => {
+                self.cluster()?.repoint(workload, uid, to, stamp).await.map_err(cluster)
+            }
+            Action::GiveBack { workload, uid } => {
+                self.cluster()?.give_back(workload, uid, stamp).await.map_err(cluster)
+            }
+        }
+    }
+
+    /// Waits for the step's gate.
+    ///
+    /// # Errors
+    /// When the cluster is needed and there is none.
+    pub async fn settle(&self, step: &Step, stop: &Stop, listener: &mut dyn Listen) -> Result<Settled, Failure> {
+        if step.gate == Gate::None {
+            return Ok(Settled::Healthy("no gate".to_owned()));
+        }
+        let mut say = |reason: String| listener.hear(Event::Waiting { step: step.id, reason });
+        Ok(probe::settle(
+            self.cluster()?,
+            &step.gate,
+            Duration::from_millis(step.limit_ms),
+            stop,
+            &mut say,
+        )
+        .await)
+    }
+}
