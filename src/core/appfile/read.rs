@@ -42,14 +42,12 @@ pub(super) struct Spot<'n> {
 impl<'n> Spot<'n> {
     fn wrong_kind(&self, expected: &'static str, log: &mut Log) {
         let found = self.node.kind();
-        log.add(
-            self.node.place,
-            Problem::WrongKind {
-                path: self.path.clone(),
-                expected,
-                found,
-            },
-        );
+        let path = if self.path.is_empty() {
+            "the file".to_owned()
+        } else {
+            self.path.clone()
+        };
+        log.add(self.node.place, Problem::WrongKind { path, expected, found });
     }
 
     pub(super) fn text(&self, expected: &'static str, log: &mut Log) -> Option<&'n str> {

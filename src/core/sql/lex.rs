@@ -21,6 +21,8 @@ pub(crate) enum Kind {
     Word,
     /// One character of anything else.
     Symbol,
+    /// What a `DELIMITER` line has put in the place of the semicolon.
+    Delimiter,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,25 +100,23 @@ pub(crate) fn line_at(text: &str, offset: usize) -> usize {
 
 /// All tokens of a text. They are contiguous and cover it.
 pub(crate) fn lex(text: &str, dialect: Engine) -> Result<Vec<Token<'_>>, LexError> {
-    let mut lexer = Lexer {
-        text,
-        dialect,
-        at: 0,
-        escaping: false,
-    };
+    let mut lexer = Lexer::new(text, dialect);
     let mut tokens = Vec::new();
-    while lexer.at < text.len() {
-        tokens.push(lexer.token()?);
+    while let Some(token) = lexer.token()? {
+        tokens.push(token);
     }
     Ok(tokens)
 }
 
-struct Lexer<'a> {
+/// Reads one token after the other.
+pub(crate) struct Lexer<'a> {
     text: &'a str,
     dialect: Engine,
     at: usize,
     /// The next string continues an `E'…'` string of PostgreSQL, or follows its `E`.
     escaping: bool,
+    /// Ends statements instead of the semicolon. It cuts words too: `END$$` is `END` and `$$`.
+    delimiter: Option<&'a str>,
 }
 
 fn is_word_char(c: char) -> bool {
@@ -124,6 +124,34 @@ fn is_word_char(c: char) -> bool {
 }
 
 impl<'a> Lexer<'a> {
+    pub(crate) fn new(text: &'a str, dialect: Engine) -> Self {
+        Self {
+            text,
+            dialect,
+            at: 0,
+            escaping: false,
+            delimiter: None,
+        }
+    }
+
+    /// Sets what ends statements; `;` is the usual way.
+    pub(crate) fn set_delimiter(&mut self, delimiter: &'a str) {
+        self.delimiter = (delimiter != ";").then_some(delimiter);
+    }
+
+    /// Whether something else than the semicolon ends statements.
+    pub(crate) fn has_delimiter(&self) -> bool {
+        self.delimiter.is_some()
+    }
+
+    /// The rest of the line that is being read, which is passed over.
+    pub(crate) fn skip_line(&mut self) -> &'a str {
+        let rest = self.rest();
+        let line = &rest[..rest.find('\n').unwrap_or(rest.len())];
+        self.at += line.len();
+        line
+    }
+
     fn rest(&self) -> &'a str {
         &self.text[self.at..]
     }
@@ -140,7 +168,10 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    fn token(&mut self) -> Result<Token<'a>, LexError> {
+    pub(crate) fn token(&mut self) -> Result<Option<Token<'a>>, LexError> {
+        if self.at >= self.text.len() {
+            return Ok(None);
+        }
         let (kind, len) = self.measure()?;
         let token = Token {
             kind,
@@ -148,7 +179,7 @@ impl<'a> Lexer<'a> {
             start: self.at,
         };
         self.at += len;
-        Ok(token)
+        Ok(Some(token))
     }
 
     /// Kind and length in bytes of the token that begins here. The length is never 0.
@@ -159,6 +190,9 @@ impl<'a> Lexer<'a> {
         if first.is_ascii_whitespace() || first == '\u{b}' {
             let is_space = |c: char| c.is_ascii_whitespace() || c == '\u{b}';
             return Ok((Kind::Space, rest.len() - rest.trim_start_matches(is_space).len()));
+        }
+        if let Some(delimiter) = self.delimiter.filter(|delimiter| rest.starts_with(*delimiter)) {
+            return Ok((Kind::Delimiter, delimiter.len()));
         }
         if self.begins_line_comment(rest) {
             return Ok((Kind::Comment, rest.find('\n').unwrap_or(rest.len())));
@@ -190,6 +224,10 @@ impl<'a> Lexer<'a> {
         }
         if is_word_char(first) {
             let len = rest.find(|c| !is_word_char(c)).unwrap_or(rest.len());
+            let len = self
+                .delimiter
+                .and_then(|delimiter| rest[..len].find(delimiter))
+                .unwrap_or(len);
             self.escaping = is_postgres && rest[..len].eq_ignore_ascii_case("e") && rest[len..].starts_with('\'');
             return Ok((Kind::Word, len));
         }

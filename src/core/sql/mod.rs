@@ -3,6 +3,16 @@
 //! Responsible for: reading scripts of the engines that stepback speaks to, without a server. Not for: running them, or
 //! knowing what the database holds. `catalog`, `assess`, `plan` and the root crate's `database` may use it.
 
+mod body;
 mod lex;
+mod pragma;
+mod split;
+mod transaction;
 
 pub use lex::{LexError, Opened, is_blank};
+pub use pragma::{Hoisted, PragmaElsewhere, leading_foreign_keys_pragma};
+pub use split::{SplitError, Statement, split};
+pub use transaction::{
+    Control, NoTransaction, TransactionControl, Unwrapped, classify, has_no_transaction_marker, needs_no_transaction,
+    script_needs_no_transaction, unwrap_outer,
+};
