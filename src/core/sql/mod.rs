@@ -4,12 +4,19 @@
 //! knowing what the database holds. `catalog`, `assess`, `plan` and the root crate's `database` may use it.
 
 mod body;
+mod effects;
+mod function;
 mod lex;
+mod loss;
+mod name;
 mod pragma;
 mod split;
 mod transaction;
 
+pub use effects::{Effects, effects, named_tables};
 pub use lex::{LexError, Opened, is_blank};
+pub use loss::{Loss, Rows};
+pub use name::{NamedTables, TableName};
 pub use pragma::{Hoisted, PragmaElsewhere, leading_foreign_keys_pragma};
 pub use split::{SplitError, Statement, split};
 pub use transaction::{
