@@ -77,6 +77,8 @@ pub async fn execute(mut run: Execution<'_>, listener: &mut dyn Listen) -> Resul
             .state
             .current()
             .and_then(|id| run.plan.step(id))
+            // All have passed, and a resume looks at them again: that too has a limit.
+            .or(run.plan.steps.last())
             .is_some_and(|step| clock.is_over(step));
         match decide(run.plan, &run.state, &facts) {
             Move::Record(what) => match run.record(what, &mut facts, &mut clock, listener).await {
@@ -84,10 +86,10 @@ pub async fn execute(mut run: Execution<'_>, listener: &mut dyn Listen) -> Resul
                 recorded => recorded?,
             },
             Move::Observe(id) => run.observe(id, &mut facts, listener).await,
-            Move::Recheck(id) => run.recheck(id, &mut facts, listener).await,
+            Move::Recheck(id) => run.recheck(id, &mut facts, &mut clock, listener).await,
             Move::Perform(id) => run.perform(id, &mut facts, listener).await,
             Move::Settle(id) => run.settle(id, &mut facts, listener).await,
-            Move::Pause(id) => clock.pause(id, &mut facts, listener).await,
+            Move::Pause(id) => clock.pause(id, &mut run.stop, &mut facts, listener).await,
             Move::Finish => return Ok(run.ending()),
         }
     }
@@ -101,22 +103,12 @@ impl Execution<'_> {
         clock: &mut Clock,
         listener: &mut dyn Listen,
     ) -> Result<(), RunError> {
-        let passed = matches!(what, What::StepPassed { .. });
-        let started = matches!(what, What::StepStarted { .. });
-        let rechecked = match &what {
-            What::StepPassed { step, .. } => Some(*step),
-            _ => None,
-        };
         let entry = append(self.journal, &mut self.state, self.token, what).await?;
-        listener.hear(Event::Entry(entry));
-        if passed {
-            facts.next_step();
-            facts.rechecked.extend(rechecked);
+        facts.keep_recorded(&entry.what);
+        if matches!(entry.what, What::StepPassed { .. }) {
             *clock = Clock::start();
         }
-        if started {
-            facts.next_attempt();
-        }
+        listener.hear(Event::Entry(entry));
         Ok(())
     }
 
@@ -125,58 +117,34 @@ impl Execution<'_> {
     }
 
     async fn observe(&self, id: StepId, facts: &mut Facts, listener: &mut dyn Listen) {
-        facts.paused = false;
-        match self.world.observe(self.plan, self.step(id)).await {
-            Ok(seen) => {
-                listener.hear(Event::Observed {
-                    step: id,
-                    seen: seen.clone(),
-                });
-                facts.look_failure = None;
-                facts.observed = Some(seen);
-            }
-            Err(failure) => facts.look_failure = Some(failure),
-        }
+        let seen = self.world.observe(self.plan, self.step(id)).await;
+        tell(id, &seen, listener);
+        facts.keep_observed(seen);
     }
 
-    async fn recheck(&self, id: StepId, facts: &mut Facts, listener: &mut dyn Listen) {
-        facts.paused = false;
-        match self.world.recheck(self.plan, self.step(id)).await {
-            Ok(Observed::Done(_)) => {
-                facts.look_failure = None;
-                facts.rechecked.insert(id);
-            }
-            Ok(seen) => {
-                listener.hear(Event::Observed {
-                    step: id,
-                    seen: seen.clone(),
-                });
-                facts.undone = Some((id, seen));
-            }
-            Err(failure) => facts.look_failure = Some(failure),
+    async fn recheck(&self, id: StepId, facts: &mut Facts, clock: &mut Clock, listener: &mut dyn Listen) {
+        let seen = self.world.recheck(self.plan, self.step(id)).await;
+        if seen.is_ok() {
+            *clock = Clock::start();
         }
+        tell(id, &seen, listener);
+        facts.keep_rechecked(id, seen);
     }
 
     async fn perform(&self, id: StepId, facts: &mut Facts, listener: &mut dyn Listen) {
         let StepState::Started { attempt } = self.state.step(id).unwrap_or(StepState::Pending) else {
             return;
         };
-        let seen = facts.observed.take().unwrap_or(Observed::Untouched);
-        if facts.performed != Some(attempt) || facts.progress.is_none() {
+        if facts.performed != Some(attempt) {
             listener.hear(Event::Performing(id));
         }
-        facts.progress = Some(match &seen {
-            Observed::Partial(progress) => progress.done,
-            _ => 0,
-        });
-        facts.performed = Some(attempt);
-        facts.paused = false;
+        let seen = facts.begin_perform(attempt);
         let stamp = Stamp {
             run: self.state.run.clone(),
             step: id,
             token: self.token,
         };
-        facts.failure = self.world.perform(self.step(id), &seen, &stamp).await.err();
+        facts.keep_performed(self.world.perform(self.step(id), &seen, &stamp).await);
     }
 
     async fn settle(&self, id: StepId, facts: &mut Facts, listener: &mut dyn Listen) {
@@ -192,6 +160,15 @@ impl Execution<'_> {
             (None, Some(halt)) => Ending::Halted(halt),
             (None, None) => Ending::Fenced,
         }
+    }
+}
+
+fn tell(step: StepId, seen: &Result<Observed, Failure>, listener: &mut dyn Listen) {
+    if let Ok(seen) = seen {
+        listener.hear(Event::Observed {
+            step,
+            seen: seen.clone(),
+        });
     }
 }
 
@@ -214,7 +191,7 @@ impl Clock {
     }
 
     /// Waits before the next try, longer each time: 0.1 s, doubled up to 5 s.
-    async fn pause(&mut self, step: StepId, facts: &mut Facts, listener: &mut dyn Listen) {
+    async fn pause(&mut self, step: StepId, stop: &mut Stop, facts: &mut Facts, listener: &mut dyn Listen) {
         let reason = |failure: &Failure| failure.message.clone();
         let reason = facts
             .look_failure
@@ -227,7 +204,10 @@ impl Clock {
             .saturating_mul(1 << self.pauses.min(6))
             .min(Duration::from_secs(5));
         self.pauses += 1;
-        tokio::time::sleep(wait).await;
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = stop.asked() => {}
+        }
         facts.paused = true;
     }
 }

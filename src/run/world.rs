@@ -38,11 +38,23 @@ impl World<'_> {
         match &step.action {
             Action::Revert { scripts, .. } => {
                 let ledger = self.database.ledger().await.map_err(|error| error.to_failure())?;
-                Ok(observe_scripts(Direction::Down, scripts, &plan.to.schema, &ledger))
+                Ok(observe_scripts(
+                    Direction::Down,
+                    scripts,
+                    &plan.from.schema,
+                    &plan.to.schema,
+                    &ledger,
+                ))
             }
             Action::Apply { scripts } => {
                 let ledger = self.database.ledger().await.map_err(|error| error.to_failure())?;
-                Ok(observe_scripts(Direction::Up, scripts, &plan.to.schema, &ledger))
+                Ok(observe_scripts(
+                    Direction::Up,
+                    scripts,
+                    &plan.from.schema,
+                    &plan.to.schema,
+                    &ledger,
+                ))
             }
             Action::Verify { schema, drifted, .. } => self.verify(schema, drifted).await,
             Action::TakeFingerprint { schema } => {

@@ -126,6 +126,9 @@ pub enum Illegal {
         /// The step.
         step: StepId,
     },
+    /// The journal holds entries of a newer format: it may be read and shown, but not continued.
+    #[error("entry {0} continues a journal that a newer version of this program has written to")]
+    Format(u64),
     /// A line that is no entry, with others after it.
     #[error("line {line} is damaged: {error}")]
     Damaged {
@@ -203,6 +206,9 @@ impl RunState {
         if self.is_over() {
             return Err(Illegal::Closed(sequence));
         }
+        if self.newer_format && entry.format <= FORMAT {
+            return Err(Illegal::Format(sequence));
+        }
         let resumes = matches!(entry.what, What::RunResumed { .. });
         let wrong_token = if resumes {
             entry.token.number <= self.token.number
@@ -237,7 +243,12 @@ impl RunState {
             What::StepStarted { step, attempt } => self.start(sequence, *step, *attempt)?,
             What::StepApplied { step, .. } => self.advance(sequence, *step, StepState::Applied)?,
             What::StepPassed { step, .. } => self.advance(sequence, *step, StepState::Passed)?,
-            What::RunHalted { halt } => self.halted = Some(halt.clone()),
+            What::RunHalted { halt } => {
+                if let Some(step) = halt.step {
+                    self.slot(sequence, step)?;
+                }
+                self.halted = Some(halt.clone());
+            }
             What::RunClosed { outcome } => {
                 if *outcome == Outcome::Done
                     && let Some(step) = self.current()
@@ -282,38 +293,30 @@ impl RunState {
     fn start(&mut self, sequence: u64, step: StepId, attempt: u32) -> Result<(), Illegal> {
         let current = self.current();
         let slot = self.slot(sequence, step)?;
-        let expected = match *slot {
-            StepState::Pending => 1,
-            StepState::Started { attempt } => attempt + 1,
-            from => {
-                return Err(Illegal::Transition {
-                    sequence,
-                    step,
-                    from: from.name(),
-                    to: "started",
-                });
-            }
+        let from = slot.name();
+        let (expected, to) = match *slot {
+            StepState::Pending => (1, "started, out of turn"),
+            StepState::Started { attempt } => (attempt + 1, "started, out of turn"),
+            // No attempt has this number.
+            StepState::Applied | StepState::Passed => (0, "started"),
         };
-        if attempt != expected {
+        if attempt != expected || expected == 0 {
             return Err(Illegal::Transition {
                 sequence,
                 step,
-                from: slot.name(),
-                to: "started, out of turn",
+                from,
+                to,
+            });
+        }
+        if let Some(blocking) = current.filter(|current| *current != step) {
+            return Err(Illegal::Order {
+                sequence,
+                step,
+                blocking,
             });
         }
         *slot = StepState::Started { attempt };
-        match current {
-            Some(blocking) if blocking != step => {
-                *self.slot(sequence, step)? = StepState::Pending;
-                Err(Illegal::Order {
-                    sequence,
-                    step,
-                    blocking,
-                })
-            }
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
     fn advance(&mut self, sequence: u64, step: StepId, to: StepState) -> Result<(), Illegal> {
@@ -362,30 +365,37 @@ pub struct ReadBack {
     pub intact_bytes: usize,
 }
 
-/// Reads a journal's text. A damaged last line was torn by a crash and is reported; a damaged line before it is
-/// corruption.
+/// Reads a journal's bytes. A damaged last line was torn by a crash, perhaps inside a character, and is reported; a
+/// damaged line before it is corruption.
 ///
 /// # Errors
 /// [`Illegal::Damaged`] for a damaged line that others follow.
-pub fn read_lines(text: &str) -> Result<ReadBack, Illegal> {
+pub fn read_lines(bytes: impl AsRef<[u8]>) -> Result<ReadBack, Illegal> {
     let mut read = ReadBack {
         entries: Vec::new(),
         torn: None,
         intact_bytes: 0,
     };
-    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    let lines: Vec<&[u8]> = bytes.as_ref().split_inclusive(|byte| *byte == b'\n').collect();
     for (index, line) in lines.iter().enumerate() {
         let last = index + 1 == lines.len();
         // A line without its line feed was not written to its end, even if what is there happens to be whole.
-        let whole = line.strip_suffix('\n');
-        match whole.map(Entry::from_line) {
+        let whole = line.strip_suffix(b"\n");
+        let parsed = whole.map(|line| match std::str::from_utf8(line) {
+            Ok(text) => Entry::from_line(text),
+            Err(_) => Err(LineError::Hash),
+        });
+        match parsed {
             Some(Ok(entry)) => {
                 read.entries.push(entry);
                 read.intact_bytes += line.len();
             }
             Some(Err(error)) if !last => return Err(Illegal::Damaged { line: index + 1, error }),
-            _ => read.torn = Some((*line).to_owned()),
+            _ => read.torn = Some(String::from_utf8_lossy(line).into_owned()),
         }
     }
     Ok(read)
 }
+
+#[cfg(test)]
+mod tests;

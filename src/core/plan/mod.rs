@@ -26,7 +26,7 @@ pub struct Plan {
     pub title: String,
     /// The app, when there is an app file.
     pub app: Option<String>,
-    /// Where it starts.
+    /// Where it starts: its set is what the ledger showed when the plan was made.
     pub from: Target,
     /// Where it goes.
     pub to: Target,

@@ -1,57 +1,9 @@
 //! The next move of a run: a table, in the order in which its rows are asked (ARCHITECTURE, "The executor").
 
-use std::collections::BTreeSet;
-
+use super::Facts;
 use crate::journal::{Halt, HaltKind, Outcome, RunState, StepState, What};
-use crate::model::{Failure, Observed, Settled, StepId};
+use crate::model::{Observed, Settled, StepId};
 use crate::plan::Plan;
-
-/// What this process has learned since it began to carry the run out. Nothing of it is durable.
-#[derive(Clone, Debug, Default)]
-pub struct Facts {
-    /// The newest observation of the current step; taken away by every perform.
-    pub observed: Option<Observed>,
-    /// How the gate of the current step settled.
-    pub settled: Option<Settled>,
-    /// The attempt of the current step that this process has performed at least once.
-    pub performed: Option<u32>,
-    /// What the newest perform of this attempt reported, when it was not a success. It never decides what happened.
-    pub failure: Option<Failure>,
-    /// How much of the current step was done when it was last observed in this attempt.
-    pub progress: Option<u32>,
-    /// Why looking did not work, when the newest look did not.
-    pub look_failure: Option<Failure>,
-    /// Whether a pause was made since the newest failure.
-    pub paused: bool,
-    /// Passed steps that this process has looked at again and found done.
-    pub rechecked: BTreeSet<StepId>,
-    /// What looking at a passed step again has shown, when it was not found done.
-    pub undone: Option<(StepId, Observed)>,
-    /// Whether we were asked to stop.
-    pub stop: bool,
-    /// Whether the current step's limit has passed since this process began to try.
-    pub out_of_time: bool,
-}
-
-impl Facts {
-    /// What stays known when another step becomes the current one.
-    pub fn next_step(&mut self) {
-        let rechecked = std::mem::take(&mut self.rechecked);
-        *self = Self {
-            rechecked,
-            stop: self.stop,
-            ..Self::default()
-        };
-    }
-
-    /// What stays known when another attempt begins.
-    pub fn next_attempt(&mut self) {
-        self.performed = None;
-        self.observed = None;
-        self.failure = None;
-        self.paused = false;
-    }
-}
 
 /// The next thing to do: exactly one call of a seam, or the end.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,7 +12,7 @@ pub enum Move {
     Record(What),
     /// Look whether the step has happened.
     Observe(StepId),
-    /// Look again at a step that passed before this process began (LAWS D13).
+    /// Look again at a step that was applied or passed before this process began (LAWS D13).
     Recheck(StepId),
     /// Carry the step, or the rest of it, out.
     Perform(StepId),
@@ -85,28 +37,42 @@ pub fn decide(plan: &Plan, state: &RunState, facts: &Facts) -> Move {
         // Another coordinator acts. Our token writes nothing more, not even a halt.
         return Move::Finish;
     }
+    match undisturbed(plan, state, facts) {
+        // What is already known is still written down; what would begin anything is not begun any more.
+        Move::Record(What::StepStarted { .. })
+        | Move::Observe(_)
+        | Move::Recheck(_)
+        | Move::Perform(_)
+        | Move::Settle(_)
+        | Move::Pause(_)
+            if facts.stop =>
+        {
+            interrupted(state.current())
+        }
+        next => next,
+    }
+}
+
+/// The next move when nobody asked us to stop.
+fn undisturbed(plan: &Plan, state: &RunState, facts: &Facts) -> Move {
     if state.resumed {
         if let Some((step, seen)) = &facts.undone {
             return Move::Record(halt_undone(*step, seen));
         }
+        // A step that was applied but had not passed is among them: nobody observes it any more before its gate.
         let unchecked = plan.steps.iter().find(|step| {
-            state.step(step.id) == Some(StepState::Passed)
+            matches!(state.step(step.id), Some(StepState::Applied | StepState::Passed))
                 && step.action.touches_database()
                 && !facts.rechecked.contains(&step.id)
         });
         if let Some(step) = unchecked {
-            return if facts.stop {
-                interrupted(state.current())
-            } else {
-                Move::Recheck(step.id)
-            };
+            return look(step.id, facts, Move::Recheck(step.id));
         }
     }
     let Some(step) = state.current() else {
         return Move::Record(What::RunClosed { outcome: Outcome::Done });
     };
     match state.step(step).unwrap_or(StepState::Pending) {
-        _ if facts.stop && !matches!(facts.settled, Some(Settled::Healthy(_))) => interrupted(Some(step)),
         StepState::Pending => Move::Record(What::StepStarted { step, attempt: 1 }),
         StepState::Started { attempt } => decide_started(step, attempt, facts),
         StepState::Applied => decide_applied(step, facts),
@@ -135,6 +101,8 @@ fn decide_started(step: StepId, attempt: u32, facts: &Facts) -> Move {
             Move::Perform(step)
         }
         Some(Observed::Untouched | Observed::Partial(_)) => match &facts.failure {
+            // Each attempt is an entry: without a pause, a quick failure would fill the journal.
+            Some(failure) if failure.retry && !facts.out_of_time && !facts.paused => Move::Pause(step),
             Some(failure) if failure.retry && !facts.out_of_time => Move::Record(What::StepStarted {
                 step,
                 attempt: attempt + 1,
@@ -154,7 +122,7 @@ fn decide_started(step: StepId, attempt: u32, facts: &Facts) -> Move {
 fn look(step: StepId, facts: &Facts, how: Move) -> Move {
     match &facts.look_failure {
         None => how,
-        Some(_) if facts.paused => how,
+        Some(failure) if failure.retry && facts.paused => how,
         Some(failure) if failure.retry && !facts.out_of_time => Move::Pause(step),
         Some(failure) => halt(step, HaltKind::Failed, failure.message.clone(), failure.hint.clone()),
     }
@@ -205,7 +173,7 @@ fn halt_undone(step: StepId, seen: &Observed) -> What {
         halt: Halt {
             step: Some(step),
             kind: HaltKind::Foreign,
-            message: format!("step {step} had passed, but the database no longer shows it: {found}"),
+            message: format!("step {step} was done, but the database no longer shows it: {found}"),
             hint: Some(
                 "the database may have been restored or failed over to an older state; compare it with the report \
                  before anything else"
@@ -214,3 +182,6 @@ fn halt_undone(step: StepId, seen: &Observed) -> What {
         },
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 
 use crate::model::{Direction, LedgerRow, MigrationSet, Observed, Progress, ScriptRef, Version};
 
-/// How far `scripts` have come on their way to `target`, as the ledger says. A ledger that no prefix of the scripts
-/// can have made was changed by somebody else.
+/// How far `scripts` have come in a run that goes from one set of applied migrations to another, as the ledger says.
+/// A ledger that no prefix of the scripts can have made was changed by somebody else: scripts done out of turn, a
+/// migration that neither set has, one of both sets that is gone, one applied from another script.
 pub fn observe_scripts(
     direction: Direction,
     scripts: &[ScriptRef],
-    target: &MigrationSet,
+    from: &MigrationSet,
+    to: &MigrationSet,
     ledger: &[LedgerRow],
 ) -> Observed {
     let applied: BTreeMap<&Version, &LedgerRow> = ledger.iter().map(|row| (&row.migration.version, row)).collect();
@@ -31,10 +33,21 @@ pub fn observe_scripts(
         ));
     }
     let ours = |version: &Version| {
-        target.contains(version) || scripts.iter().any(|script| script.migration.version == *version)
+        from.contains(version)
+            || to.contains(version)
+            || scripts.iter().any(|script| script.migration.version == *version)
     };
     if let Some(row) = ledger.iter().find(|row| !ours(&row.migration.version)) {
         return Observed::Foreign(format!("{} is applied, which the plan does not know", row.migration));
+    }
+    let lost = from
+        .0
+        .intersection(&to.0)
+        .find(|version| !applied.contains_key(version));
+    if let Some(version) = lost {
+        return Observed::Foreign(format!(
+            "{version} is not applied any more, and the plan does not undo it"
+        ));
     }
     let changed = scripts.iter().find(|script| {
         let row = applied.get(&script.migration.version);
@@ -75,3 +88,6 @@ pub fn recheck_scripts(direction: Direction, scripts: &[ScriptRef], ledger: &[Le
         done => Observed::Partial(Progress { done, of }),
     }
 }
+
+#[cfg(test)]
+mod tests;
