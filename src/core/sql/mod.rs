@@ -9,7 +9,9 @@ mod function;
 mod lex;
 mod loss;
 mod name;
+mod normal;
 mod pragma;
+mod script;
 mod split;
 mod transaction;
 
@@ -17,7 +19,9 @@ pub use effects::{Effects, effects, named_tables};
 pub use lex::{LexError, Opened, is_blank};
 pub use loss::{Loss, Rows};
 pub use name::{NamedTables, TableName};
+pub use normal::normal_tokens;
 pub use pragma::{Hoisted, PragmaElsewhere, leading_foreign_keys_pragma};
+pub use script::{ScriptProblem, Transactional, transactional};
 pub use split::{SplitError, Statement, split};
 pub use transaction::{
     Control, NoTransaction, TransactionControl, Unwrapped, classify, has_no_transaction_marker, needs_no_transaction,

@@ -1,0 +1,47 @@
+//! A text's tokens in one spelling, to compare what two texts say rather than how they are written.
+
+use super::lex::{Kind, LexError, lex};
+use crate::model::Engine;
+
+/// The tokens that count: keywords and bare names in lower case, quoted names without their quotes and in lower case
+/// too (as SQLite compares them), strings as they stand.
+///
+/// # Errors
+/// When a quote or comment is never closed.
+pub fn normal_tokens(text: &str, dialect: Engine) -> Result<Vec<String>, LexError> {
+    let tokens = lex(text, dialect)?;
+    let counted = tokens.iter().filter(|token| !token.is_blank());
+    Ok(counted
+        .map(|token| match token.kind {
+            Kind::Word => token.text.to_ascii_lowercase(),
+            Kind::Name => {
+                let mut characters = token.text.chars();
+                let opening = characters.next().unwrap_or_default();
+                characters.next_back();
+                let closing = if opening == '[' { ']' } else { opening };
+                let doubled: String = [closing, closing].iter().collect();
+                characters
+                    .as_str()
+                    .replace(&doubled, &closing.to_string())
+                    .to_ascii_lowercase()
+            }
+            _ => token.text.to_owned(),
+        })
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spelling_does_not_count() {
+        let normal = |text| normal_tokens(text, Engine::Sqlite).unwrap();
+        assert_eq!(
+            normal("CREATE TABLE \"Orders\"(id  INTEGER)"),
+            normal("create table orders -- all of them\n( ID integer )")
+        );
+        assert_eq!(normal("[a]]b] `c` 'D'"), ["a]b", "c", "'D'"]);
+        assert_ne!(normal("CHECK (a = 'x')"), normal("CHECK (a = 'X')"));
+    }
+}

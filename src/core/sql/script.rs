@@ -1,0 +1,107 @@
+//! A script made ready to run in one transaction, or the reason why it cannot.
+
+use super::lex::LexError;
+use super::pragma::{PragmaElsewhere, leading_foreign_keys_pragma};
+use super::split::{SplitError, Statement, split};
+use super::transaction::{NoTransaction, TransactionControl, script_needs_no_transaction, unwrap_outer};
+use crate::model::Engine;
+
+/// A script that runs in one transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transactional<'a> {
+    /// SQLite: what `PRAGMA foreign_keys` is set to before the transaction begins (LAWS D10); `None`: not asked for.
+    pub foreign_keys: Option<bool>,
+    /// The statements, without an outer `BEGIN … COMMIT` and without that pragma.
+    pub statements: Vec<Statement<'a>>,
+}
+
+/// Why a script cannot run in one transaction together with its ledger row.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ScriptProblem {
+    /// It is not UTF-8.
+    #[error("the script is not UTF-8")]
+    Encoding,
+    /// A quote or comment is never closed.
+    #[error(transparent)]
+    Lex(#[from] LexError),
+    /// It cannot be cut into statements.
+    #[error(transparent)]
+    Split(#[from] SplitError),
+    /// It holds transaction control (LAWS D8).
+    #[error(transparent)]
+    Control(#[from] TransactionControl),
+    /// It holds a pragma that does nothing in a transaction (LAWS D10).
+    #[error(transparent)]
+    Pragma(#[from] PragmaElsewhere),
+    /// The engine refuses a statement of it inside a transaction, or it says so itself.
+    #[error("{0}; scripts outside a transaction are not carried out by this version")]
+    NoTransaction(NoTransaction),
+}
+
+/// Makes a script ready. Used by the plan, which refuses what cannot run, and again by the engine that runs it.
+///
+/// # Errors
+/// Why it cannot run in one transaction.
+pub fn transactional(body: &[u8], engine: Engine) -> Result<Transactional<'_>, ScriptProblem> {
+    let text = std::str::from_utf8(body).map_err(|_| ScriptProblem::Encoding)?;
+    let statements = split(text, engine)?;
+    let (foreign_keys, statements) = match engine {
+        Engine::Sqlite => {
+            let hoisted = leading_foreign_keys_pragma(&statements)?;
+            (hoisted.value, hoisted.rest)
+        }
+        _ => (None, statements),
+    };
+    let unwrapped = unwrap_outer(&statements, engine)?;
+    if let Some(why) = script_needs_no_transaction(text, &unwrapped.statements, engine) {
+        return Err(ScriptProblem::NoTransaction(why));
+    }
+    Ok(Transactional {
+        foreign_keys,
+        statements: unwrapped.statements,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(body: &str, engine: Engine) -> Result<(Option<bool>, Vec<String>), ScriptProblem> {
+        let ready = transactional(body.as_bytes(), engine)?;
+        Ok((
+            ready.foreign_keys,
+            ready.statements.iter().map(|s| s.text.trim().to_owned()).collect(),
+        ))
+    }
+
+    #[test]
+    fn d10_the_pragma_is_hoisted_out_of_the_transaction() {
+        let body = "PRAGMA foreign_keys=OFF;\nBEGIN;\nDROP TABLE a;\nCOMMIT;\nPRAGMA foreign_keys=ON;";
+        let (foreign_keys, statements) = texts(body, Engine::Sqlite).unwrap();
+        assert_eq!(foreign_keys, Some(false));
+        assert_eq!(statements.len(), 1);
+        assert!(statements[0].starts_with("DROP TABLE a"));
+        assert!(matches!(
+            texts("DROP TABLE a; PRAGMA foreign_keys=OFF; DROP TABLE b;", Engine::Sqlite),
+            Err(ScriptProblem::Pragma(_))
+        ));
+    }
+
+    #[test]
+    fn d8_transaction_control_is_refused() {
+        for body in ["DROP TABLE a; COMMIT; DROP TABLE b;", "ROLLBACK; DROP TABLE a"] {
+            assert!(
+                matches!(texts(body, Engine::Postgres), Err(ScriptProblem::Control(_))),
+                "{body}"
+            );
+        }
+        assert!(matches!(
+            texts("VACUUM;", Engine::Postgres),
+            Err(ScriptProblem::NoTransaction(_))
+        ));
+        assert!(matches!(
+            transactional(b"\xff", Engine::Sqlite),
+            Err(ScriptProblem::Encoding)
+        ));
+    }
+}
