@@ -15,8 +15,8 @@
 //! | [`journal`] | where the journal's lines are kept |
 //! | [`probe`] | the only loop that waits: gates and probes |
 //! | [`run`] | the executor: one move at a time, as `stepback_core::run::decide` says |
-//! | [`load`] | the only reader of the user's files |
-//! | [`cli`] | one file a command; `explain` turns errors into words and exit codes |
+//! | `load` | the only reader of the user's files |
+//! | `cli` | one file a command; `explain` turns errors into words and exit codes |
 //!
 //! # Who may use whom
 //!

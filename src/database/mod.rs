@@ -3,17 +3,23 @@
 //! Responsible for: what every engine must be able to do and promise. Not for: deciding anything (core), waiting for
 //! health (`probe`), the journal's lines (`journal`). `run` and `cli` use it through [`Database`].
 
+pub mod archive;
+mod connect;
 mod error;
+mod sqlite;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use stepback_core::catalog::Migration;
 use stepback_core::model::{
-    Digest, Direction, Engine, Fingerprint, LedgerRow, MigrationSet, RunRow, ScriptRef, SeenDatabase, Stamp, Token,
+    Digest, Direction, Engine, Fingerprint, LedgerRow, MigrationSet, RunId, RunRow, ScriptRef, SeenDatabase, Stamp,
+    Token,
 };
 
+pub use connect::{ConnectOptions, connect, redact};
 pub use error::DbError;
+pub use sqlite::SqliteDatabase;
 
 /// What a coordinator asks for when it wants to act alone.
 #[derive(Clone, Debug)]
@@ -119,4 +125,16 @@ pub trait Database: Send + Sync {
 
     /// Records a fact.
     async fn record(&self, record: &Record, stamp: &Stamp) -> Result<(), DbError>;
+
+    /// Stores a run's plan, compressed JSON, for runs whose journal lies in the database. Storing it again is no error.
+    async fn write_plan(&self, token: Token, run: &RunId, plan: &[u8]) -> Result<(), DbError>;
+
+    /// Appends a journal line under this sequence number. `false`: the number is taken, and nothing was written.
+    async fn append_line(&self, token: Token, run: &RunId, sequence: u64, line: &str) -> Result<bool, DbError>;
+
+    /// A run's plan and journal lines in order; `None` where there is no plan of this run here.
+    async fn read_lines(&self, run: &RunId) -> Result<Option<(Vec<u8>, Vec<String>)>, DbError>;
+
+    /// The runs that have a row here, newest first.
+    async fn runs(&self) -> Result<Vec<RunRow>, DbError>;
 }

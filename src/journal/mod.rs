@@ -3,6 +3,7 @@
 //! Responsible for: durable appends that an older coordinator cannot make, and reading everything back. Not for: what
 //! an entry means or whether it is allowed (core). `run` and `cli` use it through [`Journal`].
 
+mod database;
 mod error;
 
 use async_trait::async_trait;
@@ -10,6 +11,7 @@ use stepback_core::journal::Entry;
 use stepback_core::model::{RunId, Token};
 use stepback_core::plan::Plan;
 
+pub use database::DatabaseJournal;
 pub use error::JournalError;
 
 /// A journal as it was read.
@@ -49,4 +51,24 @@ pub trait Journal: Send + Sync {
 
     /// The runs that have a plan here, newest first.
     async fn runs(&self) -> Result<Vec<RunId>, JournalError>;
+}
+
+/// Reads a stored plan and checks it against its own id: a plan that somebody has changed is not carried out
+/// (LAWS W8).
+pub(crate) fn stored_plan(run: &RunId, json: &[u8]) -> Result<Plan, JournalError> {
+    let damaged = |message: String| JournalError::Damaged {
+        run: run.clone(),
+        message,
+    };
+    let plan: Plan = serde_json::from_slice(json).map_err(|error| damaged(format!("its plan: {error}")))?;
+    let id = plan
+        .compute_id()
+        .map_err(|error| damaged(format!("its plan: {error}")))?;
+    if id != plan.id {
+        return Err(damaged(format!(
+            "its plan was changed: it says {}, its contents say {id}",
+            plan.id
+        )));
+    }
+    Ok(plan)
 }

@@ -4,6 +4,7 @@
 //! judging what is seen (core), what happens next (core's `decide`). `run` uses it.
 
 mod http;
+mod stop;
 
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use stepback_core::workload::{incarnation, judge};
 use tokio::time::Instant;
 
 use crate::cluster::Cluster;
-use crate::run::Stop;
+pub use stop::{Stop, Stopper, stop};
 
 /// Waits until the gate holds, can never hold, or its limit passes. Waiting is watching: the gate is judged again at
 /// every change of the workload or its pods, and by the clock only where the gate itself asks for a time.

@@ -8,7 +8,6 @@
 
 mod append;
 mod event;
-mod stop;
 mod world;
 
 use std::time::Duration;
@@ -21,9 +20,9 @@ use tokio::time::Instant;
 
 use crate::journal::{Journal, JournalError};
 
+pub use crate::probe::{Stop, Stopper, stop};
 pub use append::append;
 pub use event::{Event, Listen};
-pub use stop::{Stop, Stopper, stop};
 pub use world::World;
 
 /// How carrying out a run ended.

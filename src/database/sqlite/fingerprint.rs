@@ -1,0 +1,209 @@
+//! The fingerprint of a SQLite schema: by structure, because `ALTER TABLE … DROP COLUMN` and the table rebuild leave
+//! texts in `sqlite_schema` that say the same in other words (LAWS D12).
+
+use std::collections::BTreeMap;
+
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteConnection;
+use stepback_core::model::{Engine, Fingerprint};
+use stepback_core::sql::normal_tokens;
+
+/// The version of the form below.
+const FORMAT: u32 = 1;
+
+/// Own tables and SQLite's own are no part of the app's schema.
+const FOREIGN: &str =
+    "m.name NOT GLOB 'sqlite_*' AND m.name NOT GLOB 'stepback_*' AND m.tbl_name NOT GLOB 'stepback_*'";
+
+/// The fingerprint of a file that does not exist yet.
+pub(super) fn of_nothing() -> Fingerprint {
+    Fingerprint {
+        format: FORMAT,
+        server: "SQLite".to_owned(),
+        objects: BTreeMap::new(),
+    }
+}
+
+pub(super) async fn take(connection: &mut SqliteConnection) -> Result<Fingerprint, sqlx::Error> {
+    sqlx::raw_sql("BEGIN").execute(&mut *connection).await?;
+    let taken = read(connection).await;
+    sqlx::raw_sql("ROLLBACK").execute(&mut *connection).await?;
+    taken
+}
+
+async fn read(connection: &mut SqliteConnection) -> Result<Fingerprint, sqlx::Error> {
+    let version: String = sqlx::query("SELECT sqlite_version()")
+        .fetch_one(&mut *connection)
+        .await?
+        .try_get(0)?;
+    let mut objects = BTreeMap::new();
+    read_texts(connection, &mut objects).await?;
+    for (name, part) in read_columns(connection).await? {
+        add(&mut objects, &name, &part);
+    }
+    for (name, part) in read_foreign_keys(connection).await? {
+        add(&mut objects, &name, &part);
+    }
+    read_indexes(connection, &mut objects).await?;
+    Ok(Fingerprint {
+        format: FORMAT,
+        server: format!("SQLite {version}"),
+        objects,
+    })
+}
+
+fn add(objects: &mut BTreeMap<String, String>, table: &str, part: &str) {
+    let definition = objects.entry(format!("table {table}")).or_default();
+    if !definition.is_empty() {
+        definition.push_str("; ");
+    }
+    definition.push_str(part);
+}
+
+/// What the texts say: views and triggers whole; of tables only what no pragma tells.
+async fn read_texts(
+    connection: &mut SqliteConnection,
+    objects: &mut BTreeMap<String, String>,
+) -> Result<(), sqlx::Error> {
+    let sql = format!("SELECT type, name, coalesce(sql, '') FROM sqlite_schema m WHERE {FOREIGN} AND type <> 'index'");
+    for row in sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(connection).await? {
+        let (kind, name, text): (String, String, String) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        let tokens = normal_tokens(&text, Engine::Sqlite).unwrap_or_else(|_| vec![text.clone()]);
+        if kind == "table" {
+            objects.insert(format!("table {name}"), beyond_pragmas(&tokens));
+        } else {
+            objects.insert(format!("{kind} {name}"), tokens.join(" "));
+        }
+    }
+    Ok(())
+}
+
+/// Checks, generated expressions, collations, and what follows the closing parenthesis (`strict`, `without rowid`):
+/// sorted, because the same constraint can stand in several places.
+fn beyond_pragmas(tokens: &[String]) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    for (at, token) in tokens.iter().enumerate() {
+        match token.as_str() {
+            "check" | "as" if tokens.get(at + 1).is_some_and(|next| next == "(") => {
+                parts.push(format!("{token} {}", group(&tokens[at + 1..])));
+            }
+            "collate" => parts.extend(tokens.get(at + 1).map(|name| format!("collate {name}"))),
+            "autoincrement" | "virtual" | "stored" => parts.push(token.clone()),
+            _ => {}
+        }
+    }
+    if let Some(end) = tokens.iter().rposition(|token| token == ")") {
+        let options = tokens[end + 1..].join(" ");
+        if !options.is_empty() {
+            parts.push(options);
+        }
+    }
+    parts.sort();
+    parts.join("; ")
+}
+
+/// The tokens of a parenthesised group, from its opening to its closing parenthesis.
+fn group(tokens: &[String]) -> String {
+    let mut depth = 0;
+    let mut taken = Vec::new();
+    for token in tokens {
+        match token.as_str() {
+            "(" => depth += 1,
+            ")" => depth -= 1,
+            _ => {}
+        }
+        taken.push(token.as_str());
+        if depth == 0 {
+            break;
+        }
+    }
+    taken.join(" ")
+}
+
+async fn read_columns(connection: &mut SqliteConnection) -> Result<Vec<(String, String)>, sqlx::Error> {
+    let sql = format!(
+        "SELECT m.name, c.name, c.type, c.\"notnull\", c.dflt_value, c.pk, c.hidden \
+         FROM sqlite_schema m JOIN pragma_table_xinfo(m.name) c WHERE m.type = 'table' AND {FOREIGN} ORDER BY m.name, c.cid"
+    );
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(connection).await?;
+    rows.iter()
+        .map(|row| {
+            let (column, kind): (String, String) = (row.try_get(1)?, row.try_get(2)?);
+            let mut part = format!("{} {}", column.to_ascii_lowercase(), kind.to_ascii_lowercase());
+            if row.try_get::<bool, _>(3)? {
+                part.push_str(" not null");
+            }
+            if let Some(default) = row.try_get::<Option<String>, _>(4)? {
+                part.push_str(&format!(" default {default}"));
+            }
+            match row.try_get::<i64, _>(5)? {
+                0 => {}
+                place => part.push_str(&format!(" primary key {place}")),
+            }
+            match row.try_get::<i64, _>(6)? {
+                0 => {}
+                hidden => part.push_str(&format!(" hidden {hidden}")),
+            }
+            Ok((row.try_get(0)?, part))
+        })
+        .collect()
+}
+
+async fn read_foreign_keys(connection: &mut SqliteConnection) -> Result<Vec<(String, String)>, sqlx::Error> {
+    let sql = format!(
+        "SELECT m.name, f.\"from\", f.\"table\", coalesce(f.\"to\", ''), f.on_update, f.on_delete, f.id, f.seq \
+         FROM sqlite_schema m JOIN pragma_foreign_key_list(m.name) f WHERE m.type = 'table' AND {FOREIGN} \
+         ORDER BY m.name, f.\"table\", f.id, f.seq"
+    );
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(connection).await?;
+    let mut keys: Vec<(String, String)> = rows
+        .iter()
+        .map(|row| {
+            let text = |at: usize| row.try_get::<String, _>(at).map(|text| text.to_ascii_lowercase());
+            let part = format!(
+                "foreign key {} references {} ({}) on update {} on delete {}",
+                text(1)?,
+                text(2)?,
+                text(3)?,
+                text(4)?,
+                text(5)?
+            );
+            Ok((row.try_get(0)?, part))
+        })
+        .collect::<Result<_, sqlx::Error>>()?;
+    // SQLite numbers foreign keys backwards as they are added; their order says nothing.
+    keys.sort();
+    Ok(keys)
+}
+
+async fn read_indexes(
+    connection: &mut SqliteConnection,
+    objects: &mut BTreeMap<String, String>,
+) -> Result<(), sqlx::Error> {
+    let sql = format!(
+        "SELECT m.name, i.name, i.\"unique\", i.origin, \
+         (SELECT group_concat(coalesce(x.name, '(expression)') || ' ' || x.coll || CASE x.\"desc\" WHEN 1 THEN ' desc' ELSE '' END, ', ') \
+          FROM pragma_index_xinfo(i.name) x WHERE x.key = 1), \
+         coalesce((SELECT s.sql FROM sqlite_schema s WHERE s.type = 'index' AND s.name = i.name), '') \
+         FROM sqlite_schema m JOIN pragma_index_list(m.name) i WHERE m.type = 'table' AND {FOREIGN} ORDER BY m.name, i.name"
+    );
+    for row in sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(connection).await? {
+        let (table, name, unique): (String, String, bool) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        let (origin, columns, text): (String, Option<String>, String) =
+            (row.try_get(3)?, row.try_get(4)?, row.try_get(5)?);
+        let columns = columns.unwrap_or_default().to_ascii_lowercase();
+        let unique = if unique { "unique " } else { "" };
+        if origin == "c" {
+            let tokens = normal_tokens(&text, Engine::Sqlite).unwrap_or_else(|_| vec![text.clone()]);
+            // Where there is an expression or a condition only the text has it.
+            let from = tokens.iter().position(|token| token == "(").unwrap_or(0);
+            let definition = format!("{unique}on {table}: {columns}: {}", tokens[from..].join(" "));
+            objects.insert(format!("index {name}"), definition);
+        } else {
+            // Made by a constraint; its name is a number that says nothing.
+            let part = format!("{unique}constraint ({columns}) from {origin}");
+            add(objects, &table, &part);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,239 @@
+//! Reading everything for one decision, in one read transaction.
+
+use sqlx::Row as _;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use stepback_core::model::{
+    ArchiveRow, Capture, DatabaseIdentity, DatabaseRef, Digest, Engine, LeaseSeen, LedgerRow, MigrationId,
+    MigrationSet, ReleaseRow, RunId, RunRow, SeenDatabase, Token, Version,
+};
+
+use super::{Connected, LEDGER, SqliteDatabase, has_table, now_ms};
+use crate::database::DbError;
+use crate::database::archive::Binding;
+
+fn own(error: impl std::fmt::Display) -> sqlx::Error {
+    sqlx::Error::Decode(error.to_string().into())
+}
+
+fn version(row: &SqliteRow, column: &str) -> Result<Version, sqlx::Error> {
+    Version::parse(row.try_get::<&str, _>(column)?).map_err(own)
+}
+
+fn digest(text: &str) -> Result<Digest, sqlx::Error> {
+    text.parse().map_err(own)
+}
+
+/// The ledger in order of application; empty where the table does not exist.
+pub(super) async fn ledger(connection: &mut SqliteConnection) -> Result<Vec<LedgerRow>, sqlx::Error> {
+    if !has_table(connection, LEDGER).await? {
+        return Ok(Vec::new());
+    }
+    let rows =
+        sqlx::query("SELECT sequence, version, name, up_sha256, applied_at FROM stepback_ledger ORDER BY sequence")
+            .fetch_all(connection)
+            .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(LedgerRow {
+                sequence: Some(row.try_get("sequence")?),
+                migration: MigrationId {
+                    version: version(row, "version")?,
+                    name: row.try_get("name")?,
+                },
+                up_sha256: Some(digest(row.try_get("up_sha256")?)?),
+                applied_at: row.try_get("applied_at")?,
+            })
+        })
+        .collect()
+}
+
+/// The newest revision of each archived migration.
+pub(super) async fn archive(connection: &mut SqliteConnection) -> Result<Vec<ArchiveRow>, sqlx::Error> {
+    let rows = sqlx::query(
+        "SELECT version, revision, name, capture, up_sha256, down_sha256, down_empty, ledger_sequence, binding_sha256 \
+         FROM stepback_archive AS a \
+         WHERE revision = (SELECT max(revision) FROM stepback_archive AS b WHERE b.version = a.version)",
+    )
+    .fetch_all(connection)
+    .await?;
+    let mut archive = rows.iter().map(archive_row).collect::<Result<Vec<_>, _>>()?;
+    archive.sort_by(|one, other| one.migration.version.cmp(&other.migration.version));
+    Ok(archive)
+}
+
+fn archive_row(row: &SqliteRow) -> Result<ArchiveRow, sqlx::Error> {
+    let version = version(row, "version")?;
+    let up_sha256 = digest(row.try_get("up_sha256")?)?;
+    let down_sha256 = row.try_get::<Option<&str>, _>("down_sha256")?.map(digest).transpose()?;
+    let ledger_sequence = row.try_get("ledger_sequence")?;
+    let binding = Binding {
+        engine: Engine::Sqlite,
+        version: &version,
+        up: &up_sha256,
+        down: down_sha256.as_ref(),
+        ledger_sequence,
+    };
+    Ok(ArchiveRow {
+        intact: binding.digest().to_string() == row.try_get::<&str, _>("binding_sha256")?,
+        migration: MigrationId {
+            version,
+            name: row.try_get("name")?,
+        },
+        revision: row.try_get("revision")?,
+        capture: match row.try_get::<&str, _>("capture")? {
+            "captured" => Capture::Captured,
+            _ => Capture::Staged,
+        },
+        up_sha256,
+        down_sha256,
+        down_empty: row.try_get("down_empty")?,
+        ledger_sequence,
+    })
+}
+
+async fn releases(connection: &mut SqliteConnection) -> Result<Vec<ReleaseRow>, sqlx::Error> {
+    let rows = sqlx::query("SELECT release, migrations, recorded_at FROM stepback_release ORDER BY sequence")
+        .fetch_all(connection)
+        .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(ReleaseRow {
+                release: row.try_get::<&str, _>("release")?.parse().map_err(own)?,
+                schema: serde_json::from_str::<MigrationSet>(row.try_get("migrations")?).map_err(own)?,
+                recorded_at: row.try_get("recorded_at")?,
+            })
+        })
+        .collect()
+}
+
+/// A run's row.
+pub(super) fn run_row(row: &SqliteRow) -> Result<RunRow, sqlx::Error> {
+    let status = format!("\"{}\"", row.try_get::<&str, _>("status")?);
+    Ok(RunRow {
+        run: RunId(row.try_get("run")?),
+        plan: stepback_core::model::PlanId(digest(row.try_get("plan")?)?),
+        app: row.try_get("app")?,
+        journal: serde_json::from_str(row.try_get("journal")?).map_err(own)?,
+        status: serde_json::from_str(&status).map_err(own)?,
+        title: row.try_get("title")?,
+        closes_itself: row.try_get("closes_itself")?,
+        token: row.try_get::<&str, _>("token")?.parse().map_err(own)?,
+    })
+}
+
+/// All runs, newest first.
+pub(super) async fn runs(connection: &mut SqliteConnection) -> Result<Vec<RunRow>, sqlx::Error> {
+    let rows = sqlx::query("SELECT * FROM stepback_run ORDER BY run DESC")
+        .fetch_all(connection)
+        .await?;
+    rows.iter().map(run_row).collect()
+}
+
+/// The lease; `None` before anybody ever took it.
+pub(super) async fn lease(connection: &mut SqliteConnection) -> Result<Option<LeaseSeen>, sqlx::Error> {
+    let row = sqlx::query("SELECT * FROM stepback_lease WHERE ledger = ?")
+        .bind(LEDGER)
+        .fetch_optional(connection)
+        .await?;
+    row.map(|row| {
+        Ok(LeaseSeen {
+            holder: row.try_get("holder")?,
+            token: Token {
+                number: u64::try_from(row.try_get::<i64, _>("token")?).map_err(own)?,
+                nonce: u32::try_from(row.try_get::<i64, _>("nonce")?).map_err(own)?,
+            },
+            age_ms: u64::try_from(now_ms() - row.try_get::<i64, _>("heartbeat_ms")?).unwrap_or(0),
+            life_ms: u64::try_from(row.try_get::<i64, _>("life_ms")?).map_err(own)?,
+            released: row.try_get("released")?,
+        })
+    })
+    .transpose()
+}
+
+impl SqliteDatabase {
+    pub(super) async fn read_everything(&self) -> Result<SeenDatabase, DbError> {
+        let mut seen = SeenDatabase {
+            database: DatabaseRef {
+                engine: Engine::Sqlite,
+                source: self.source.clone(),
+                redacted: self.redacted.clone(),
+                state_schema: self.options.state_schema.clone(),
+                identity: DatabaseIdentity::default(),
+            },
+            server_version: "SQLite".to_owned(),
+            prepared: false,
+            read_only: false,
+            ledger: Vec::new(),
+            archive: Vec::new(),
+            releases: Vec::new(),
+            fingerprints: Vec::new(),
+            open_run: None,
+            lease: None,
+            highest_token: 0,
+        };
+        let Connected::Open(mut slot) = self.connected(false).await? else {
+            return Ok(seen);
+        };
+        let connection = slot.as_mut().expect("`connected` has opened it");
+        let read = async {
+            sqlx::raw_sql("BEGIN").execute(&mut *connection).await?;
+            let read = fill(&mut seen, connection).await;
+            sqlx::raw_sql("ROLLBACK").execute(&mut *connection).await?;
+            read
+        };
+        read.await
+            .map_err(|error| self.explain("reading stepback's tables", error))?;
+        // A file that cannot be written is found before the first change.
+        seen.read_only = std::fs::metadata(&self.path).is_ok_and(|file| file.permissions().readonly());
+        Ok(seen)
+    }
+
+    pub(super) async fn read_runs(&self) -> Result<Vec<RunRow>, DbError> {
+        let Connected::Open(mut slot) = self.connected(false).await? else {
+            return Ok(Vec::new());
+        };
+        let connection = slot.as_mut().expect("`connected` has opened it");
+        let read = async {
+            if has_table(connection, "stepback_run").await? {
+                runs(connection).await
+            } else {
+                Ok(Vec::new())
+            }
+        };
+        read.await.map_err(|error| self.explain("reading the runs", error))
+    }
+}
+
+async fn fill(seen: &mut SeenDatabase, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    let version: String = sqlx::query("SELECT sqlite_version()")
+        .fetch_one(&mut *connection)
+        .await?
+        .try_get(0)?;
+    seen.server_version = format!("SQLite {version}");
+    // The tables are made in one transaction, so one of them stands for all.
+    seen.prepared = has_table(connection, "stepback_run").await?;
+    if !seen.prepared {
+        return Ok(());
+    }
+    let identity = sqlx::query("SELECT id FROM stepback_identity")
+        .fetch_optional(&mut *connection)
+        .await?;
+    seen.database.identity.own = identity.map(|row| row.try_get(0)).transpose()?.unwrap_or_default();
+    seen.ledger = ledger(connection).await?;
+    seen.archive = archive(connection).await?;
+    seen.releases = releases(connection).await?;
+    let fingerprints = sqlx::query("SELECT schema_sha256, sha256 FROM stepback_fingerprint ORDER BY 1")
+        .fetch_all(&mut *connection)
+        .await?;
+    for row in &fingerprints {
+        seen.fingerprints
+            .push((digest(row.try_get(0)?)?, digest(row.try_get(1)?)?));
+    }
+    seen.open_run = runs(connection)
+        .await?
+        .into_iter()
+        .find(|row| row.status != stepback_core::model::RunStatus::Closed);
+    seen.lease = lease(connection).await?;
+    seen.highest_token = seen.lease.as_ref().map_or(0, |lease| lease.token.number);
+    Ok(())
+}

@@ -1,0 +1,270 @@
+//! Carrying scripts out: fence, script, ledger row and our own rows in one transaction each (LAWS D4, D8, D10).
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteConnection;
+use stepback_core::model::{Direction, Engine, ScriptRef, Stamp, Token};
+use stepback_core::sql::{NamedTables, Transactional, named_tables, transactional};
+
+use super::lease::{check_fence, renew};
+use super::{SqliteDatabase, in_transaction, now_text, store};
+use crate::database::DbError;
+
+/// How long `advance` goes on before it returns with the rest undone, so that a signal or a progress bar is not kept
+/// waiting by a thousand migrations.
+const BATCH_TIME: Duration = Duration::from_millis(500);
+
+/// How many scripts' bodies are read at once.
+const BATCH: usize = 100;
+
+impl SqliteDatabase {
+    pub(super) async fn carry_out(
+        &self,
+        direction: Direction,
+        scripts: &[ScriptRef],
+        stamp: &Stamp,
+    ) -> Result<(), DbError> {
+        let started = Instant::now();
+        let mut connection = self.working().await?;
+        let batch = &scripts[..scripts.len().min(BATCH)];
+        let names: Vec<_> = batch.iter().map(|script| script.sha256).collect();
+        let bodies = self.read_bodies(&mut connection, &names).await?;
+        for (script, body) in batch.iter().zip(&bodies) {
+            let ready = transactional(body, Engine::Sqlite).map_err(|problem| DbError::Check {
+                migration: script.migration.clone(),
+                message: problem.to_string(),
+            })?;
+            // Not possible inside a transaction, and never left over from the script before.
+            let pragma = format!(
+                "PRAGMA foreign_keys = {}",
+                if ready.foreign_keys == Some(true) { "ON" } else { "OFF" }
+            );
+            sqlx::raw_sql(sqlx::AssertSqlSafe(pragma))
+                .execute(&mut *connection)
+                .await
+                .map_err(|error| self.explain("setting foreign_keys", error))?;
+            in_transaction(self, &mut connection, "carrying a migration out", async |connection| {
+                check_fence(connection, stamp.token).await?;
+                self.carry_one_out(connection, direction, script, &ready, stamp.token)
+                    .await
+            })
+            .await?;
+            if started.elapsed() > BATCH_TIME {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn carry_one_out(
+        &self,
+        connection: &mut SqliteConnection,
+        direction: Direction,
+        script: &ScriptRef,
+        ready: &Transactional<'_>,
+        token: Token,
+    ) -> Result<(), DbError> {
+        let failed = |error| self.explain("checking before a migration", error);
+        let check = |message: String| DbError::Check {
+            migration: script.migration.clone(),
+            message,
+        };
+        expect_ledger_row(connection, direction, script).await?;
+        let watched = Watched::before(connection, ready).await.map_err(failed)?;
+        for statement in &ready.statements {
+            let run = sqlx::raw_sql(sqlx::AssertSqlSafe(statement.text))
+                .execute(&mut *connection)
+                .await;
+            run.map_err(|error| self.script_failed(script, statement.line, error))?;
+        }
+        watched.compare(connection).await.map_err(failed)?.map_err(check)?;
+        let failed = |error| self.explain("writing the ledger", error);
+        let version = script.migration.version.as_str();
+        match direction {
+            Direction::Up => {
+                let row = sqlx::query(
+                    "INSERT INTO main.stepback_ledger (version, name, up_sha256, applied_at) VALUES (?, ?, ?, ?) \
+                     RETURNING sequence",
+                )
+                .bind(version)
+                .bind(&script.migration.name)
+                .bind(script.up_sha256.to_string())
+                .bind(now_text())
+                .fetch_one(&mut *connection)
+                .await
+                .map_err(failed)?;
+                let sequence: i64 = row.get(0);
+                store::bind_to_ledger(connection, &script.migration.version, sequence)
+                    .await
+                    .map_err(failed)?;
+            }
+            Direction::Down => {
+                let gone = sqlx::query("DELETE FROM main.stepback_ledger WHERE version = ? AND up_sha256 = ?")
+                    .bind(version)
+                    .bind(script.up_sha256.to_string())
+                    .execute(&mut *connection)
+                    .await
+                    .map_err(failed)?;
+                if gone.rows_affected() != 1 {
+                    return Err(check("its ledger row vanished while its down script ran".to_owned()));
+                }
+            }
+        }
+        renew(connection, token).await.map_err(failed)
+    }
+
+    fn script_failed(&self, script: &ScriptRef, line: usize, error: sqlx::Error) -> DbError {
+        match self.explain("running a script", error) {
+            DbError::Busy { message } => DbError::Script {
+                migration: script.migration.clone(),
+                message: format!("line {line}: {message}"),
+                retry: true,
+            },
+            DbError::Driver { message, .. } => DbError::Script {
+                migration: script.migration.clone(),
+                message: format!("line {line}: {message}"),
+                retry: false,
+            },
+            other => other,
+        }
+    }
+}
+
+/// A down needs its ledger row, an up must not find one: asked inside the transaction that changes it (LAWS D7).
+async fn expect_ledger_row(
+    connection: &mut SqliteConnection,
+    direction: Direction,
+    script: &ScriptRef,
+) -> Result<(), DbError> {
+    let check = |message: String| DbError::Check {
+        migration: script.migration.clone(),
+        message,
+    };
+    let row = sqlx::query("SELECT up_sha256 FROM main.stepback_ledger WHERE version = ?")
+        .bind(script.migration.version.as_str())
+        .fetch_optional(connection)
+        .await
+        .map_err(|error| DbError::Driver {
+            doing: "reading the ledger",
+            message: error.to_string(),
+        })?;
+    match (direction, row.map(|row| row.get::<String, _>(0))) {
+        (Direction::Down, None) => Err(check("it is not in the ledger".to_owned())),
+        (Direction::Down, Some(sha256)) if sha256 != script.up_sha256.to_string() => {
+            Err(check("the ledger names another up script than the plan".to_owned()))
+        }
+        (Direction::Up, Some(_)) => Err(check("it is in the ledger already".to_owned())),
+        _ => Ok(()),
+    }
+}
+
+/// What a script must leave as it is: violations of foreign keys, and the row counts of tables that it does not name
+/// (LAWS D10: with `foreign_keys` on, dropping a table deletes the rows that refer to it).
+struct Watched {
+    violations: Vec<(String, i64)>,
+    named: NamedTables,
+    /// `None` where nothing can change a table that the script does not name.
+    counts: Option<BTreeMap<String, i64>>,
+}
+
+impl Watched {
+    async fn before(connection: &mut SqliteConnection, ready: &Transactional<'_>) -> Result<Self, sqlx::Error> {
+        let mut named = NamedTables::Known(std::collections::BTreeSet::new());
+        for statement in &ready.statements {
+            named = named.and(named_tables(statement.text, Engine::Sqlite));
+        }
+        let triggers: i64 = sqlx::query("SELECT count(*) FROM sqlite_schema WHERE type = 'trigger'")
+            .fetch_one(&mut *connection)
+            .await?
+            .get(0);
+        let reaches_others = ready.foreign_keys == Some(true) || triggers > 0 || matches!(named, NamedTables::Unknown);
+        let counts = if reaches_others {
+            Some(count_rows(connection, &named).await?)
+        } else {
+            None
+        };
+        Ok(Self {
+            violations: violations(connection).await?,
+            named,
+            counts,
+        })
+    }
+
+    /// Compares with how it was. The inner error says what changed.
+    async fn compare(&self, connection: &mut SqliteConnection) -> Result<Result<(), String>, sqlx::Error> {
+        let now = violations(connection).await?;
+        if let Some((table, count)) = now.iter().find(|violation| !self.violations.contains(violation)) {
+            return Ok(Err(format!(
+                "it would leave {count} rows of table {table} that refer to rows which do not exist"
+            )));
+        }
+        let Some(before) = &self.counts else { return Ok(Ok(())) };
+        let after = count_rows(connection, &self.named).await?;
+        for (table, count) in before {
+            match after.get(table) {
+                Some(now) if now == count => {}
+                Some(now) => {
+                    return Ok(Err(format!(
+                        "it would change table {table}, which it does not name, from {count} to {now} rows"
+                    )));
+                }
+                None => return Ok(Err(format!("it would remove table {table}, which it does not name"))),
+            }
+        }
+        Ok(Ok(()))
+    }
+}
+
+/// Rows that violate a foreign key, by table.
+async fn violations(connection: &mut SqliteConnection) -> Result<Vec<(String, i64)>, sqlx::Error> {
+    let rows = sqlx::query("SELECT \"table\", count(*) FROM pragma_foreign_key_check GROUP BY 1 ORDER BY 1")
+        .fetch_all(connection)
+        .await?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+}
+
+/// The rows of every table that the script does not name, our own left out.
+async fn count_rows(
+    connection: &mut SqliteConnection,
+    named: &NamedTables,
+) -> Result<BTreeMap<String, i64>, sqlx::Error> {
+    let tables = sqlx::query(
+        "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT GLOB 'sqlite_*' AND name NOT GLOB 'stepback_*' \
+         AND sql NOT LIKE 'CREATE VIRTUAL %'",
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let mut counts = BTreeMap::new();
+    for row in tables {
+        let table: String = row.try_get(0)?;
+        if named.may_name(None, &table) {
+            continue;
+        }
+        let count = sqlx::query(sqlx::AssertSqlSafe(format!(
+            "SELECT count(*) FROM main.{}",
+            quote(&table)
+        )))
+        .fetch_one(&mut *connection)
+        .await?;
+        counts.insert(table, count.try_get(0)?);
+    }
+    Ok(counts)
+}
+
+/// The one function that quotes a name for SQLite.
+pub(super) fn quote(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quote;
+
+    #[test]
+    fn a_quoted_name_cannot_end_itself() {
+        assert_eq!(quote("a"), "\"a\"");
+        assert_eq!(quote("a\"; DROP TABLE b; --"), "\"a\"\"; DROP TABLE b; --\"");
+    }
+}
