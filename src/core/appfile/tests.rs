@@ -245,3 +245,34 @@ fn a_schema_without_a_migration_is_found_unless_the_folder_is_empty() {
     let found = check_against(&app, &catalog(&["20240115120000_a.up.sql", "20240301090001_b.up.sql"]));
     insta::assert_snapshot!(found.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
 }
+
+#[test]
+fn the_shop_of_the_demo_is_consistent() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/apps/shop");
+    let app = parse(&std::fs::read_to_string(format!("{folder}/stepback.yaml")).unwrap());
+    let files: Vec<_> = std::fs::read_dir(format!("{folder}/{}", app.database.migrations))
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .map(|entry| {
+            (
+                entry.file_name().into_string().unwrap(),
+                std::fs::read(entry.path()).unwrap(),
+            )
+        })
+        .collect();
+    for engine in Engine::ALL {
+        let catalog = Catalog::read(&files, engine).unwrap();
+        assert_eq!(check_against(&app, &catalog), []);
+        for migration in catalog.migrations() {
+            let down = migration.down.as_ref().unwrap();
+            assert!(!down.is_empty(engine), "{}", migration.label());
+            for statement in crate::sql::split(down.text(), engine).unwrap() {
+                let effects = crate::sql::effects(&statement, engine);
+                assert!(
+                    matches!(effects, crate::sql::Effects::Known { .. }),
+                    "{engine}: {effects:?}"
+                );
+            }
+        }
+    }
+}
