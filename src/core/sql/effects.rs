@@ -121,7 +121,7 @@ fn words(statement: &Statement<'_>) -> BTreeSet<TableName> {
         .collect()
 }
 
-fn parse(statement: &Statement<'_>, engine: Engine) -> Result<ast::Statement, String> {
+pub(super) fn parse(statement: &Statement<'_>, engine: Engine) -> Result<ast::Statement, String> {
     let tokens = statement.tokens(engine);
     if tokens.iter().any(|token| token.kind == Kind::Conditional) {
         return Err("it holds a conditional comment, which only the server can read".to_owned());

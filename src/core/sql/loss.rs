@@ -32,6 +32,14 @@ pub enum Loss {
         /// Whether dependents go too.
         cascade: bool,
     },
+    /// A table that a new one replaces, with all its rows (see [`super::script_effects`]): the values of the columns
+    /// that are not kept.
+    Rebuild {
+        /// The table.
+        table: TableName,
+        /// The columns whose values are copied.
+        keeps: Vec<String>,
+    },
     /// A column and its values.
     DropColumn {
         /// The table.
@@ -102,6 +110,9 @@ impl fmt::Display for Loss {
         let and_dependents = |cascade: &bool| if *cascade { " and what depends on it" } else { "" };
         match self {
             Self::DropTable { table, cascade } => write!(f, "table {table}{}", and_dependents(cascade)),
+            Self::Rebuild { table, keeps } => {
+                write!(f, "columns of {table} other than {}", keeps.join(", "))
+            }
             Self::DropColumn { table, column, cascade } => {
                 write!(f, "column {table}.{column}{}", and_dependents(cascade))
             }

@@ -11,6 +11,7 @@ mod loss;
 mod name;
 mod normal;
 mod pragma;
+mod rebuild;
 mod script;
 mod split;
 mod transaction;
@@ -21,6 +22,7 @@ pub use loss::{Loss, Rows};
 pub use name::{NamedTables, TableName};
 pub use normal::normal_tokens;
 pub use pragma::{Hoisted, PragmaElsewhere, leading_foreign_keys_pragma};
+pub use rebuild::script_effects;
 pub use script::{ScriptProblem, Transactional, transactional};
 pub use split::{SplitError, Statement, split};
 pub use transaction::{
