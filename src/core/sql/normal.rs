@@ -18,12 +18,13 @@ pub fn normal_tokens(text: &str, dialect: Engine) -> Result<Vec<String>, LexErro
                 let mut characters = token.text.chars();
                 let opening = characters.next().unwrap_or_default();
                 characters.next_back();
-                let closing = if opening == '[' { ']' } else { opening };
-                let doubled: String = [closing, closing].iter().collect();
-                characters
-                    .as_str()
-                    .replace(&doubled, &closing.to_string())
-                    .to_ascii_lowercase()
+                let inside = characters.as_str().to_ascii_lowercase();
+                if opening == '[' {
+                    // Between brackets nothing is doubled: SQLite ends the name at the first `]`.
+                    return inside;
+                }
+                let doubled: String = [opening, opening].iter().collect();
+                inside.replace(&doubled, &opening.to_string())
             }
             _ => token.text.to_owned(),
         })
@@ -41,7 +42,7 @@ mod tests {
             normal("CREATE TABLE \"Orders\"(id  INTEGER)"),
             normal("create table orders -- all of them\n( ID integer )")
         );
-        assert_eq!(normal("[a]]b] `c` 'D'"), ["a]b", "c", "'D'"]);
+        assert_eq!(normal("[A [[b] `c``d` 'D'"), ["a [[b", "c`d", "'D'"]);
         assert_ne!(normal("CHECK (a = 'x')"), normal("CHECK (a = 'X')"));
     }
 }
