@@ -35,7 +35,7 @@ impl Body {
     /// Whether the text may end here.
     pub(super) fn is_closed(&mut self) -> bool {
         match self {
-            Self::Postgres(body) => body.depth == 0,
+            Self::Postgres(body) => body.depth == 0 && body.parens == 0,
             Self::Sqlite(body) => !matches!(body, Sqlite::Trigger | Sqlite::TriggerSemicolon),
             Self::Mysql(body) => {
                 body.resolve_end(None);

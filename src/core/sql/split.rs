@@ -45,8 +45,11 @@ pub enum SplitError {
     /// A quote or comment that is never closed.
     #[error(transparent)]
     Open(#[from] LexError),
-    /// A body without its end.
-    #[error("the statement that begins in line {line} is never finished: its body has no END")]
+    /// A body without its end or, on PostgreSQL, a parenthesis that is never closed: it would take the rest of the
+    /// script with it.
+    #[error(
+        "the statement that begins in line {line} is never finished: a parenthesis is not closed or a body has no END"
+    )]
     OpenBody {
         /// Its first line.
         line: usize,

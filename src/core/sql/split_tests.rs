@@ -77,6 +77,10 @@ fn postgres_bodies() {
         ),
         Err(SplitError::OpenBody { line: 1 })
     ));
+    assert!(matches!(
+        split("SELECT 1;\nSELECT (2;\nDROP TABLE a;", Engine::Postgres),
+        Err(SplitError::OpenBody { line: 2 })
+    ));
 }
 
 #[test]
