@@ -3,6 +3,14 @@
 //! Responsible for: what a plan, a step, an action and a gate are, the plan's id, and (in the submodules) making one.
 //! Not for: carrying it out (`run`), the checks (`assess`). Same inputs, same plan, same id: no clock, no connection.
 
+mod make;
+mod refusal;
+mod request;
+mod schema;
+mod scripts;
+mod undone;
+mod workloads;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -10,6 +18,12 @@ use serde::{Deserialize, Serialize};
 use crate::model::{
     DatabaseRef, Digest, Finding, JournalPlace, MigrationSet, PlanId, Scripts, StepId, Target, TemplateRef, WorkloadRef,
 };
+
+pub use make::plan;
+pub use refusal::Refusals;
+pub use request::{Goal, Order, Request, Seen};
+pub use undone::undone;
+pub use workloads::workloads_of;
 
 /// The version of the plan's form. Raised when an older program must not carry a plan out.
 pub const FORMAT: u32 = 1;

@@ -7,4 +7,5 @@ mod judge;
 mod observe;
 
 pub use judge::{incarnation, judge};
+pub(crate) use observe::has_template as is_at;
 pub use observe::{observe_repoint, observe_scale};

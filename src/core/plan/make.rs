@@ -1,0 +1,176 @@
+//! From what was asked and what was seen to a plan, or to everything that forbids one.
+
+use std::collections::BTreeMap;
+
+use crate::appfile::Limits;
+use crate::model::{Digest, Finding, JournalPlace, PlanId, ScriptRef, SeenWorkload, StepId};
+
+use super::request::{Goal, Request, Seen};
+use super::schema::{SchemaHalf, limit_ms, plan_schema};
+use super::workloads::{WorkloadHalf, plan_workloads};
+use super::{Action, ClusterRef, FORMAT, Gate, Plan, Refusals, RunLimits, Step};
+
+/// Makes a plan. A plan without steps says that there is nothing to do.
+///
+/// # Errors
+/// All findings, when one of them forbids the plan.
+pub fn plan(request: &Request<'_>, seen: &Seen) -> Result<Plan, Refusals> {
+    let SchemaHalf {
+        from,
+        to,
+        actions,
+        mut findings,
+        scripts,
+    } = plan_schema(request, seen);
+    let limits = request
+        .app
+        .map_or_else(RunLimits::default, |app| run_limits(&app.limits));
+    let mut all: Vec<(Action, Gate)> = Vec::new();
+    let mut strategy = None;
+    match (&request.goal, request.app, &seen.cluster) {
+        (Goal::Release(release), Some(app), Some(cluster)) if !app.workloads.is_empty() => {
+            let half = plan_workloads(app, release, &cluster.workloads, !actions.is_empty());
+            let WorkloadHalf {
+                stop,
+                start,
+                give_back,
+                strategy: chosen,
+                findings: found,
+            } = half;
+            findings.extend(found);
+            strategy = Some(chosen);
+            all.extend(stop);
+            all.extend(actions);
+            all.extend(start);
+            all.extend(give_back);
+        }
+        (Goal::Release(_), Some(app), None) if !app.workloads.is_empty() => findings.push(Finding::refusal(
+            "cluster-missing",
+            "workloads",
+            "the app file names workloads, but no cluster was looked at",
+            "connect to the cluster, or use `stepback migrate goto` for the schema alone",
+        )),
+        _ => all.extend(actions),
+    }
+    if let Goal::Release(release) = &request.goal
+        && !all.is_empty()
+    {
+        all.push((
+            Action::RecordRelease {
+                release: release.clone(),
+                schema: to.schema.clone(),
+            },
+            Gate::None,
+        ));
+    }
+    let findings = Refusals::judge(findings)?;
+
+    let has_workloads = all.iter().any(|(action, _)| action.workload().is_some());
+    let cluster = seen.cluster.as_ref().filter(|_| has_workloads).and_then(|cluster| {
+        let namespace = cluster.workloads.first()?.workload.namespace.clone();
+        Some(ClusterRef {
+            uid: cluster.uid.clone(),
+            namespace,
+        })
+    });
+    let journal = request.journal.clone().unwrap_or_else(|| match &cluster {
+        Some(cluster) => JournalPlace::Cluster(cluster.namespace.clone()),
+        None => JournalPlace::Database,
+    });
+    let steps = (1..)
+        .zip(all)
+        .map(|(number, (action, gate))| Step {
+            id: StepId(number),
+            limit_ms: if action.workload().is_some() {
+                limits.pod_ms
+            } else {
+                limit_ms(&action, &limits)
+            },
+            action,
+            gate,
+        })
+        .collect();
+    let mut plan = Plan {
+        format: FORMAT,
+        id: PlanId(Digest::of(b"")),
+        title: title(request, &from, &to),
+        app: request.app.map(|app| app.name.clone()),
+        from,
+        to,
+        strategy,
+        database: seen.database.database.clone(),
+        cluster,
+        journal,
+        world: world(seen, &scripts),
+        steps,
+        findings,
+        limits,
+    };
+    plan.id = plan
+        .compute_id()
+        .expect("a plan has only string keys and finite numbers");
+    Ok(plan)
+}
+
+fn title(request: &Request<'_>, from: &crate::model::Target, to: &crate::model::Target) -> String {
+    let schema = |target: &crate::model::Target| match target.schema.newest() {
+        Some(newest) => newest.to_string(),
+        None => "nothing".to_owned(),
+    };
+    let release = |target: &crate::model::Target| match &target.release {
+        Some(release) => release.to_string(),
+        None => format!("schema {}", schema(target)),
+    };
+    match &request.goal {
+        Goal::Release(_) => format!("rollback {} -> {}", release(from), release(to)),
+        Goal::Down(_) => format!("migrate down {} -> {}", schema(from), schema(to)),
+        Goal::Up(_) => format!("migrate up {} -> {}", schema(from), schema(to)),
+        Goal::Schema(_) => format!("migrate {} -> {}", schema(from), schema(to)),
+    }
+}
+
+/// What the plan was made for, by part. Nothing that comes and goes, and nothing that preparing makes: scripts count
+/// by checksum, wherever they lie.
+fn world(seen: &Seen, scripts: &[ScriptRef]) -> BTreeMap<String, Digest> {
+    let mut world = BTreeMap::new();
+    let identity = &seen.database.database.identity;
+    let text = format!("{}\n{}\n{}", identity.system, identity.timeline, identity.database);
+    world.insert("database".to_owned(), Digest::of(text.as_bytes()));
+    let ledger: String = seen
+        .database
+        .ledger
+        .iter()
+        .map(|row| format!("{} {:?} {:?}\n", row.migration.version, row.sequence, row.up_sha256))
+        .collect();
+    world.insert("ledger".to_owned(), Digest::of(ledger.as_bytes()));
+    let scripts: String = scripts
+        .iter()
+        .map(|script| format!("{} {}\n", script.migration.version, script.sha256))
+        .collect();
+    world.insert("scripts".to_owned(), Digest::of(scripts.as_bytes()));
+    world.insert("schema".to_owned(), seen.fingerprint.digest());
+    for workload in seen.cluster.iter().flat_map(|cluster| &cluster.workloads) {
+        world.insert(workload.workload.to_string(), of_workload(workload));
+    }
+    world
+}
+
+fn of_workload(seen: &SeenWorkload) -> Digest {
+    let Some(set) = &seen.set else {
+        return Digest::of(b"missing");
+    };
+    let spec = serde_json::to_string(&set.spec).unwrap_or_default();
+    Digest::of(format!("{}\n{spec}", set.metadata.uid.as_deref().unwrap_or_default()).as_bytes())
+}
+
+fn run_limits(limits: &Limits) -> RunLimits {
+    let ms = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    RunLimits {
+        step_ms: ms(limits.step),
+        pod_ms: ms(limits.pod),
+        statement_ms: ms(limits.statement),
+        lock_wait_ms: ms(limits.lock_wait),
+        lock_ms: ms(limits.lock),
+        lease_ms: ms(limits.lease),
+    }
+}

@@ -1,0 +1,30 @@
+//! Why a plan cannot be made: everything at once.
+
+use crate::model::{Finding, Severity};
+
+/// A list of findings of which at least one forbids the plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusals(Vec<Finding>);
+
+impl Refusals {
+    /// Splits findings into refusals (with everything else that was found) or the findings of a possible plan.
+    pub fn judge(findings: Vec<Finding>) -> Result<Vec<Finding>, Self> {
+        if findings.iter().any(|finding| finding.severity == Severity::Refusal) {
+            let mut findings = findings;
+            findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+            return Err(Self(findings));
+        }
+        Ok(findings)
+    }
+
+    /// All findings, refusals first.
+    pub fn findings(&self) -> &[Finding] {
+        &self.0
+    }
+
+    /// The codes of the refusals.
+    pub fn codes(&self) -> Vec<&str> {
+        let refusals = self.0.iter().filter(|finding| finding.severity == Severity::Refusal);
+        refusals.map(|finding| finding.code.as_str()).collect()
+    }
+}

@@ -1,0 +1,66 @@
+//! What the planner is asked and what it is told.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::appfile::AppFile;
+use crate::catalog::Catalog;
+use crate::model::{Digest, Fingerprint, JournalPlace, SeenCluster, SeenDatabase, Version};
+
+/// Where to go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Goal {
+    /// To a release, schema and workloads together.
+    Release(semver::Version),
+    /// The schema alone, so that this version is the newest applied; `None`: nothing is applied.
+    Schema(Option<Version>),
+    /// The schema alone: undo the newest so many.
+    Down(u32),
+    /// The schema alone: apply everything that the folder holds, or up to and including this version.
+    Up(Option<Version>),
+}
+
+/// In which order migrations are undone, where the order of application and that of the versions contradict each
+/// other (LAWS D1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Order {
+    /// Newest applied first.
+    Applied,
+    /// Highest version first.
+    Version,
+}
+
+/// What the user asked for.
+#[derive(Clone, Debug)]
+pub struct Request<'a> {
+    /// Where to go.
+    pub goal: Goal,
+    /// The app file, when there is one.
+    pub app: Option<&'a AppFile>,
+    /// The migrations folder as it was read.
+    pub catalog: &'a Catalog,
+    /// Whether what downs destroy was accepted: by the app file or the command line.
+    pub accept_loss: bool,
+    /// The order that was chosen, when one was.
+    pub order: Option<Order>,
+    /// Where the journal is to be kept, when that was said.
+    pub journal: Option<JournalPlace>,
+}
+
+/// Everything that was read of the world for one decision.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// The database.
+    pub database: SeenDatabase,
+    /// The schema's fingerprint now.
+    pub fingerprint: Fingerprint,
+    /// The recorded fingerprint of the migrations that are applied now.
+    pub recorded: Option<Fingerprint>,
+    /// The bodies of archived down and up scripts that the plan may need, by checksum; an archive that cannot hand one
+    /// out has no entry here, or says why.
+    pub bodies: BTreeMap<Digest, Result<Vec<u8>, String>>,
+    /// The cluster, when workloads take part.
+    pub cluster: Option<SeenCluster>,
+}

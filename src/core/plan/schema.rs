@@ -1,0 +1,387 @@
+//! The schema's half of a plan: where it goes, what is undone or applied, and how that is verified.
+
+use crate::appfile::AppFile;
+use crate::model::{Finding, MigrationSet, ScriptRef, Target, Version};
+
+use super::request::{Goal, Request, Seen};
+use super::scripts::Scripts;
+use super::undone::undone;
+use super::{Action, Gate, RunLimits};
+
+/// The schema's half, with everything that was found.
+pub(super) struct SchemaHalf {
+    pub(super) from: Target,
+    pub(super) to: Target,
+    pub(super) actions: Vec<(Action, Gate)>,
+    pub(super) findings: Vec<Finding>,
+    /// The checksums of the scripts that are used, in order: part of the world.
+    pub(super) scripts: Vec<ScriptRef>,
+}
+
+/// Plans the schema's half.
+pub(super) fn plan_schema(request: &Request<'_>, seen: &Seen) -> SchemaHalf {
+    let mut scripts = Scripts {
+        seen,
+        catalog: request.catalog,
+        findings: Vec::new(),
+    };
+    let applied = seen.database.applied();
+    let to = resolve(request, seen, &mut scripts.findings);
+    let from = Target {
+        release: current_release(request.app, seen),
+        schema: applied.clone(),
+    };
+    if seen.database.read_only {
+        scripts.findings.push(Finding::refusal(
+            "read-only",
+            seen.database.database.redacted.clone(),
+            "the database refuses writes",
+            "connect to the primary, or make the file writable",
+        ));
+    }
+    let goes_up = matches!(request.goal, Goal::Up(_));
+    let missing: Vec<Version> = to
+        .schema
+        .0
+        .iter()
+        .filter(|version| !applied.contains(version))
+        .cloned()
+        .collect();
+    if goes_up {
+        scripts.check_applied_files();
+    }
+    let downs = if goes_up {
+        Vec::new()
+    } else {
+        plan_downs(request, seen, &to, &mut scripts)
+    };
+    if matches!(request.goal, Goal::Release(_)) && !missing.is_empty() {
+        let list = missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        scripts.findings.push(Finding::refusal(
+            "target-behind",
+            to.to_string(),
+            format!("the release is recorded with migrations that are not applied: {list}"),
+            "apply them first (`stepback migrate up --to VERSION`), or correct the release's `schema`",
+        ));
+    }
+    warn_out_of_order(&missing, &applied, &mut scripts.findings);
+    let ups: Vec<ScriptRef> = missing.iter().filter_map(|version| scripts.up(version)).collect();
+
+    let mut actions = Vec::new();
+    if !downs.is_empty() {
+        actions.push((
+            Action::Revert {
+                scripts: downs.clone(),
+                accept_loss: request.accept_loss,
+            },
+            Gate::None,
+        ));
+        if ups.is_empty() {
+            verify(seen, &to.schema, &mut actions, &mut scripts.findings);
+        }
+    }
+    if !ups.is_empty() {
+        push_ups(request.app, &to.schema, &missing, &ups, &mut actions);
+    }
+    SchemaHalf {
+        from,
+        to,
+        actions,
+        findings: scripts.findings,
+        scripts: downs.into_iter().chain(ups).collect(),
+    }
+}
+
+fn plan_downs(request: &Request<'_>, seen: &Seen, to: &Target, scripts: &mut Scripts<'_>) -> Vec<ScriptRef> {
+    let rows = match undone(&seen.database.ledger, &to.schema, request.order) {
+        Ok(rows) => rows,
+        Err(refusal) => {
+            scripts.findings.push(*refusal);
+            return Vec::new();
+        }
+    };
+    if rows.is_empty() {
+        return Vec::new();
+    }
+    if !request.accept_loss {
+        let list = rows
+            .iter()
+            .map(|row| row.migration.to_string())
+            .collect::<Vec<_>>()
+            .join(", ");
+        scripts.findings.push(Finding::refusal(
+            "data-loss",
+            format!("{} migrations", rows.len()),
+            format!("down scripts can destroy data, and what these would destroy is not counted yet: {list}"),
+            "read the down scripts (`plan -v` prints them), make a backup, then say `--data-loss accept`",
+        ));
+    }
+    rows.iter().filter_map(|row| scripts.down(row)).collect()
+}
+
+/// Which migrations are applied at the goal.
+fn resolve(request: &Request<'_>, seen: &Seen, findings: &mut Vec<Finding>) -> Target {
+    let applied = seen.database.applied();
+    let known = |version: &Version| {
+        applied.contains(version)
+            || request.catalog.find(version).is_some()
+            || seen.database.archived(version).is_some()
+    };
+    let mut unknown = |version: &Version| {
+        if !known(version) {
+            findings.push(Finding::refusal(
+                "schema-unknown",
+                version.to_string(),
+                "no migration of this version is applied, archived or in the folder",
+                "check the version; `stepback migrate status` lists them",
+            ));
+        }
+    };
+    let up_to = |version: &Version| -> MigrationSet {
+        let filed = request.catalog.migrations().iter().map(|migration| &migration.version);
+        filed
+            .chain(&applied.0)
+            .filter(|other| *other <= version)
+            .cloned()
+            .collect()
+    };
+    match &request.goal {
+        Goal::Schema(None) => Target {
+            release: None,
+            schema: MigrationSet::default(),
+        },
+        Goal::Schema(Some(version)) => {
+            unknown(version);
+            Target {
+                release: None,
+                schema: up_to(version),
+            }
+        }
+        Goal::Down(count) => {
+            let mut rows = seen.database.ledger.clone();
+            // Newest applied last, so that the newest are cut off; the ledger's own order where it keeps one.
+            rows.sort_by(|one, other| {
+                one.sequence
+                    .cmp(&other.sequence)
+                    .then_with(|| one.migration.version.cmp(&other.migration.version))
+            });
+            let keep = rows.len().saturating_sub(usize::try_from(*count).unwrap_or(usize::MAX));
+            rows.truncate(keep);
+            Target {
+                release: None,
+                schema: rows.into_iter().map(|row| row.migration.version).collect(),
+            }
+        }
+        Goal::Up(version) => {
+            let newest = version
+                .clone()
+                .or_else(|| request.catalog.newest().map(|newest| newest.version.clone()));
+            if let Some(version) = version {
+                unknown(version);
+            }
+            let filed = request
+                .catalog
+                .migrations()
+                .iter()
+                .map(|migration| migration.version.clone());
+            let schema = filed
+                .filter(|other| newest.as_ref().is_some_and(|newest| other <= newest))
+                .chain(applied.0.iter().cloned());
+            Target {
+                release: None,
+                schema: schema.collect(),
+            }
+        }
+        Goal::Release(release) => resolve_release(request, seen, release, &up_to, findings),
+    }
+}
+
+/// The migrations of a release: the set that it was recorded with (LAWS D1); with no record, everything applied up to
+/// its schema. Where the two sources disagree, that is a finding and not a silent choice.
+fn resolve_release(
+    request: &Request<'_>,
+    seen: &Seen,
+    release: &semver::Version,
+    up_to: &dyn Fn(&Version) -> MigrationSet,
+    findings: &mut Vec<Finding>,
+) -> Target {
+    let recorded = seen.database.paired(release).map(|row| row.schema.clone());
+    let filed = request
+        .app
+        .and_then(|app| app.release(release))
+        .map(|release| release.schema.clone());
+    let schema = match (recorded, filed) {
+        (Some(recorded), Some(filed)) if recorded.newest() != Some(&filed) => {
+            findings.push(Finding::refusal(
+                "pairing-differs",
+                format!("release {release}"),
+                format!(
+                    "the app file pairs it with schema {filed}, the database recorded it with {}",
+                    recorded
+                        .newest()
+                        .map_or("an empty schema".to_owned(), ToString::to_string)
+                ),
+                "correct `schema` of this release in the app file",
+            ));
+            recorded
+        }
+        (Some(recorded), _) => recorded,
+        (None, Some(filed)) => {
+            let applied = seen.database.applied();
+            let set: MigrationSet = up_to(&filed)
+                .0
+                .into_iter()
+                .filter(|version| applied.contains(version))
+                .collect();
+            if set.newest() != Some(&filed) {
+                findings.push(Finding::refusal(
+                    "target-behind",
+                    format!("release {release}"),
+                    format!("its schema {filed} is not applied, so the way to it is not down"),
+                    "migrate up to it first, or correct the release's `schema`",
+                ));
+            }
+            set
+        }
+        (None, None) => {
+            let known: Vec<String> = request
+                .app
+                .iter()
+                .flat_map(|app| app.releases.iter().map(|release| release.version.to_string()))
+                .chain(seen.database.releases.iter().map(|row| row.release.to_string()))
+                .collect::<std::collections::BTreeSet<_>>()
+                .into_iter()
+                .collect();
+            findings.push(Finding::refusal(
+                "release-unknown",
+                format!("release {release}"),
+                "neither the app file nor the database knows it",
+                if known.is_empty() {
+                    "no release is known".to_owned()
+                } else {
+                    format!("known are {}", known.join(", "))
+                },
+            ));
+            seen.database.applied()
+        }
+    };
+    Target {
+        release: Some(release.clone()),
+        schema,
+    }
+}
+
+/// The release that is current: the newest recorded one with exactly the applied migrations, else the app file's with
+/// the newest applied one.
+fn current_release(app: Option<&AppFile>, seen: &Seen) -> Option<semver::Version> {
+    let applied = seen.database.applied();
+    let recorded = seen.database.releases.iter().rev().find(|row| row.schema == applied);
+    recorded.map(|row| row.release.clone()).or_else(|| {
+        let newest = applied.newest()?;
+        let releases = app?.releases.iter().filter(|release| release.schema == *newest);
+        releases.map(|release| release.version.clone()).max()
+    })
+}
+
+/// Compares with the fingerprint that was recorded for the target, where there is one.
+fn verify(seen: &Seen, target: &MigrationSet, actions: &mut Vec<(Action, Gate)>, findings: &mut Vec<Finding>) {
+    let drifted: Vec<String> = match &seen.recorded {
+        Some(recorded) => recorded
+            .differences(&seen.fingerprint)
+            .into_iter()
+            .map(|d| d.object)
+            .collect(),
+        None => Vec::new(),
+    };
+    if !drifted.is_empty() {
+        findings.push(Finding::warning(
+            "drift",
+            "schema",
+            format!(
+                "differs from how it was recorded when it was migrated: {}",
+                drifted.join(", ")
+            ),
+            "these objects are left out of the comparison after the downs; find out who changed them",
+        ));
+    }
+    let wanted = target.digest();
+    match seen.database.fingerprints.iter().find(|(schema, _)| *schema == wanted) {
+        Some((_, expected)) => {
+            let action = Action::Verify { schema: target.clone(), expected: *expected, drifted };
+            actions.push((action, Gate::None));
+        }
+        None => findings.push(Finding::warning(
+            "fingerprint-unknown",
+            "schema",
+            "no fingerprint was recorded when this schema was last current, so the result of the downs cannot be compared",
+            "apply migrations with stepback from now on: it records one for every release",
+        )),
+    }
+}
+
+/// Applies in one step up to each release's newest migration, and records fingerprint and pairing there.
+fn push_ups(
+    app: Option<&AppFile>,
+    target: &MigrationSet,
+    missing: &[Version],
+    ups: &[ScriptRef],
+    actions: &mut Vec<(Action, Gate)>,
+) {
+    let mut now: MigrationSet = target
+        .0
+        .iter()
+        .filter(|version| !missing.contains(version))
+        .cloned()
+        .collect();
+    let mut pending: Vec<ScriptRef> = Vec::new();
+    for (index, up) in ups.iter().enumerate() {
+        let version = &up.migration.version;
+        now.0.insert(version.clone());
+        pending.push(up.clone());
+        let releases: Vec<_> = app.into_iter().flat_map(|app| app.releases_at(version)).collect();
+        if releases.is_empty() && index + 1 < ups.len() {
+            continue;
+        }
+        actions.push((
+            Action::Apply {
+                scripts: std::mem::take(&mut pending),
+            },
+            Gate::None,
+        ));
+        actions.push((Action::TakeFingerprint { schema: now.clone() }, Gate::None));
+        for release in releases {
+            let action = Action::RecordRelease {
+                release: release.version.clone(),
+                schema: now.clone(),
+            };
+            actions.push((action, Gate::None));
+        }
+    }
+}
+
+fn warn_out_of_order(missing: &[Version], applied: &MigrationSet, findings: &mut Vec<Finding>) {
+    let Some(newest) = applied.newest() else { return };
+    let late: Vec<String> = missing
+        .iter()
+        .filter(|version| *version < newest)
+        .map(ToString::to_string)
+        .collect();
+    if !late.is_empty() {
+        findings.push(Finding::warning(
+            "out-of-order",
+            late.join(", "),
+            format!("older than {newest}, which is applied already"),
+            "check that they do not depend on its absence",
+        ));
+    }
+}
+
+/// The time limit of one step of the schema's half.
+pub(super) fn limit_ms(action: &Action, limits: &RunLimits) -> u64 {
+    match action {
+        Action::Revert { scripts, .. } | Action::Apply { scripts } => limits
+            .step_ms
+            .saturating_mul(u64::try_from(scripts.len()).unwrap_or(u64::MAX)),
+        _ => limits.step_ms,
+    }
+}

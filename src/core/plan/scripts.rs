@@ -1,0 +1,267 @@
+//! Which script undoes or applies a migration, and why one cannot be used. Nothing is skipped: a migration without a
+//! usable script is a refusal.
+
+use crate::catalog::{Catalog, Migration};
+use crate::model::{ArchiveRow, Capture, Direction, Engine, Finding, LedgerRow, MigrationId, ScriptRef, Version};
+use crate::sql::transactional;
+
+use super::request::Seen;
+
+/// Looks up scripts and collects what is wrong with them.
+pub(super) struct Scripts<'a> {
+    pub(super) seen: &'a Seen,
+    pub(super) catalog: &'a Catalog,
+    pub(super) findings: Vec<Finding>,
+}
+
+impl Scripts<'_> {
+    fn engine(&self) -> Engine {
+        self.seen.database.database.engine
+    }
+
+    /// The down script of an applied migration.
+    pub(super) fn down(&mut self, row: &LedgerRow) -> Option<ScriptRef> {
+        let subject = row.migration.to_string();
+        let archived = self.seen.database.archived(&row.migration.version);
+        let filed = self.catalog.find(&row.migration.version);
+        match (archived.filter(|archived| archived.capture == Capture::Captured), filed) {
+            (Some(archived), filed) => self.archived_down(row, archived, filed),
+            (None, Some(filed)) => self.filed_down(row, filed),
+            (None, None) => {
+                self.refuse(
+                    "down-unknown",
+                    subject,
+                    "it is applied, but neither the archive nor the migrations folder has its scripts",
+                    "give the folder of the release that applied it with --dir, or capture its scripts first",
+                );
+                None
+            }
+        }
+    }
+
+    fn archived_down(
+        &mut self,
+        row: &LedgerRow,
+        archived: &ArchiveRow,
+        filed: Option<&Migration>,
+    ) -> Option<ScriptRef> {
+        let subject = row.migration.to_string();
+        if !archived.intact {
+            self.refuse(
+                "archive-damaged",
+                subject,
+                "its row in the archive was changed since it was captured",
+                "compare the archive with a backup; nothing of it is run",
+            );
+            return None;
+        }
+        if archived.ledger_sequence != row.sequence {
+            self.refuse(
+                "stale-capture",
+                subject,
+                "it was applied again since its scripts were captured, so the captured down may not fit",
+                "capture its scripts again from the release that applied it",
+            );
+            return None;
+        }
+        if row.up_sha256.is_some_and(|sha256| sha256 != archived.up_sha256) {
+            self.refuse(
+                "up-differs",
+                subject,
+                "the ledger names another up script than the archive",
+                "find out which one was applied before anything is undone",
+            );
+            return None;
+        }
+        let filed_down = filed.and_then(|filed| filed.down.as_ref());
+        if let (Some(captured), Some(file)) = (archived.down_sha256, filed_down)
+            && file.sha256() != captured
+        {
+            self.refuse(
+                "down-edited",
+                subject,
+                format!(
+                    "{} is not the down script that was captured when it was applied",
+                    file.file()
+                ),
+                "restore the file, or leave the folder out with --dir pointing at an empty one: what was captured runs",
+            );
+            return None;
+        }
+        let Some(sha256) = archived.down_sha256 else {
+            self.refuse(
+                "down-missing",
+                subject,
+                "it was applied without a down script, so it cannot be undone",
+                "write a new migration that takes it back",
+            );
+            return None;
+        };
+        if archived.down_empty {
+            self.refuse_empty(subject);
+            return None;
+        }
+        let body = self.seen.bodies.get(&sha256).cloned();
+        match body {
+            Some(Ok(body)) => self.check_runs(&subject, &body),
+            Some(Err(why)) => {
+                self.refuse(
+                    "archive-damaged",
+                    subject.clone(),
+                    why,
+                    "compare the archive with a backup",
+                );
+                None
+            }
+            None => {
+                let why = "the archive does not hold the body of its down script";
+                self.refuse(
+                    "archive-damaged",
+                    subject.clone(),
+                    why,
+                    "compare the archive with a backup",
+                );
+                None
+            }
+        }?;
+        Some(ScriptRef {
+            migration: row.migration.clone(),
+            direction: Direction::Down,
+            sha256,
+            up_sha256: archived.up_sha256,
+        })
+    }
+
+    fn filed_down(&mut self, row: &LedgerRow, filed: &Migration) -> Option<ScriptRef> {
+        let subject = row.migration.to_string();
+        if row.up_sha256.is_some_and(|sha256| sha256 != filed.up.sha256()) {
+            self.refuse(
+                "up-edited",
+                subject,
+                format!(
+                    "{} is not the up script that was applied, so its down may not fit",
+                    filed.up.file()
+                ),
+                "restore the file as it was when it was applied",
+            );
+            return None;
+        }
+        let Some(down) = &filed.down else {
+            self.refuse(
+                "down-missing",
+                subject,
+                "it has no down script, so it cannot be undone",
+                "write the down script, or a new migration that takes it back",
+            );
+            return None;
+        };
+        if down.is_empty(self.engine()) {
+            self.refuse_empty(subject);
+            return None;
+        }
+        self.check_runs(&subject, down.text().as_bytes())?;
+        Some(ScriptRef {
+            migration: row.migration.clone(),
+            direction: Direction::Down,
+            sha256: down.sha256(),
+            up_sha256: filed.up.sha256(),
+        })
+    }
+
+    /// The up script of a migration that is to be applied.
+    pub(super) fn up(&mut self, version: &Version) -> Option<ScriptRef> {
+        let archived = self.seen.database.archived(version);
+        if let Some(filed) = self.catalog.find(version) {
+            let migration = MigrationId {
+                version: filed.version.clone(),
+                name: filed.name.clone(),
+            };
+            self.check_runs(&migration.to_string(), filed.up.text().as_bytes())?;
+            let sha256 = filed.up.sha256();
+            return Some(ScriptRef {
+                migration,
+                direction: Direction::Up,
+                sha256,
+                up_sha256: sha256,
+            });
+        }
+        let Some(archived) = archived.filter(|archived| archived.intact) else {
+            self.refuse(
+                "up-missing",
+                version.to_string(),
+                "it is to be applied, but neither the migrations folder nor the archive has it",
+                "give the folder that holds it with --dir",
+            );
+            return None;
+        };
+        match self.seen.bodies.get(&archived.up_sha256).cloned() {
+            Some(Ok(body)) => self.check_runs(&archived.migration.to_string(), &body)?,
+            other => {
+                let why = match other {
+                    Some(Err(why)) => why,
+                    _ => "the archive does not hold the body of its up script".to_owned(),
+                };
+                self.refuse(
+                    "archive-damaged",
+                    archived.migration.to_string(),
+                    why,
+                    "compare the archive with a backup",
+                );
+                return None;
+            }
+        }
+        Some(ScriptRef {
+            migration: archived.migration.clone(),
+            direction: Direction::Up,
+            sha256: archived.up_sha256,
+            up_sha256: archived.up_sha256,
+        })
+    }
+
+    /// Applied migrations whose file has changed: what lies in the folder is not what the database was made from.
+    pub(super) fn check_applied_files(&mut self) {
+        let edited: Vec<(MigrationId, String)> = self
+            .seen
+            .database
+            .ledger
+            .iter()
+            .filter_map(|row| {
+                let filed = self.catalog.find(&row.migration.version)?;
+                let differs = row.up_sha256.is_some_and(|sha256| sha256 != filed.up.sha256());
+                differs.then(|| (row.migration.clone(), filed.up.file().to_owned()))
+            })
+            .collect();
+        for (migration, file) in edited {
+            self.refuse(
+                "up-edited",
+                migration.to_string(),
+                format!("{file} was changed after it was applied"),
+                "restore the file, and put the change into a new migration",
+            );
+        }
+    }
+
+    fn check_runs(&mut self, subject: &str, body: &[u8]) -> Option<()> {
+        match transactional(body, self.engine()) {
+            Ok(_) => Some(()),
+            Err(problem) => {
+                let remedy = "mend the script; a captured one is mended by a new migration";
+                self.refuse("script-unfit", subject, problem.to_string(), remedy);
+                None
+            }
+        }
+    }
+
+    fn refuse_empty(&mut self, subject: String) {
+        self.refuse(
+            "down-empty",
+            subject,
+            "its down script holds no statement, so running it would move the ledger and nothing else",
+            "write the down script, or a new migration that takes it back",
+        );
+    }
+
+    fn refuse(&mut self, code: &str, subject: impl Into<String>, message: impl Into<String>, remedy: &str) {
+        self.findings.push(Finding::refusal(code, subject, message, remedy));
+    }
+}
