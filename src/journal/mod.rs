@@ -5,14 +5,18 @@
 
 mod database;
 mod error;
+mod places;
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use stepback_core::journal::Entry;
-use stepback_core::model::{RunId, Token};
+use stepback_core::model::{JournalPlace, RunId, Token};
 use stepback_core::plan::Plan;
 
 pub use database::DatabaseJournal;
 pub use error::JournalError;
+pub use places::Places;
 
 /// A journal as it was read.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,6 +55,15 @@ pub trait Journal: Send + Sync {
 
     /// The runs that have a plan here, newest first.
     async fn runs(&self) -> Result<Vec<RunId>, JournalError>;
+}
+
+/// Opens journals by their place.
+pub trait Journals: Send + Sync {
+    /// The journals of this place.
+    ///
+    /// # Errors
+    /// When the place cannot be reached from here.
+    fn open(&self, place: &JournalPlace) -> Result<Arc<dyn Journal>, JournalError>;
 }
 
 /// Reads a stored plan and checks it against its own id: a plan that somebody has changed is not carried out

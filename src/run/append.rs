@@ -37,7 +37,7 @@ pub async fn append(journal: &dyn Journal, state: &mut RunState, token: Token, w
 ///
 /// # Errors
 /// As [`append`].
-async fn write(journal: &dyn Journal, state: &RunState, entry: &Entry) -> Result<(), RunError> {
+pub(super) async fn write(journal: &dyn Journal, state: &RunState, entry: &Entry) -> Result<(), RunError> {
     let mut error = match journal.append(&state.run, entry).await {
         Ok(()) => return Ok(()),
         Err(error) => may_be_there(error)?,

@@ -8,6 +8,8 @@
 
 mod append;
 mod event;
+mod look;
+mod road;
 mod world;
 
 use std::time::Duration;
@@ -23,6 +25,8 @@ use crate::journal::{Journal, JournalError};
 pub use crate::probe::{Stop, Stopper, stop};
 pub use append::append;
 pub use event::{Event, Listen};
+pub use look::look;
+pub use road::{Coordinator, Finished, RoadError};
 pub use world::World;
 
 /// How carrying out a run ended.

@@ -16,7 +16,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    DatabaseRef, Digest, Finding, JournalPlace, MigrationSet, PlanId, Scripts, StepId, Target, TemplateRef, WorkloadRef,
+    DatabaseRef, Digest, Finding, JournalPlace, MigrationSet, PlanId, ScriptRef, Scripts, StepId, Target, TemplateRef,
+    WorkloadRef,
 };
 
 pub use make::plan;
@@ -347,6 +348,34 @@ impl Plan {
     /// The step with this id.
     pub fn step(&self, id: StepId) -> Option<&Step> {
         self.steps.get(usize::try_from(id.0).ok()?.checked_sub(1)?)
+    }
+
+    /// Every script that it runs, in order.
+    pub fn scripts(&self) -> Vec<&ScriptRef> {
+        let of = |step| match step {
+            &Step {
+                action: Action::Revert { ref scripts, .. } | Action::Apply { ref scripts },
+                ..
+            } => scripts.iter(),
+            _ => [].iter(),
+        };
+        self.steps.iter().flat_map(of).collect()
+    }
+
+    /// The workloads that take part, each once, with the UIDs that the plan was made for.
+    pub fn workload_uids(&self) -> BTreeMap<WorkloadRef, String> {
+        let of = |step: &Step| match &step.action {
+            Action::Scale { workload, uid, .. }
+            | Action::Repoint { workload, uid, .. }
+            | Action::GiveBack { workload, uid } => Some((workload.clone(), uid.clone())),
+            _ => None,
+        };
+        self.steps.iter().filter_map(of).collect()
+    }
+
+    /// The workloads that take part, each once.
+    pub fn workloads(&self) -> Vec<WorkloadRef> {
+        self.workload_uids().into_keys().collect()
     }
 
     /// Whether a workload takes part.
