@@ -64,6 +64,7 @@ const SANDBOX_DEPENDENCIES: &[&str] = &[
     "json-patch",
     "k8s-openapi",
     "kube",
+    "rustix",
     "serde",
     "serde_json",
     "sha2",

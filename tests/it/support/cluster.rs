@@ -1,0 +1,162 @@
+//! Whole clusters: an API server, who runs StatefulSets on it, and our kubelet. Each kind is shared by all cases; a case
+//! gets a namespace of its own.
+
+use std::{
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
+use kube::{Api, Client, api::PostParams, runtime::wait::await_condition};
+use serde_json::{from_value, json};
+use stepback_sandbox::{
+    ControllerOptions, Controllers,
+    api::{self, ApiServer},
+    kubelet::{BackOff, KubeletOptions, Logs},
+    start_controllers,
+};
+use tokio::{runtime::Runtime, task::spawn_blocking};
+
+use super::{
+    controlplane::{ControlPlane, StatefulSets},
+    runner::NotPassed,
+    shop,
+};
+
+/// What a cluster is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Kubernetes' API server and Kubernetes' StatefulSet controller.
+    Real,
+    /// Kubernetes' API server and our StatefulSet controller.
+    OurController,
+    /// Our API server and our StatefulSet controller.
+    Sandbox,
+}
+
+impl Kind {
+    pub const ALL: [Kind; 3] = [Kind::Real, Kind::OurController, Kind::Sandbox];
+
+    /// How the names of its cases begin.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Real => "real",
+            Kind::OurController => "our_controller",
+            Kind::Sandbox => "sandbox",
+        }
+    }
+}
+
+/// A cluster with one node. What is ours runs on a runtime of its own: cases come and go.
+pub struct Cluster {
+    server: Server,
+    controllers: Controllers,
+    _runtime: Runtime,
+}
+
+enum Server {
+    Real(&'static ControlPlane),
+    Sandbox(ApiServer),
+}
+
+impl Server {
+    async fn client(&self) -> Result<Client, NotPassed> {
+        match self {
+            Server::Real(control_plane) => control_plane.client().await,
+            Server::Sandbox(server) => Ok(Client::try_from(server.client_config())?),
+        }
+    }
+}
+
+impl Cluster {
+    /// The cluster of this kind that all cases share.
+    pub async fn shared(kind: Kind) -> Result<&'static Cluster, NotPassed> {
+        static CLUSTERS: [OnceLock<Result<Cluster, NotPassed>>; 3] = [const { OnceLock::new() }; 3];
+        let (shared, control_plane) = match kind {
+            Kind::Real => (&CLUSTERS[0], Some(ControlPlane::shared(StatefulSets::Own).await?)),
+            Kind::OurController => (&CLUSTERS[1], Some(ControlPlane::shared(StatefulSets::Left).await?)),
+            Kind::Sandbox => (&CLUSTERS[2], None),
+        };
+        let start = move || {
+            let start = || Self::create(control_plane, kind);
+            shared.get_or_init(start).as_ref().map_err(NotPassed::clone)
+        };
+        spawn_blocking(start).await?
+    }
+
+    fn create(control_plane: Option<&'static ControlPlane>, kind: Kind) -> Result<Cluster, NotPassed> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()?;
+        let kubelet = KubeletOptions {
+            second: Duration::from_millis(100),
+            back_off: BackOff {
+                first: Duration::from_millis(200),
+                limit: Duration::from_secs(2),
+            },
+            ..KubeletOptions::new(shop::program())
+        };
+        let options = ControllerOptions {
+            statefulset: kind != Kind::Real,
+            kubelet: Some(kubelet),
+        };
+        // A client's connections live on the runtime that it was made on.
+        let (server, controllers) = runtime.block_on(async {
+            let server = match control_plane {
+                Some(control_plane) => Server::Real(control_plane),
+                None => Server::Sandbox(ApiServer::start(api::Options::default()).await?),
+            };
+            let controllers = start_controllers(&server.client().await?, options);
+            Ok::<_, NotPassed>((server, controllers))
+        })?;
+        Ok(Cluster {
+            server,
+            controllers,
+            _runtime: runtime,
+        })
+    }
+
+    /// A client for the case's own runtime.
+    pub async fn client(&self) -> Result<Client, NotPassed> {
+        self.server.client().await
+    }
+
+    /// Makes an empty namespace in which pods can be created, and returns its name.
+    pub async fn fresh_namespace(&self, hint: &str) -> Result<String, NotPassed> {
+        let client = self.client().await?;
+        let name = fresh_name(hint);
+        let namespace: Namespace = from_value(json!({ "metadata": { "name": name } }))?;
+        Api::all(client.clone())
+            .create(&PostParams::default(), &namespace)
+            .await?;
+        let accounts: Api<ServiceAccount> = Api::namespaced(client, &name);
+        await_condition(accounts, "default", |account: Option<&ServiceAccount>| {
+            account.is_some()
+        })
+        .await?;
+        Ok(name)
+    }
+
+    /// What the containers wrote.
+    pub fn logs(&self) -> &Logs {
+        self.controllers.logs().expect("every cluster has a kubelet")
+    }
+}
+
+/// A name that no other case uses: namespaces take seconds to go, so none is used twice.
+fn fresh_name(hint: &str) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let letters = hint.chars().map(|c| {
+        if c.is_ascii_alphanumeric() {
+            c.to_ascii_lowercase()
+        } else {
+            '-'
+        }
+    });
+    let hint: String = letters.take(40).collect();
+    format!("{}-{}", hint.trim_matches('-'), NEXT.fetch_add(1, Ordering::Relaxed))
+}
