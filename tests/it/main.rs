@@ -11,8 +11,10 @@
 
 mod support;
 
+mod kubelet;
 mod layering;
 mod servers;
+mod statefulset;
 mod suite;
 
 use std::process::ExitCode;
@@ -30,12 +32,18 @@ macro_rules! subjects {
 #[rustfmt::skip]
 fn subjects() -> Vec<Subject> {
     subjects![
+        kubelet,
         layering,
         servers,
+        statefulset,
         suite,
     ]
 }
 
 fn main() -> ExitCode {
+    // Kubelets start this binary once more for each container.
+    if let Some(code) = support::shop::run_if_asked() {
+        return code;
+    }
     runner::run(subjects())
 }

@@ -1,7 +1,11 @@
 //! What the cases stand on. Nothing here asserts anything about the product.
 
+pub mod cluster;
+pub mod controlplane;
 pub mod process;
 pub mod proxy;
 pub mod runner;
+pub mod scene;
 pub mod servers;
+pub mod shop;
 pub mod source;
