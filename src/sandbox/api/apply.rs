@@ -35,7 +35,7 @@ pub(super) fn apply(store: &mut Store, call: &Call, mut declared: Value) -> Resu
         object::as_map(&mut declared).remove(ignored);
     }
     object::drop_nulls(&mut declared);
-    let owned = Fields::of(&managed::bare(&declared));
+    let owned = Fields::declared(&managed::bare(&declared));
     let writer = call.writer(kind, "Apply");
     let key = Key::new(call.kind, &call.address.namespace, &call.address.name);
     let live = match store.find(&key) {
@@ -165,6 +165,9 @@ fn prune(value: &mut Value, lost: &Fields, kept: &Fields, field: &str) {
                     map.remove(name);
                 } else if let Some(child) = map.get_mut(name) {
                     prune(child, lost, kept, name);
+                    if kept.is_empty() && is_empty(child) {
+                        map.remove(name);
+                    }
                 }
             }
         }
@@ -189,4 +192,8 @@ fn prune(value: &mut Value, lost: &Fields, kept: &Fields, field: &str) {
         }
         _ => {}
     }
+}
+
+fn is_empty(value: &Value) -> bool {
+    value.as_object().is_some_and(Map::is_empty) || value.as_array().is_some_and(Vec::is_empty)
 }

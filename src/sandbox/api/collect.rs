@@ -4,6 +4,7 @@
 //! pass over the store and says whether it changed anything. Not responsible for marking (`delete.rs`).
 
 use super::{
+    defaults::IN_USE,
     delete::{self, Options},
     object,
     store::{Key, Store},
@@ -105,6 +106,10 @@ fn release_owner(store: &mut Store, key: &Key, object: &Arc<Value>, dependents: 
         drop_finalizer(store, key, object, "orphan");
         return;
     }
+    if object::has_finalizer(object, IN_USE) && !is_in_use(store, object) {
+        drop_finalizer(store, key, object, IN_USE);
+        return;
+    }
     let blocks = |(key, dependent): &(&Key, &Value)| {
         let blocking = |reference: &Value| reference["uid"] == uid && reference["blockOwnerDeletion"] == true;
         object::list(dependent, "ownerReferences").iter().any(blocking) && store.find(key).is_some()
@@ -112,6 +117,22 @@ fn release_owner(store: &mut Store, key: &Key, object: &Arc<Value>, dependents: 
     if object::has_finalizer(object, "foregroundDeletion") && !dependents.iter().any(blocks) {
         drop_finalizer(store, key, object, "foregroundDeletion");
     }
+}
+
+/// Whether a pod that is not done uses the claim.
+fn is_in_use(store: &Store, claim: &Value) -> bool {
+    let Some(row) = store.kind_named("", "Pod") else {
+        return false;
+    };
+    let uses = |pod: &Value| {
+        let done = ["Failed", "Succeeded"].contains(&pod["status"]["phase"].as_str().unwrap_or_default());
+        let volumes = pod["spec"]["volumes"].as_array().map_or(&[][..], Vec::as_slice);
+        !done
+            && volumes
+                .iter()
+                .any(|volume| volume["persistentVolumeClaim"]["claimName"] == object::name(claim))
+    };
+    store.list(row, object::namespace(claim)).iter().any(|pod| uses(pod))
 }
 
 fn drop_finalizer(store: &mut Store, key: &Key, object: &Value, finalizer: &str) {

@@ -60,7 +60,12 @@ pub(super) fn fill(kind: &Kind, object: &mut Value) {
                 fill_template(map_at(template, "spec"));
             }
         }
-        ("autoscaling", "HorizontalPodAutoscaler") => set(map_at(object, "spec"), "minReplicas", json!(1)),
+        ("autoscaling", "HorizontalPodAutoscaler") => {
+            let spec = map_at(object, "spec");
+            set(spec, "minReplicas", json!(1));
+            let cpu = json!({"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}});
+            set(spec, "metrics", json!([{"type": "Resource", "resource": cpu}]));
+        }
         ("storage.k8s.io", "StorageClass") => {
             set(as_map(object), "reclaimPolicy", json!("Delete"));
             set(as_map(object), "volumeBindingMode", json!("Immediate"));
@@ -113,6 +118,48 @@ pub(super) fn admit_pod(pod: &mut Value) {
         }
     }
     spec.insert("tolerations".to_owned(), Value::Array(tolerations));
+}
+
+/// What admission adds to a claim: it stays while pods use it.
+pub(super) fn admit_claim(claim: &mut Value) {
+    let finalizers = super::object::metadata(claim)
+        .entry("finalizers")
+        .or_insert_with(|| json!([]));
+    if let Some(finalizers) = finalizers
+        .as_array_mut()
+        .filter(|list| !list.iter().any(|entry| entry == IN_USE))
+    {
+        finalizers.push(json!(IN_USE));
+    }
+}
+
+/// The finalizer of claims that pods may use.
+pub(super) const IN_USE: &str = "kubernetes.io/pvc-protection";
+
+/// Gives a Job the selector and labels by which it finds its pods, unless it brings its own.
+pub(super) fn admit_job(job: &mut Value) {
+    if job["spec"]["manualSelector"] == true {
+        return;
+    }
+    let (name, uid) = (super::object::name(job).to_owned(), super::object::uid(job).to_owned());
+    let spec = map_at(job, "spec");
+    spec.insert(
+        "selector".to_owned(),
+        json!({"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}),
+    );
+    let template = spec.entry("template").or_insert(Value::Null);
+    let metadata = as_map(template).entry("metadata").or_insert(Value::Null);
+    let labels = map_at(metadata, "labels");
+    for (label, value) in [
+        ("batch.kubernetes.io/controller-uid", &uid),
+        ("batch.kubernetes.io/job-name", &name),
+        ("controller-uid", &uid),
+        ("job-name", &name),
+    ] {
+        labels.insert(label.to_owned(), json!(value));
+    }
+    let labels = Value::Object(labels.clone());
+    set(super::object::metadata(job), "labels", labels);
 }
 
 fn set(map: &mut Fields, field: &str, value: Value) {
@@ -175,6 +222,11 @@ fn fill_service(spec: &mut Fields) {
     set(spec, "type", json!("ClusterIP"));
     set(spec, "sessionAffinity", json!("None"));
     set(spec, "internalTrafficPolicy", json!("Cluster"));
+    set(spec, "ipFamilies", json!(["IPv4"]));
+    set(spec, "ipFamilyPolicy", json!("SingleStack"));
+    if let Some(address) = spec.get("clusterIP").cloned() {
+        set(spec, "clusterIPs", json!([address]));
+    }
     for port in entries(spec, "ports") {
         let port = as_map(port);
         set(port, "protocol", json!("TCP"));

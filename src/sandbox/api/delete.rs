@@ -15,6 +15,9 @@ use super::{
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
+/// Namespaces that stay, whoever asks.
+const IMMORTAL: &[&str] = &["default", "kube-system", "kube-public"];
+
 /// What a delete asks for.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Options {
@@ -91,6 +94,13 @@ pub(super) fn delete(store: &mut Store, key: &Key, options: &Options) -> Result<
     check_preconditions(kind, &old, options)?;
     let mut new = (*old).clone();
     if kind.is_namespace() {
+        if IMMORTAL.contains(&object::name(&old)) {
+            return Err(Failure::forbidden(
+                kind,
+                object::name(&old),
+                "this namespace may not be deleted",
+            ));
+        }
         if object::is_terminating(&old) {
             return Ok(new);
         }
@@ -104,6 +114,10 @@ pub(super) fn delete(store: &mut Store, key: &Key, options: &Options) -> Result<
         hold(&mut new, &options.propagation);
     }
     let stays = object::has_finalizers(&new) || new["metadata"]["deletionGracePeriodSeconds"] != json!(0);
+    if !stays && !kind.is_pod() {
+        // It goes without ever having been marked.
+        new = (*old).clone();
+    }
     let answer = if stays || kind.returns_deleted {
         new.clone()
     } else {
@@ -112,8 +126,11 @@ pub(super) fn delete(store: &mut Store, key: &Key, options: &Options) -> Result<
     if options.dry {
         return Ok(answer);
     }
-    let stored = write::settle(store, key.clone(), new);
-    Ok(if stays { (*stored).clone() } else { answer })
+    if stays {
+        return Ok((*write::settle(store, key.clone(), new)).clone());
+    }
+    store.remove(key, new);
+    Ok(answer)
 }
 
 /// Deletes all objects that a selector selects; answers with the list of them.
@@ -196,6 +213,7 @@ fn mark(object: &mut Value, grace: Option<i64>) {
     let due = object["metadata"]["deletionTimestamp"]
         .as_str()
         .and_then(|due| due.parse::<Timestamp>().ok());
+    let first = due.is_none();
     let begun = match (due, running) {
         (Some(due), Some(running)) => due - SignedDuration::from_secs(running),
         _ => Timestamp::now(),
@@ -209,7 +227,7 @@ fn mark(object: &mut Value, grace: Option<i64>) {
     if let Some(grace) = grace {
         metadata.insert("deletionGracePeriodSeconds".to_owned(), json!(grace));
     }
-    if let Some(generation) = metadata.get("generation").and_then(Value::as_i64) {
+    if let Some(generation) = metadata.get("generation").and_then(Value::as_i64).filter(|_| first) {
         metadata.insert("generation".to_owned(), json!(generation + 1));
     }
 }

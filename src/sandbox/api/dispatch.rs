@@ -38,6 +38,9 @@ impl Reply {
     }
 }
 
+/// What no part of the API answers, as the real server says it.
+const NO_PAGE: Reply = Reply::Text(404, "404 page not found\n");
+
 /// A request, read whole.
 #[derive(Debug)]
 pub(super) struct Request {
@@ -59,11 +62,7 @@ pub(super) fn answer(core: &Arc<Core>, request: &Request) -> Reply {
 fn route(core: &Arc<Core>, request: &Request) -> Result<Reply, Failure> {
     let kinds = core.store().kinds.clone();
     let parts: Vec<&str> = request.path.split('/').filter(|part| !part.is_empty()).collect();
-    let found = |document: Option<Value>| {
-        document
-            .map(|document| Reply::Json(200, document))
-            .ok_or_else(Failure::no_such_resource)
-    };
+    let found = |document: Option<Value>| Ok(document.map_or(NO_PAGE, |document| Reply::Json(200, document)));
     match (&request.method, &parts[..]) {
         (&Method::GET, ["healthz" | "livez" | "readyz", ..]) => return Ok(Reply::Text(200, "ok")),
         (&Method::GET, ["version"]) => return Ok(Reply::Json(200, discovery::version())),
@@ -73,7 +72,7 @@ fn route(core: &Arc<Core>, request: &Request) -> Result<Reply, Failure> {
         _ => {}
     }
     let Some(address) = Address::parse(&request.path) else {
-        return Ok(Reply::Text(404, "404 page not found\n"));
+        return Ok(NO_PAGE);
     };
     if address.plural.is_empty() {
         return found(discovery::resources(&kinds, &address.group, &address.version));
@@ -81,7 +80,14 @@ fn route(core: &Arc<Core>, request: &Request) -> Result<Reply, Failure> {
     let row = kinds.iter().position(|kind| {
         kind.group == address.group && kind.version == address.version && kind.plural == address.plural
     });
-    let row = row.ok_or_else(Failure::no_such_resource)?;
+    let Some(row) = row else {
+        let served = discovery::resources(&kinds, &address.group, &address.version).is_some();
+        return if served {
+            Err(Failure::no_such_resource())
+        } else {
+            Ok(NO_PAGE)
+        };
+    };
     let kind = &kinds[row];
     let call = Call::new(row, address, &request.query, &request.headers);
     check_scope(kind, &call, &request.method)?;
@@ -144,6 +150,7 @@ fn collection(core: &Arc<Core>, kind: &Kind, call: &Call, request: &Request) -> 
             let selector = selector(kind, call)?;
             let mut store = core.store();
             let items = delete::delete_all(&mut store, call.kind, &call.address.namespace, &selector, &options)?;
+            let items: Vec<Value> = items.iter().map(|item| Shape::Whole.entry(item, kind.custom)).collect();
             let list = json!({
                 "kind": format!("{}List", kind.kind), "apiVersion": kind.api_version(),
                 "metadata": {"resourceVersion": store.version().to_string()}, "items": items,

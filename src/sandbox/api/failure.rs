@@ -296,7 +296,11 @@ impl Failure {
     pub(super) fn too_new(asked: u64, current: u64) -> Self {
         let message = format!("Timeout: Too large resource version: {asked}, current: {current}");
         let causes = json!([{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]);
-        Self::about(504, "Timeout", message, "", "", "", Some(causes))
+        let mut failure = Self::about(504, "Timeout", message, "", "", "", Some(causes));
+        if let Some(details) = &mut failure.details {
+            details["retryAfterSeconds"] = json!(1);
+        }
+        failure
     }
 
     pub(super) fn internal(message: impl Into<String>) -> Self {

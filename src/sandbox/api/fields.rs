@@ -98,6 +98,21 @@ impl Fields {
         }
     }
 
+    /// Every field that an applied document declares: its leaves and the entries of its lists, but not the maps and lists
+    /// around them.
+    pub(super) fn declared(document: &Value) -> Fields {
+        let mut fields = Self::of(document);
+        fields.forget_containers();
+        fields
+    }
+
+    fn forget_containers(&mut self) {
+        for (step, fields) in &mut self.below {
+            fields.here &= fields.below.is_empty() || step.starts_with("k:");
+            fields.forget_containers();
+        }
+    }
+
     /// Every field of a document.
     pub(super) fn of(document: &Value) -> Fields {
         Self::below_of(document, "")

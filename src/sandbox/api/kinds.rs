@@ -219,7 +219,7 @@ pub(super) fn builtin() -> Vec<Kind> {
         Kind::new("batch", "v1", "CronJob", "cronjobs").short(&["cj"]).with_status().with_generation(),
         Kind::new("coordination.k8s.io", "v1", "Lease", "leases").conditional().put_creates(),
         Kind::new("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets").short(&["pdb"]).with_status().with_generation().conditional(),
-        Kind::new("autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers").short(&["hpa"]).with_status(),
+        Kind::new("autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers").short(&["hpa"]).with_status().with_generation(),
         Kind::new("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices").with_generation(),
         Kind::new("events.k8s.io", "v1", "Event", "events").short(&["ev"]).put_creates(),
         Kind::new("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies").short(&["netpol"]).with_generation(),

@@ -169,6 +169,9 @@ pub(super) fn bare(object: &Value) -> Value {
     for field in SERVER_OWNED {
         metadata.remove(*field);
     }
+    if metadata.is_empty() {
+        object::as_map(&mut bare).remove("metadata");
+    }
     bare
 }
 

@@ -82,7 +82,6 @@ pub(super) fn is_atomic_map(field: &str) -> bool {
             | "resourceFieldRef"
             | "secretRef"
             | "configMapRef"
-            | "scaleTargetRef"
             | "involvedObject"
             | "targetRef"
     )
@@ -97,7 +96,16 @@ pub(super) fn has_atomic_entries(field: &str) -> bool {
 pub(super) fn is_always_there(field: &str) -> bool {
     matches!(
         field,
-        "metadata" | "spec" | "status" | "template" | "updateStrategy" | "strategy" | "containers" | "jobTemplate"
+        "metadata"
+            | "spec"
+            | "status"
+            | "template"
+            | "updateStrategy"
+            | "strategy"
+            | "containers"
+            | "jobTemplate"
+            | "resources"
+            | "scaleTargetRef"
     )
 }
 

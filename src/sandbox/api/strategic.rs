@@ -1,7 +1,7 @@
 //! Strategic merge patch.
 //!
 //! The rules of Kubernetes' `strategicpatch`: maps merge, null removes, lists with a merge key merge by it, other lists
-//! are replaced; `$patch`, `$retainKeys` and `$deleteFromPrimitiveList` direct, `$setElementOrder` is ignored. Pure.
+//! are replaced; `$patch`, `$retainKeys` and `$deleteFromPrimitiveList` direct, `$setElementOrder` orders. Pure.
 
 use super::schema::{merge_key, merges_as_set};
 use serde_json::{Map, Value};
@@ -51,7 +51,10 @@ fn merge_map(target: &mut Value, patch: &Map<String, Value>) -> Result<(), Strin
                     merge_map(map.entry(name.clone()).or_insert(Value::Null), patch)?;
                 }
             }
-            Value::Array(patch) => merge_list(map.entry(name.clone()).or_insert(Value::Null), name, patch)?,
+            Value::Array(list) => {
+                let order = patch.get(&format!("$setElementOrder/{name}")).and_then(Value::as_array);
+                merge_list(map.entry(name.clone()).or_insert(Value::Null), name, list, order)?;
+            }
             plain => {
                 map.insert(name.clone(), plain.clone());
             }
@@ -60,7 +63,7 @@ fn merge_map(target: &mut Value, patch: &Map<String, Value>) -> Result<(), Strin
     Ok(())
 }
 
-fn merge_list(target: &mut Value, field: &str, patch: &[Value]) -> Result<(), String> {
+fn merge_list(target: &mut Value, field: &str, patch: &[Value], order: Option<&Vec<Value>>) -> Result<(), String> {
     if merges_as_set(field) {
         let mut entries = target.as_array().cloned().unwrap_or_default();
         entries.extend(patch.iter().filter(|entry| !target_has(target, entry)).cloned());
@@ -96,8 +99,33 @@ fn merge_list(target: &mut Value, field: &str, patch: &[Value]) -> Result<(), St
             entries.push(fresh);
         }
     }
-    *target = Value::Array(entries);
+    let before = target.as_array().cloned().unwrap_or_default();
+    *target = Value::Array(in_order(entries, order.map_or(patch, Vec::as_slice), &before, key));
     Ok(())
+}
+
+/// Orders merged entries as the real server does: those of the patch in the patch's order, and each of the others before
+/// the first that came after it on the server.
+fn in_order(entries: Vec<Value>, patch: &[Value], server: &[Value], key: &str) -> Vec<Value> {
+    let place = |list: &[Value], entry: &Value| list.iter().position(|other| other.get(key) == entry.get(key));
+    let (mut ours, others): (Vec<Value>, Vec<Value>) =
+        entries.into_iter().partition(|entry| place(patch, entry).is_some());
+    ours.sort_by_key(|entry| place(patch, entry));
+    let mut ours = ours.into_iter().peekable();
+    let mut others = others.into_iter().peekable();
+    let mut ordered = Vec::new();
+    loop {
+        let take_other = match (others.peek(), ours.peek()) {
+            (Some(other), Some(our)) => {
+                place(server, our).is_some_and(|our| place(server, other).is_some_and(|other| other < our))
+            }
+            (other, _) => other.is_some(),
+        };
+        match if take_other { others.next() } else { ours.next() } {
+            Some(entry) => ordered.push(entry),
+            None => return ordered,
+        }
+    }
 }
 
 fn target_has(target: &Value, wanted: &Value) -> bool {
@@ -136,11 +164,27 @@ mod tests {
         assert_eq!(
             merged(target, patch),
             json!({"spec": {"containers": [
-                {"name": "a", "image": "a:1", "env": [{"name": "Y", "value": "3"}]},
                 {"name": "b", "image": "b:1"},
+                {"name": "a", "image": "a:1", "env": [{"name": "Y", "value": "3"}]},
                 {"name": "c", "image": "c:1"},
             ]}})
         );
+    }
+
+    #[test]
+    fn entries_of_the_patch_come_in_its_order() {
+        let conditions =
+            |types: &[&str]| json!({"conditions": types.iter().map(|it| json!({"type": it})).collect::<Vec<_>>()});
+        let target = conditions(&["A", "B", "C"]);
+        assert_eq!(
+            merged(target.clone(), conditions(&["N"])),
+            conditions(&["N", "A", "B", "C"])
+        );
+        assert_eq!(
+            merged(target.clone(), conditions(&["C", "N"])),
+            conditions(&["A", "B", "C", "N"])
+        );
+        assert_eq!(merged(target, conditions(&["C", "A"])), conditions(&["B", "C", "A"]));
     }
 
     #[test]

@@ -66,8 +66,11 @@ pub(super) fn create(store: &mut Store, call: &Call, mut object: Value, owners: 
         object::as_map(&mut object).insert("status".to_owned(), defaults::first_status(kind));
     }
     validate::check_new(kind, &object)?;
-    if kind.is_pod() {
-        admit_pod(store, kind, &mut object)?;
+    match kind.kind {
+        "Pod" => admit_pod(store, kind, &mut object)?,
+        "PersistentVolumeClaim" => defaults::admit_claim(&mut object),
+        "Job" => defaults::admit_job(&mut object),
+        _ => {}
     }
     let key = Key::new(call.kind, namespace, object::name(&object));
     if store.find(&key).is_some() {

@@ -1,7 +1,7 @@
 //! Deletion: preconditions, grace, finalizers, owners, namespaces.
 
 use super::*;
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim};
 use kube::{
     ResourceExt,
     api::{DeleteParams, EvictParams, ListParams, Preconditions, PropagationPolicy},
@@ -224,6 +224,11 @@ async fn a_namespace_takes_everything_along() {
     let (server, client) = start().await;
     let namespaces = Api::<Namespace>::all(client.clone());
     create(&namespaces, &from(json!({"metadata": {"name": "shop"}}))).await;
+    let refused = refusal(namespaces.delete("kube-system", &DeleteParams::default()).await);
+    assert_eq!(
+        refused.2,
+        "namespaces \"kube-system\" is forbidden: this namespace may not be deleted"
+    );
     let pods = Api::<Pod>::namespaced(client.clone(), "shop");
     create(&pods, &pod("p", json!({}))).await;
     bind(&pods, "p").await;
@@ -244,4 +249,25 @@ async fn a_namespace_takes_everything_along() {
         .await
         .unwrap();
     until(&server, |server| !server.dump().contains("\"name\": \"shop\"")).await;
+}
+
+#[tokio::test]
+async fn a_claim_stays_while_a_pod_uses_it() {
+    let (server, client) = start().await;
+    let claims = Api::<PersistentVolumeClaim>::default_namespaced(client.clone());
+    let pods = Api::<Pod>::default_namespaced(client);
+    let spec = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}});
+    create(&claims, &from(json!({"metadata": {"name": "data"}, "spec": spec}))).await;
+    let volume = json!({"name": "data", "persistentVolumeClaim": {"claimName": "data"}});
+    create(&pods, &pod("p", json!({"spec": {"volumes": [volume]}}))).await;
+    let going = claims
+        .delete("data", &DeleteParams::default())
+        .await
+        .unwrap()
+        .left()
+        .unwrap();
+    assert_eq!(going.finalizers(), ["kubernetes.io/pvc-protection"]);
+    assert!(claims.get("data").await.is_ok());
+    pods.delete("p", &DeleteParams::default()).await.unwrap();
+    until(&server, |server| !has(server, "data")).await;
 }

@@ -75,7 +75,7 @@ async fn conditions_merge_by_type() {
         .iter()
         .map(|condition| (condition.type_.as_str(), condition.status.as_str()))
         .collect();
-    assert_eq!(seen, [("Ready", "True"), ("Initialized", "True")]);
+    assert_eq!(seen, [("Initialized", "True"), ("Ready", "True")]);
 }
 
 #[tokio::test]

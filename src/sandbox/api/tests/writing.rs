@@ -4,6 +4,7 @@ use super::*;
 use k8s_openapi::api::{
     authorization::v1::SelfSubjectAccessReview,
     autoscaling::v1::Scale,
+    batch::v1::Job,
     coordination::v1::Lease,
     core::v1::{Namespace, Secret},
 };
@@ -60,6 +61,24 @@ async fn a_new_object_gets_what_the_server_sets() {
         "IfNotPresent"
     );
     assert_eq!(sets.get("web").await.unwrap(), made);
+}
+
+#[tokio::test]
+async fn a_job_finds_its_pods_by_its_uid() {
+    let (_server, client) = start().await;
+    let jobs = Api::<Job>::default_namespaced(client);
+    let spec = json!({"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i:1"}]}}});
+    let made = to_json(&create(&jobs, &from(json!({"metadata": {"name": "hook"}, "spec": spec}))).await);
+    let uid = &made["metadata"]["uid"];
+    assert_eq!(
+        made["spec"]["selector"]["matchLabels"],
+        json!({"batch.kubernetes.io/controller-uid": uid})
+    );
+    let labels = &made["spec"]["template"]["metadata"]["labels"];
+    assert_eq!(
+        (&labels["batch.kubernetes.io/controller-uid"], &labels["job-name"]),
+        (uid, &json!("hook"))
+    );
 }
 
 #[tokio::test]
