@@ -383,3 +383,6 @@ impl Plan {
         self.steps.iter().any(|step| step.action.workload().is_some())
     }
 }
+
+#[cfg(test)]
+mod tests;
