@@ -383,24 +383,36 @@ impl Coordinator {
         let life = Duration::from_millis(plan.limits.lease_ms);
         let wait = Duration::from_millis(plan.limits.lock_ms);
         let holder = self.by.to_string();
-        let request = LeaseRequest {
+        let mut request = LeaseRequest {
             holder: holder.clone(),
             life,
             wait,
             above,
         };
-        let token = self.database.acquire(&request).await?;
-        if let (Some(planned), Some(cluster)) = (&plan.cluster, &self.cluster) {
-            let name = format!("stepback-{}", plan.app.as_deref().unwrap_or("app"));
-            let taken = cluster
+        let (Some(planned), Some(cluster)) = (&plan.cluster, &self.cluster) else {
+            let token = self.database.acquire(&request).await?;
+            return Ok(Held { token });
+        };
+        let name = format!("stepback-{}", plan.app.as_deref().unwrap_or("app"));
+        loop {
+            let token = self.database.acquire(&request).await?;
+            match cluster
                 .acquire(&planned.namespace, &name, &holder, token, life, wait)
-                .await;
-            if let Err(error) = taken {
-                self.release().await;
-                return Err(error.into());
+                .await
+            {
+                Ok(()) => return Ok(Held { token }),
+                // The cluster has seen a higher token than the database remembers: it may have been restored from a
+                // backup. A token must be above every one seen anywhere, so it is issued again.
+                Err(ClusterError::Fenced { token: seen, .. }) if seen.number > request.above => {
+                    self.release().await;
+                    request.above = seen.number;
+                }
+                Err(error) => {
+                    self.release().await;
+                    return Err(error.into());
+                }
             }
         }
-        Ok(Held { token })
     }
 
     /// Gives both leases back, in reverse. What cannot be given back dies by itself.
