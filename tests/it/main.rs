@@ -14,6 +14,7 @@ mod support;
 mod kubelet;
 mod layering;
 mod servers;
+mod shop;
 mod statefulset;
 mod suite;
 
@@ -35,6 +36,7 @@ fn subjects() -> Vec<Subject> {
         kubelet,
         layering,
         servers,
+        shop,
         statefulset,
         suite,
     ]
