@@ -1,15 +1,22 @@
 //! How the kubelet treats pods: on Kubernetes' own API server and on the sandbox's, with pods that
 //! no controller made.
 
-use std::{process::Stdio, time::Duration};
+use std::{path::Path, process::Stdio, time::Duration};
 
 use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Secret};
 use kube::{
-    Api, ResourceExt,
+    Api, Client, ResourceExt,
     api::{DeleteParams, PostParams},
+    runtime::wait::await_condition,
 };
 use serde_json::{Value, from_value, json};
-use stepback_sandbox::{kubelet::Program, shop::PORT};
+use stepback_sandbox::{
+    ControllerOptions,
+    api::{self, ApiServer},
+    kubelet::{KubeletOptions, Program},
+    shop::PORT,
+    start_controllers,
+};
 use tokio::{io::AsyncReadExt, net::TcpStream, process::Command, time::timeout};
 
 use crate::support::{
@@ -42,6 +49,7 @@ pub fn cases() -> Vec<Case> {
             keeps_its_node_ready,
         ];
     }
+    cases.push(case("kubelet::sandbox::leaves_no_process_when_it_stops", stops));
     cases.push(case("kubelet::a_shop_ends_with_whoever_started_it", lifeline));
     cases
 }
@@ -295,5 +303,34 @@ async fn lifeline(_ctx: Ctx) -> Outcome {
     drop(shop.stdin.take());
     let exit = timeout(Duration::from_secs(10), shop.wait()).await??;
     assert!(exit.success());
+    Ok(())
+}
+
+async fn stops(_ctx: Ctx) -> Outcome {
+    let server = ApiServer::start(api::Options::default()).await?;
+    let client = Client::try_from(server.client_config())?;
+    let kubelet = KubeletOptions::new(shop::program());
+    let controllers = start_controllers(
+        &client,
+        ControllerOptions {
+            statefulset: false,
+            kubelet: Some(kubelet),
+        },
+    );
+    let pods: Api<Pod> = Api::default_namespaced(client);
+    let pod = from_value(json!({ "metadata": { "name": "p" }, "spec": { "containers": [
+        { "name": "shop", "image": "shop:1.2.0", "env": [{ "name": "DATABASE_URL", "value": "sqlite:///nowhere/s.db" }] },
+    ] } }))?;
+    pods.create(&PostParams::default(), &pod).await?;
+    let is_ready = |pod: Option<&Pod>| pod.is_some_and(is_ready);
+    let pod = timeout(Duration::from_secs(20), await_condition(pods, "p", is_ready))
+        .await??
+        .unwrap();
+    let status = pod.status.unwrap();
+    let id = status.container_statuses.unwrap()[0].container_id.clone().unwrap();
+    let process = Path::new("/proc").join(id.strip_prefix("process://").unwrap());
+    assert!(process.exists());
+    controllers.stop().await;
+    assert!(!process.exists(), "the process is gone, and waited for");
     Ok(())
 }

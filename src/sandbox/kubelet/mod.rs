@@ -143,26 +143,31 @@ impl Kubelet {
         self.shared.logs.clone()
     }
 
-    /// Runs pods until `shutdown` resolves; then, and when this is dropped, their processes are killed at once, as when
-    /// a machine is switched off. The pods stay on the server; a kubelet of the same node that comes later starts them
-    /// once more.
+    /// Runs pods until `shutdown` resolves; then kills their processes, as when a machine is switched off, and returns
+    /// when they are gone. Dropping it kills them too, and waits for nothing. The pods stay on the server; a kubelet of
+    /// the same node that comes later starts them once more.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) {
-        let work = pin!(self.work());
-        let shutdown = pin!(shutdown);
-        futures::future::select(work, shutdown).await;
-    }
-
-    async fn work(&self) {
-        let Shared { client, options, .. } = &*self.shared;
-        node::ensure(client, &options.node).await;
-        let mut renewal = pin!(node::renew(client, &options.node));
-        let pods: Api<Pod> = Api::all(client.clone());
-        let mut events = pin!(watcher(pods, watcher::Config::default()).default_backoff());
         let mut known = Known {
             shared: &self.shared,
             seen: HashMap::new(),
             workers: JoinSet::new(),
         };
+        tokio::select! {
+            () = self.work(&mut known) => {}
+            () = shutdown => {}
+        }
+        known.keep(&HashSet::new());
+        while let Some(ended) = known.workers.join_next().await {
+            known.forget(ended);
+        }
+    }
+
+    async fn work(&self, known: &mut Known<'_>) {
+        let Shared { client, options, .. } = &*self.shared;
+        node::ensure(client, &options.node).await;
+        let mut renewal = pin!(node::renew(client, &options.node));
+        let pods: Api<Pod> = Api::all(client.clone());
+        let mut events = pin!(watcher(pods, watcher::Config::default()).default_backoff());
         let mut listed = HashSet::new();
         loop {
             tokio::select! {

@@ -2,6 +2,8 @@
 //! gets a namespace of its own.
 
 use std::{
+    fs,
+    path::{Path, PathBuf},
     sync::{
         OnceLock,
         atomic::{AtomicU32, Ordering},
@@ -21,7 +23,8 @@ use stepback_sandbox::{
 use tokio::{runtime::Runtime, task::spawn_blocking};
 
 use super::{
-    controlplane::{ControlPlane, StatefulSets},
+    controlplane::{ControlPlane, StatefulSets, connect},
+    process::scratch,
     runner::NotPassed,
     shop,
 };
@@ -57,16 +60,17 @@ pub struct Cluster {
     _runtime: Runtime,
 }
 
+/// What must go on running.
 enum Server {
     Real(&'static ControlPlane),
-    Sandbox(ApiServer),
+    Sandbox { _server: ApiServer, kubeconfig: PathBuf },
 }
 
 impl Server {
-    async fn client(&self) -> Result<Client, NotPassed> {
+    fn kubeconfig(&self) -> &Path {
         match self {
-            Server::Real(control_plane) => control_plane.client().await,
-            Server::Sandbox(server) => Ok(Client::try_from(server.client_config())?),
+            Server::Real(control_plane) => control_plane.kubeconfig(),
+            Server::Sandbox { kubeconfig, .. } => kubeconfig,
         }
     }
 }
@@ -108,9 +112,17 @@ impl Cluster {
         let (server, controllers) = runtime.block_on(async {
             let server = match control_plane {
                 Some(control_plane) => Server::Real(control_plane),
-                None => Server::Sandbox(ApiServer::start(api::Options::default()).await?),
+                None => {
+                    let server = ApiServer::start(api::Options::default()).await?;
+                    let kubeconfig = scratch()?.join("sandbox-kubeconfig");
+                    fs::write(&kubeconfig, server.kubeconfig_yaml("default"))?;
+                    Server::Sandbox {
+                        _server: server,
+                        kubeconfig,
+                    }
+                }
             };
-            let controllers = start_controllers(&server.client().await?, options);
+            let controllers = start_controllers(&connect(server.kubeconfig()).await?, options);
             Ok::<_, NotPassed>((server, controllers))
         })?;
         Ok(Cluster {
@@ -120,9 +132,14 @@ impl Cluster {
         })
     }
 
-    /// A client for the case's own runtime.
+    /// A kubeconfig with every right, for programs.
+    pub fn kubeconfig(&self) -> &Path {
+        self.server.kubeconfig()
+    }
+
+    /// A client with every right, for the case's own runtime.
     pub async fn client(&self) -> Result<Client, NotPassed> {
-        self.server.client().await
+        connect(self.kubeconfig()).await
     }
 
     /// Makes an empty namespace in which pods can be created, and returns its name.

@@ -73,11 +73,6 @@ impl ControlPlane {
         &self.kubeconfig
     }
 
-    /// A client with every right.
-    pub async fn client(&self) -> Result<Client, NotPassed> {
-        connect(self.kubeconfig()).await
-    }
-
     fn create(sets: StatefulSets) -> Result<ControlPlane, NotPassed> {
         let binary = binary()?;
         let Some(openssl) = find_program(&[], "openssl") else {
@@ -274,7 +269,8 @@ fn kubeconfig_text(dir: &Path, port: u16) -> String {
     .to_string()
 }
 
-async fn connect(kubeconfig: &Path) -> Result<Client, NotPassed> {
+/// A client from a kubeconfig. It lives on the runtime that it is made on.
+pub async fn connect(kubeconfig: &Path) -> Result<Client, NotPassed> {
     let kubeconfig = Kubeconfig::read_from(kubeconfig)?;
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
     Ok(Client::try_from(config)?)
