@@ -10,6 +10,7 @@
 //! ever happened ([`ApiServer::history`]).
 
 mod access;
+mod admit;
 mod apply;
 mod bind;
 mod call;
@@ -242,5 +243,5 @@ fn found(store: &mut Store, name: &str) {
     });
     defaults::fill(store.kind(row), &mut namespace);
     store.put(Key::new(row, "", name), namespace);
-    write::add_default_account(store, name, &call::now());
+    admit::add_default_account(store, name, &call::now());
 }

@@ -4,7 +4,7 @@
 //! pass over the store and says whether it changed anything. Not responsible for marking (`delete.rs`).
 
 use super::{
-    defaults::IN_USE,
+    admit::IN_USE,
     delete::{self, Options},
     object,
     store::{Key, Store},

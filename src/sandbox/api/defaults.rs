@@ -94,75 +94,7 @@ pub(super) fn first_status(kind: &Kind) -> Value {
     }
 }
 
-/// What admission adds to a pod beside its defaults; no manager owns it.
-pub(super) fn admit_pod(pod: &mut Value) {
-    let spec = map_at(pod, "spec");
-    set(spec, "serviceAccountName", json!("default"));
-    let account = spec["serviceAccountName"].clone();
-    spec.insert("serviceAccount".to_owned(), account);
-    set(spec, "priority", json!(0));
-    set(spec, "preemptionPolicy", json!("PreemptLowerPriority"));
-    let mut tolerations = spec
-        .get("tolerations")
-        .and_then(Value::as_array)
-        .cloned()
-        .unwrap_or_default();
-    for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
-        let covered = |entry: &Value| {
-            let of_key = entry.get("key").is_none_or(|tolerated| tolerated == key);
-            of_key && entry.get("effect").is_none_or(|effect| effect == "NoExecute")
-        };
-        if !tolerations.iter().any(covered) {
-            tolerations
-                .push(json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}));
-        }
-    }
-    spec.insert("tolerations".to_owned(), Value::Array(tolerations));
-}
-
-/// What admission adds to a claim: it stays while pods use it.
-pub(super) fn admit_claim(claim: &mut Value) {
-    let finalizers = super::object::metadata(claim)
-        .entry("finalizers")
-        .or_insert_with(|| json!([]));
-    if let Some(finalizers) = finalizers
-        .as_array_mut()
-        .filter(|list| !list.iter().any(|entry| entry == IN_USE))
-    {
-        finalizers.push(json!(IN_USE));
-    }
-}
-
-/// The finalizer of claims that pods may use.
-pub(super) const IN_USE: &str = "kubernetes.io/pvc-protection";
-
-/// Gives a Job the selector and labels by which it finds its pods, unless it brings its own.
-pub(super) fn admit_job(job: &mut Value) {
-    if job["spec"]["manualSelector"] == true {
-        return;
-    }
-    let (name, uid) = (super::object::name(job).to_owned(), super::object::uid(job).to_owned());
-    let spec = map_at(job, "spec");
-    spec.insert(
-        "selector".to_owned(),
-        json!({"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}),
-    );
-    let template = spec.entry("template").or_insert(Value::Null);
-    let metadata = as_map(template).entry("metadata").or_insert(Value::Null);
-    let labels = map_at(metadata, "labels");
-    for (label, value) in [
-        ("batch.kubernetes.io/controller-uid", &uid),
-        ("batch.kubernetes.io/job-name", &name),
-        ("controller-uid", &uid),
-        ("job-name", &name),
-    ] {
-        labels.insert(label.to_owned(), json!(value));
-    }
-    let labels = Value::Object(labels.clone());
-    set(super::object::metadata(job), "labels", labels);
-}
-
-fn set(map: &mut Fields, field: &str, value: Value) {
+pub(super) fn set(map: &mut Fields, field: &str, value: Value) {
     map.entry(field).or_insert(value);
 }
 

@@ -5,6 +5,7 @@
 //! one step. Patches are computed in `patch.rs`, deletions in `delete.rs`.
 
 use super::{
+    admit,
     call::Call,
     defaults,
     failure::Failure,
@@ -66,12 +67,7 @@ pub(super) fn create(store: &mut Store, call: &Call, mut object: Value, owners: 
         object::as_map(&mut object).insert("status".to_owned(), defaults::first_status(kind));
     }
     validate::check_new(kind, &object)?;
-    match kind.kind {
-        "Pod" => admit_pod(store, kind, &mut object)?,
-        "PersistentVolumeClaim" => defaults::admit_claim(&mut object),
-        "Job" => defaults::admit_job(&mut object),
-        _ => {}
-    }
+    admit::admit(store, kind, &mut object)?;
     let key = Key::new(call.kind, namespace, object::name(&object));
     if store.find(&key).is_some() {
         return Err(Failure::already_exists(kind, &key.name));
@@ -81,7 +77,7 @@ pub(super) fn create(store: &mut Store, call: &Call, mut object: Value, owners: 
     }
     let stored = store.put(key, object);
     if kind.is_namespace() {
-        add_default_account(store, object::name(&stored), &call.now);
+        admit::add_default_account(store, object::name(&stored), &call.now);
     }
     Ok(stored)
 }
@@ -334,32 +330,6 @@ fn check_namespace(store: &Store, kind: &Kind, namespace: &str, name: &str) -> R
         return Err(Failure::forbidden(kind, name, &why));
     }
     Ok(())
-}
-
-/// What admission does to a new pod: its service account must exist, and some fields are filled in.
-fn admit_pod(store: &Store, kind: &Kind, pod: &mut Value) -> Result<(), Failure> {
-    defaults::admit_pod(pod);
-    let account = pod["spec"]["serviceAccountName"].as_str().unwrap_or_default();
-    let namespace = object::namespace(pod);
-    let row = store.kind_named("", "ServiceAccount");
-    if row.is_some_and(|row| store.find(&Key::new(row, namespace, account)).is_none()) {
-        let why =
-            format!("error looking up service account {namespace}/{account}: serviceaccount \"{account}\" not found");
-        return Err(Failure::forbidden(kind, object::name(pod), &why));
-    }
-    Ok(())
-}
-
-/// The account that pods use when they name none; the controller manager's work on a real cluster.
-pub(super) fn add_default_account(store: &mut Store, namespace: &str, now: &str) {
-    let Some(row) = store.kind_named("", "ServiceAccount") else {
-        return;
-    };
-    let account = json!({
-        "apiVersion": "v1", "kind": "ServiceAccount",
-        "metadata": {"name": "default", "namespace": namespace, "uid": new_uid(), "creationTimestamp": now},
-    });
-    store.put(Key::new(row, namespace, "default"), account);
 }
 
 /// Moves a Secret's `stringData` into `data`, encoded.
