@@ -2,7 +2,7 @@
 //!
 //! Responsible for storing objects, versions and changes, and for answering as Kubernetes 1.37.2 answers: discovery,
 //! get, list, watch, create, update, the four patches, delete, and the `status`, `scale`, `binding` and `eviction`
-//! subresources. Garbage collection and the emptying of namespaces run in the background. Where a real server answers
+//! subresources; logs, exec, attach and port-forward are passed on to the pod's kubelet. Garbage collection and the emptying of namespaces run in the background. Where a real server answers
 //! differently, this one is wrong.
 //!
 //! Not responsible for running anything: controllers and kubelets are clients like any other, and talk to it through
@@ -24,6 +24,7 @@ mod fields;
 mod gate;
 mod kinds;
 mod managed;
+mod node;
 mod object;
 mod patch;
 mod read;
@@ -220,7 +221,7 @@ impl ApiServer {
     }
 
     fn end(&self) {
-        self.core.gate.close();
+        self.core.end();
         self.accepting.abort();
         self.collecting.abort();
     }

@@ -71,21 +71,13 @@ fn route(core: &Arc<Core>, request: &Request) -> Result<Reply, Failure> {
         (&Method::GET, ["apis", group]) => return found(discovery::group(&kinds, group)),
         _ => {}
     }
-    let Some(address) = Address::parse(&request.path) else {
-        return Ok(NO_PAGE);
-    };
-    if address.plural.is_empty() {
-        return found(discovery::resources(&kinds, &address.group, &address.version));
-    }
-    let row = kinds.iter().position(|kind| {
-        kind.group == address.group && kind.version == address.version && kind.plural == address.plural
-    });
-    let Some(row) = row else {
-        let served = discovery::resources(&kinds, &address.group, &address.version).is_some();
-        return if served {
-            Err(Failure::no_such_resource())
-        } else {
-            Ok(NO_PAGE)
+    let Some((row, address)) = locate(&kinds, &request.path) else {
+        let served = Address::parse(&request.path)
+            .and_then(|address| Some((discovery::resources(&kinds, &address.group, &address.version)?, address)));
+        return match served {
+            Some((resources, address)) if address.plural.is_empty() => Ok(Reply::Json(200, resources)),
+            Some(_) => Err(Failure::no_such_resource()),
+            None => Ok(NO_PAGE),
         };
     };
     let kind = &kinds[row];
@@ -113,6 +105,15 @@ fn route(core: &Arc<Core>, request: &Request) -> Result<Reply, Failure> {
         }
         _ => Err(Failure::no_such_resource()),
     }
+}
+
+/// The kind that a path addresses, if it is served.
+pub(super) fn locate(kinds: &[Kind], path: &str) -> Option<(usize, Address)> {
+    let address = Address::parse(path)?;
+    let row = kinds.iter().position(|kind| {
+        kind.group == address.group && kind.version == address.version && kind.plural == address.plural
+    })?;
+    Some((row, address))
 }
 
 fn check_scope(kind: &Kind, call: &Call, method: &Method) -> Result<(), Failure> {

@@ -9,6 +9,7 @@ use super::{
     dispatch::{self, Reply, Request},
     failure::Failure,
     gate::{Asked, Decision, Gate},
+    node,
     store::Store,
     watch::Watch,
 };
@@ -22,7 +23,6 @@ use hyper::{
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::{
-    convert::Infallible,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -32,7 +32,7 @@ use tokio::{net::TcpListener, sync::oneshot, task::JoinSet};
 /// The largest body that is read, in bytes: the real server's limit.
 const MAX_BODY: usize = 3 * 1024 * 1024;
 
-type Body = UnsyncBoxBody<Bytes, Infallible>;
+pub(super) type Body = UnsyncBoxBody<Bytes, hyper::Error>;
 
 /// What all requests share.
 #[derive(Debug)]
@@ -42,6 +42,8 @@ pub(super) struct Core {
     pub(super) forbidden: Vec<Forbidden>,
     pub(super) bookmark_every: Duration,
     pub(super) address: SocketAddr,
+    /// What runs beside the connections, and ends with the server.
+    beside: Mutex<JoinSet<()>>,
 }
 
 impl Core {
@@ -52,7 +54,21 @@ impl Core {
             forbidden,
             bookmark_every,
             address,
+            beside: Mutex::default(),
         }
+    }
+
+    /// Runs a task until it is done or the server ends.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut beside = self.beside.lock().unwrap_or_else(PoisonError::into_inner);
+        while beside.try_join_next().is_some() {}
+        beside.spawn(task);
+    }
+
+    /// Ends what runs beside the connections, and whatever waits at the gate.
+    pub(super) fn end(&self) {
+        self.gate.close();
+        self.beside.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
     }
 
     /// The store, locked. Never held across an await.
@@ -100,6 +116,9 @@ async fn converse(core: Arc<Core>, stream: tokio::net::TcpStream) {
 }
 
 async fn respond(core: Arc<Core>, request: http::Request<Incoming>) -> Result<Response<Body>, Cut> {
+    if node::is_proxied(request.uri().path()) {
+        return pass_on(&core, request).await;
+    }
     let (parts, body) = request.into_parts();
     let body = match Limited::new(body, MAX_BODY).collect().await {
         Ok(body) => body.to_bytes().to_vec(),
@@ -132,43 +151,61 @@ async fn perform(core: &Arc<Core>, request: Request) -> Result<Response<Body>, C
     let decision = core.gate.pass(&asked).await;
     match decision {
         Some(Decision::Cut) => return Err(Cut),
-        Some(Decision::Refuse) => return Ok(refused(&Failure::internal("the sandbox refused this request"))),
+        Some(Decision::Refuse) => return Ok(refused(&refusal())),
         _ => {}
     }
     let reply = dispatch::answer(core, &request);
     tracing::debug!(method = %request.method, path = request.path, code = reply.code(), "sandbox API");
     match decision {
         Some(Decision::Swallow(done)) => {
-            report(done, &reply);
+            report(done, reply.code());
             return Err(Cut);
         }
-        Some(Decision::Answer(done)) => report(done, &reply),
+        Some(Decision::Answer(done)) => report(done, reply.code()),
         _ => {}
     }
     Ok(match reply {
-        Reply::Json(code, document) => response(
-            code,
-            "application/json",
-            Full::from(document.to_string()).boxed_unsync(),
-        ),
-        Reply::Text(code, text) => response(code, "text/plain; charset=utf-8", Full::from(text).boxed_unsync()),
+        Reply::Json(code, document) => response(code, "application/json", whole(document.to_string())),
+        Reply::Text(code, text) => response(code, "text/plain; charset=utf-8", whole(text)),
         Reply::Watch(watch) => response(200, "application/json", stream(watch)),
     })
 }
 
 /// Tells the test that the effect is there; a test that is no longer interested is no error.
-fn report(done: oneshot::Sender<u16>, reply: &Reply) {
-    if done.send(reply.code()).is_err() {
+fn report(done: oneshot::Sender<u16>, code: u16) {
+    if done.send(code).is_err() {
         tracing::trace!("nobody waited for the end of a held request");
     }
 }
 
-fn refused(failure: &Failure) -> Response<Body> {
-    response(
-        failure.code,
-        "application/json",
-        Full::from(failure.status().to_string()).boxed_unsync(),
-    )
+fn refusal() -> Failure {
+    Failure::internal("the sandbox refused this request")
+}
+
+/// Passes a request on to a kubelet, by way of the gate.
+async fn pass_on(core: &Arc<Core>, request: http::Request<Incoming>) -> Result<Response<Body>, Cut> {
+    let asked = Asked {
+        method: request.method().clone(),
+        path: request.uri().path().to_owned(),
+        query: request.uri().query().unwrap_or_default().to_owned(),
+        body: Vec::new(),
+    };
+    let (done, cut) = match core.gate.pass(&asked).await {
+        Some(Decision::Cut) => return Err(Cut),
+        Some(Decision::Refuse) => return Ok(refused(&refusal())),
+        Some(Decision::Answer(done)) => (Some(done), false),
+        Some(Decision::Swallow(done)) => (Some(done), true),
+        None => (None, false),
+    };
+    let answer = node::pass_on(core, request).await;
+    if let Some(done) = done {
+        report(done, answer.status().as_u16());
+    }
+    if cut { Err(Cut) } else { Ok(answer) }
+}
+
+pub(super) fn refused(failure: &Failure) -> Response<Body> {
+    response(failure.code, "application/json", whole(failure.status().to_string()))
 }
 
 fn response(code: u16, content_type: &'static str, body: Body) -> Response<Body> {
@@ -182,6 +219,10 @@ fn response(code: u16, content_type: &'static str, body: Body) -> Response<Body>
         header::HeaderValue::from_static("no-cache, private"),
     );
     response
+}
+
+fn whole(text: impl Into<Bytes>) -> Body {
+    Full::new(text.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
 fn stream(watch: Box<Watch>) -> Body {

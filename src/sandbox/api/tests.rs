@@ -4,6 +4,7 @@ mod deleting;
 mod gating;
 mod owning;
 mod patching;
+mod proxying;
 mod watching;
 mod writing;
 
