@@ -9,7 +9,7 @@ use stepback_core::journal::Entry;
 use stepback_core::model::{RunId, Token};
 use stepback_core::plan::Plan;
 
-use super::{Journal, JournalError, Stored, stored_plan};
+use super::{Journal, JournalError, Stored, stored, stored_plan};
 use crate::database::{Database, DbError, archive};
 
 /// Journals in the own tables of a database.
@@ -73,11 +73,8 @@ impl Journal for DatabaseJournal {
         };
         let json = archive::decompress(&plan).map_err(|error| damaged(error.to_string()))?;
         let entries: Result<Vec<Entry>, _> = lines.iter().map(|line| Entry::from_line(line)).collect();
-        Ok(Stored {
-            plan: stored_plan(run, &json)?,
-            entries: entries.map_err(|error| damaged(error.to_string()))?,
-            torn: None,
-        })
+        let entries = entries.map_err(|error| damaged(error.to_string()))?;
+        stored(run, stored_plan(run, &json)?, entries, None)
     }
 
     async fn runs(&self) -> Result<Vec<RunId>, JournalError> {

@@ -34,6 +34,14 @@ pub enum JournalError {
         /// The limit.
         limit: usize,
     },
+    /// The place holds another run that is not over; nothing was written.
+    #[error("{place} holds the journal of run {run}, which is not over; resume it, or name another place")]
+    Occupied {
+        /// Where.
+        place: String,
+        /// The run that is there.
+        run: RunId,
+    },
     /// A right is missing.
     #[error("not allowed: {0}")]
     Forbidden(String),

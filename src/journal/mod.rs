@@ -3,19 +3,23 @@
 //! Responsible for: durable appends that an older coordinator cannot make, and reading everything back. Not for: what
 //! an entry means or whether it is allowed (core). `run` and `cli` use it through [`Journal`].
 
+mod cluster;
 mod database;
 mod error;
+mod file;
 mod places;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use stepback_core::journal::Entry;
+use stepback_core::journal::{Entry, What};
 use stepback_core::model::{JournalPlace, RunId, Token};
 use stepback_core::plan::Plan;
 
+pub use cluster::ClusterJournal;
 pub use database::DatabaseJournal;
 pub use error::JournalError;
+pub use file::FileJournal;
 pub use places::Places;
 
 /// A journal as it was read.
@@ -84,4 +88,27 @@ pub(crate) fn stored_plan(run: &RunId, json: &[u8]) -> Result<Plan, JournalError
         )));
     }
     Ok(plan)
+}
+
+/// Puts a journal together, once its first entry names the plan that is stored with it (LAWS W8).
+pub(crate) fn stored(
+    run: &RunId,
+    plan: Plan,
+    entries: Vec<Entry>,
+    torn: Option<String>,
+) -> Result<Stored, JournalError> {
+    if let Some(What::RunOpened {
+        run: opened, plan: id, ..
+    }) = entries.first().map(|entry| &entry.what)
+        && (*id != plan.id || opened != run)
+    {
+        return Err(JournalError::Damaged {
+            run: run.clone(),
+            message: format!(
+                "run {opened} was opened with plan {id}, but plan {} is stored with it",
+                plan.id
+            ),
+        });
+    }
+    Ok(Stored { plan, entries, torn })
 }

@@ -11,6 +11,7 @@
 
 mod support;
 
+mod contract_journal;
 mod kubelet;
 mod layering;
 mod servers;
@@ -33,6 +34,7 @@ macro_rules! subjects {
 #[rustfmt::skip]
 fn subjects() -> Vec<Subject> {
     subjects![
+        contract_journal,
         kubelet,
         layering,
         servers,
