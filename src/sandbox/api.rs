@@ -26,6 +26,7 @@ mod kinds;
 mod managed;
 mod node;
 mod object;
+mod openapi;
 mod patch;
 mod read;
 mod scale;

@@ -10,7 +10,7 @@ use super::{
     discovery,
     failure::Failure,
     kinds::Kind,
-    patch, read, scale,
+    openapi, patch, read, scale,
     selector::Selector,
     server::Core,
     show::Shape,
@@ -68,6 +68,8 @@ fn route(core: &Arc<Core>, request: &Request) -> Result<Reply, Failure> {
         (&Method::GET, ["version"]) => return Ok(Reply::Json(200, discovery::version())),
         (&Method::GET, ["api"]) => return Ok(Reply::Json(200, discovery::core(&core.address.to_string()))),
         (&Method::GET, ["apis"]) => return Ok(Reply::Json(200, discovery::groups(&kinds))),
+        (&Method::GET, ["openapi", "v3"]) => return Ok(Reply::Json(200, openapi::index(&kinds))),
+        (&Method::GET, ["openapi", "v3", root @ ..]) => return found(openapi::group_version(&kinds, &root.join("/"))),
         (&Method::GET, ["apis", group]) => return found(discovery::group(&kinds, group)),
         _ => {}
     }

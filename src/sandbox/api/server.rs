@@ -5,11 +5,12 @@
 
 use super::{
     access::Forbidden,
+    call::Query,
     collect,
     dispatch::{self, Reply, Request},
     failure::Failure,
     gate::{Asked, Decision, Gate},
-    node,
+    node, openapi,
     store::Store,
     watch::Watch,
 };
@@ -164,11 +165,17 @@ async fn perform(core: &Arc<Core>, request: Request) -> Result<Response<Body>, C
         Some(Decision::Answer(done)) => report(done, reply.code()),
         _ => {}
     }
-    Ok(match reply {
+    let unchecked = ["Strict", "Warn"].contains(&Query::parse(&request.query).get("fieldValidation"));
+    let mut answer = match reply {
         Reply::Json(code, document) => response(code, "application/json", whole(document.to_string())),
         Reply::Text(code, text) => response(code, "text/plain; charset=utf-8", whole(text)),
         Reply::Watch(watch) => response(200, "application/json", stream(watch)),
-    })
+    };
+    if unchecked {
+        let warning = header::HeaderValue::from_static(openapi::UNCHECKED);
+        answer.headers_mut().insert(header::WARNING, warning);
+    }
+    Ok(answer)
 }
 
 /// Tells the test that the effect is there; a test that is no longer interested is no error.

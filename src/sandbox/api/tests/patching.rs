@@ -103,3 +103,34 @@ async fn custom_kinds_take_no_strategic_merge() {
     assert_eq!(changed.data["spec"]["syncPolicy"], json!({}));
     assert_eq!(changed.metadata.generation, Some(2));
 }
+
+#[tokio::test]
+async fn a_client_that_wants_fields_checked_learns_that_they_are_not() {
+    let (_server, client) = start().await;
+    let ask = |path: &str| http::Request::get(path).body(Vec::new()).unwrap();
+    let index: Value = client.request(ask("/openapi/v3")).await.unwrap();
+    let url = index["paths"]["apis/apps/v1"]["serverRelativeURL"].as_str().unwrap();
+    let document: Value = client.request(ask(url)).await.unwrap();
+    let patch = &document["paths"]["/apis/apps/v1/namespaces/{namespace}/statefulsets/{name}"]["patch"];
+    assert_eq!(patch["x-kubernetes-group-version-kind"]["kind"], "StatefulSet");
+    assert!(
+        patch["parameters"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|parameter| parameter["name"] == "fieldValidation")
+    );
+    for (query, warned) in [
+        ("?fieldValidation=Strict", true),
+        ("?fieldValidation=Ignore", false),
+        ("", false),
+    ] {
+        let body = serde_json::to_vec(&config_map("a", &[])).unwrap();
+        let post = http::Request::post(format!("/api/v1/namespaces/default/configmaps{query}"))
+            .header("content-type", "application/json")
+            .body(body.into())
+            .unwrap();
+        let answer = client.send(post).await.unwrap();
+        assert_eq!(answer.headers().contains_key("warning"), warned, "{query}");
+    }
+}
