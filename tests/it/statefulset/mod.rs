@@ -34,6 +34,8 @@ pub fn cases() -> Vec<Case> {
             scaling::ordinals_start_where_the_set_says,
             scaling::min_ready_seconds_delay_the_next_pod,
             updating::a_broken_pod_blocks_the_way_back,
+            updating::a_parallel_update_goes_one_by_one,
+            updating::a_parallel_update_replaces_what_is_broken,
             updating::on_delete_waits_for_deletion,
             updating::below_the_partition_pods_keep_the_current_revision,
             updating::at_no_replicas_the_update_becomes_current,

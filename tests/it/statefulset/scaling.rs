@@ -1,65 +1,22 @@
 //! Pods come and go in order; what blocks that; what becomes of their claims.
 
-use std::{collections::BTreeMap, pin::pin, time::Duration};
+use std::collections::BTreeMap;
 
-use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     ResourceExt,
     api::{ListParams, Patch, PatchParams},
-    runtime::watcher::{self, watcher},
 };
 use serde_json::{Value, json};
 
 use super::claims;
 use crate::support::{
-    runner::{Ctx, NotPassed, Outcome, fail},
+    runner::{Ctx, Outcome},
     scene::{Pods, Scene, is_ready, revision},
 };
 
-/// What happened to pods, in order: `+name` came, `!name` became ready, `~name` began to end, `-name` went.
-async fn history(scene: &Scene, last: &str) -> Result<Vec<String>, NotPassed> {
-    let mut seen: Pods = Pods::new();
-    let mut history: Vec<String> = Vec::new();
-    let watched = async {
-        let mut events = pin!(watcher(scene.pods.clone(), watcher::Config::default()));
-        while let Some(event) = events.next().await {
-            match event? {
-                watcher::Event::InitApply(pod) | watcher::Event::Apply(pod) => {
-                    let name = pod.name_any();
-                    let before = seen.insert(name.clone(), pod.clone());
-                    let was = |state: fn(&Pod) -> bool| before.as_ref().is_some_and(state);
-                    let is_ending = |pod: &Pod| pod.metadata.deletion_timestamp.is_some();
-                    if before.is_none() {
-                        history.push(format!("+{name}"));
-                    }
-                    if is_ready(&pod) && !was(is_ready) {
-                        history.push(format!("!{name}"));
-                    }
-                    if is_ending(&pod) && !was(is_ending) {
-                        history.push(format!("~{name}"));
-                    }
-                }
-                watcher::Event::Delete(pod) => {
-                    seen.remove(&pod.name_any());
-                    history.push(format!("-{}", pod.name_any()));
-                }
-                watcher::Event::Init | watcher::Event::InitDone => {}
-            }
-            if history.iter().any(|entry| entry == last) {
-                return Ok(());
-            }
-        }
-        fail("the watch ended")
-    };
-    match tokio::time::timeout(Duration::from_secs(40), watched).await {
-        Ok(watched) => watched.map(|()| history),
-        Err(_) => fail(format_args!("{last} did not happen; {history:?}")),
-    }
-}
-
 pub async fn scales_in_order(scene: Scene, _ctx: &Ctx) -> Outcome {
-    let (up, created) = tokio::join!(history(&scene, "!web-2"), scene.create("shop:1.2.0", 3, json!({})));
+    let (up, created) = tokio::join!(scene.history("!web-2"), scene.create("shop:1.2.0", 3, json!({})));
     created?;
     assert_eq!(up?, ["+web-0", "!web-0", "+web-1", "!web-1", "+web-2", "!web-2"]);
     let status = scene.until_settled(3).await?;
@@ -75,7 +32,7 @@ pub async fn scales_in_order(scene: Scene, _ctx: &Ctx) -> Outcome {
             (Some(&*name), Some("web"))
         );
     }
-    let (down, scaled) = tokio::join!(history(&scene, "-web-0"), scene.scale(0));
+    let (down, scaled) = tokio::join!(scene.history("-web-0"), scene.scale(0));
     scaled?;
     let down = down?;
     let went: Vec<_> = down.iter().filter(|entry| entry.starts_with(['~', '-'])).collect();

@@ -43,6 +43,41 @@ pub async fn a_broken_pod_blocks_the_way_back(scene: Scene, _ctx: &Ctx) -> Outco
     Ok(())
 }
 
+pub async fn a_parallel_update_goes_one_by_one(scene: Scene, _ctx: &Ctx) -> Outcome {
+    let parallel = json!({ "spec": { "podManagementPolicy": "Parallel" } });
+    scene.create("shop:1.2.0", 3, parallel).await?;
+    scene.until_settled(3).await?;
+    let (history, changed) = tokio::join!(scene.history("~web-0"), scene.set_image("shop:1.3.0"));
+    changed?;
+    // What the watch found at its start is not of interest, and after a pod became ready another begins to end.
+    let history: Vec<_> = history?
+        .into_iter()
+        .skip_while(|entry| !entry.starts_with('~'))
+        .collect();
+    let one = |name: &str| ["~", "-", "+", "!"].map(|what| format!("{what}{name}"));
+    let expected = [&one("web-2")[..], &one("web-1")[..], &["~web-0".to_owned()]].concat();
+    assert_eq!(history, expected);
+    scene.until_settled(3).await?;
+    Ok(())
+}
+
+pub async fn a_parallel_update_replaces_what_is_broken(scene: Scene, _ctx: &Ctx) -> Outcome {
+    let parallel = json!({ "spec": { "podManagementPolicy": "Parallel" } });
+    scene.create("shop:1.2.0", 2, parallel).await?;
+    let good = scene.until_settled(2).await?.update_revision.unwrap();
+    scene.set_image("shop:1.3.0-bad").await?;
+    let crashing = |pods: &Pods| {
+        pods.get("web-1")
+            .is_some_and(|pod| revision(pod) != good && waiting_reason(pod) == Some("CrashLoopBackOff"))
+    };
+    scene
+        .until_pods("the upper pod crashes on the newer revision", crashing)
+        .await?;
+    scene.set_image("shop:1.2.0").await?;
+    scene.until_settled(2).await?;
+    Ok(())
+}
+
 pub async fn on_delete_waits_for_deletion(scene: Scene, _ctx: &Ctx) -> Outcome {
     scene
         .create(

@@ -196,6 +196,47 @@ impl Scene {
         }
     }
 
+    /// Watches until `last` happens, and returns what happened to pods, in order: `+name` came, `!name` became ready,
+    /// `~name` began to end, `-name` went.
+    pub async fn history(&self, last: &str) -> Result<Vec<String>, NotPassed> {
+        let mut seen = Pods::new();
+        let mut history = Vec::new();
+        let is_ending = |pod: &Pod| pod.metadata.deletion_timestamp.is_some();
+        let watched = async {
+            let mut events = pin!(watcher(self.pods.clone(), watcher::Config::default()));
+            while let Some(event) = events.next().await {
+                match event? {
+                    watcher::Event::InitApply(pod) | watcher::Event::Apply(pod) => {
+                        let name = pod.name_any();
+                        let before = seen.insert(name.clone(), pod.clone());
+                        if before.is_none() {
+                            history.push(format!("+{name}"));
+                        }
+                        if is_ready(&pod) && !before.as_ref().is_some_and(is_ready) {
+                            history.push(format!("!{name}"));
+                        }
+                        if is_ending(&pod) && !before.as_ref().is_some_and(is_ending) {
+                            history.push(format!("~{name}"));
+                        }
+                    }
+                    watcher::Event::Delete(pod) => {
+                        seen.remove(&pod.name_any());
+                        history.push(format!("-{}", pod.name_any()));
+                    }
+                    watcher::Event::Init | watcher::Event::InitDone => {}
+                }
+                if history.iter().any(|entry| entry == last) {
+                    return Ok(());
+                }
+            }
+            fail("the watch ended")
+        };
+        match timeout(LIMIT, watched).await {
+            Ok(watched) => watched.map(|()| history),
+            Err(_) => fail(format_args!("not within {LIMIT:?}: {last}; there was {history:?}")),
+        }
+    }
+
     pub async fn pods_now(&self) -> Result<Pods, NotPassed> {
         let listed = self.pods.list(&ListParams::default()).await?;
         Ok(listed.into_iter().map(|pod| (pod.name_any(), pod)).collect())
