@@ -4,6 +4,7 @@
 //! (`probe`). `run`, `probe` and `cli` use it through [`Cluster`].
 
 mod error;
+mod kube;
 
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use futures::stream::BoxStream;
 use stepback_core::model::{SeenCluster, SeenWorkload, Stamp, TemplateRef, Token, WorkloadRef};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+pub use self::kube::{ConnectTo, KubeCluster, connect};
 pub use error::ClusterError;
 
 /// A byte stream to a port of a pod.

@@ -11,6 +11,7 @@
 
 mod support;
 
+mod contract_cluster;
 mod contract_journal;
 mod kubelet;
 mod layering;
@@ -34,6 +35,7 @@ macro_rules! subjects {
 #[rustfmt::skip]
 fn subjects() -> Vec<Subject> {
     subjects![
+        contract_cluster,
         contract_journal,
         kubelet,
         layering,

@@ -1,0 +1,87 @@
+//! From the client's errors to the seam's.
+
+use crate::cluster::ClusterError;
+
+/// What a failed request to one object means.
+///
+/// Answers below 500 were given instead of an effect; behind a 5xx, as behind a lost connection, the effect may be
+/// there or still to come.
+pub(super) fn of(error: kube::Error, object: &str) -> ClusterError {
+    let status = match error {
+        kube::Error::Api(status) => status,
+        other => return ClusterError::Unreachable(chain(&other)),
+    };
+    let message = if status.message.is_empty() {
+        format!("HTTP {} {}", status.code, status.reason)
+    } else {
+        status.message.clone()
+    };
+    match status.code {
+        401 => ClusterError::Forbidden(format!(
+            "{object}: the API server does not accept the credentials ({message})"
+        )),
+        403 => ClusterError::Forbidden(message),
+        404 => ClusterError::Gone {
+            object: object.to_owned(),
+            message,
+        },
+        409 => ClusterError::Conflict {
+            object: object.to_owned(),
+        },
+        400..=428 => ClusterError::Refused(format!("{object}: {message}")),
+        _ => ClusterError::Unreachable(format!("{object}: {message}")),
+    }
+}
+
+/// What a failed watch means.
+pub(super) fn of_watch(error: kube::runtime::watcher::Error, object: &str) -> ClusterError {
+    use kube::runtime::watcher::Error;
+    match error {
+        Error::InitialListFailed(error) | Error::WatchStartFailed(error) | Error::WatchFailed(error) => {
+            of(error, object)
+        }
+        other => ClusterError::Unreachable(format!("{object}: {}", chain(&other))),
+    }
+}
+
+/// An error with its causes, each said once.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    #[test]
+    fn an_answer_decides_and_a_server_error_does_not() {
+        let error = |code| {
+            of(
+                kube::Error::Api(Status::failure("no", "").with_code(code).boxed()),
+                "it",
+            )
+        };
+        assert!(matches!(error(401), ClusterError::Forbidden(_)));
+        assert!(matches!(error(403), ClusterError::Forbidden(_)));
+        assert!(matches!(error(404), ClusterError::Gone { .. }));
+        assert!(matches!(error(409), ClusterError::Conflict { .. }));
+        for code in [400, 405, 410, 413, 415, 422] {
+            assert!(matches!(error(code), ClusterError::Refused(_)), "{code}");
+        }
+        for code in [429, 500, 502, 503, 504] {
+            assert!(matches!(error(code), ClusterError::Unreachable(_)), "{code}");
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! A real Kubernetes API behind [`Cluster`].
+//!
+//! Responsible for: the client, and which file does what: `connect` finds the cluster, `look` reads and `watch` watches
+//! it, `write` makes stamped writes, `lease` holds the cluster Lease, `dial` opens streams to pods, `rights` asks what is
+//! allowed, `failure` says what went wrong. Not for: deciding anything. `cli` makes one, everybody else sees the trait.
+
+mod connect;
+mod dial;
+mod failure;
+mod lease;
+mod look;
+mod rights;
+mod watch;
+mod write;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use stepback_core::model::{SeenCluster, SeenWorkload, Stamp, TemplateRef, Token, WorkloadRef};
+use tokio::sync::Mutex;
+
+use super::{Cluster, ClusterError, Wire};
+
+pub use connect::{ConnectTo, connect};
+
+/// A cluster behind a Kubernetes API server.
+///
+/// Dropping it stops the heartbeat of the cluster Lease, which then expires; [`Cluster::release`] gives it back at once.
+pub struct KubeCluster {
+    client: kube::Client,
+    default_namespace: String,
+    reach: dial::Reach,
+    held: Mutex<Option<lease::Held>>,
+}
+
+impl KubeCluster {
+    /// A cluster that this client talks to. The client should not try requests again by itself: [`connect`] makes one
+    /// that does not.
+    pub fn new(client: kube::Client, default_namespace: impl Into<String>) -> Self {
+        Self {
+            client,
+            default_namespace: default_namespace.into(),
+            reach: dial::Reach::here(),
+            held: Mutex::new(None),
+        }
+    }
+
+    /// The namespace of what names none: that of the context, or of the pod that this runs in.
+    pub fn default_namespace(&self) -> &str {
+        &self.default_namespace
+    }
+
+    /// The client, for the journal that lies in the same cluster.
+    pub fn client(&self) -> kube::Client {
+        self.client.clone()
+    }
+}
+
+#[async_trait]
+impl Cluster for KubeCluster {
+    async fn look(&self, workloads: &[WorkloadRef]) -> Result<SeenCluster, ClusterError> {
+        look::look(&self.client, &self.default_namespace, workloads).await
+    }
+
+    fn changes(&self, workload: &WorkloadRef) -> BoxStream<'static, Result<SeenWorkload, ClusterError>> {
+        watch::changes(self.client.clone(), workload.clone())
+    }
+
+    async fn scale(
+        &self,
+        workload: &WorkloadRef,
+        uid: &str,
+        from: i32,
+        to: i32,
+        original: i32,
+        stamp: &Stamp,
+    ) -> Result<(), ClusterError> {
+        write::scale(&self.client, workload, uid, write::Counts { from, to, original }, stamp).await
+    }
+
+    async fn repoint(
+        &self,
+        workload: &WorkloadRef,
+        uid: &str,
+        to: &TemplateRef,
+        stamp: &Stamp,
+    ) -> Result<(), ClusterError> {
+        write::repoint(&self.client, workload, uid, to, stamp).await
+    }
+
+    async fn give_back(&self, workload: &WorkloadRef, uid: &str, stamp: &Stamp) -> Result<(), ClusterError> {
+        write::give_back(&self.client, workload, uid, stamp).await
+    }
+
+    async fn stamp(&self, workload: &WorkloadRef, uid: &str, stamp: &Stamp, state: &str) -> Result<(), ClusterError> {
+        write::stamp(&self.client, workload, uid, stamp, state).await
+    }
+
+    async fn acquire(
+        &self,
+        namespace: &str,
+        name: &str,
+        holder: &str,
+        token: Token,
+        life: Duration,
+        wait: Duration,
+    ) -> Result<(), ClusterError> {
+        // One Lease at a time: the one held before is given back, not left to expire.
+        self.release().await?;
+        let claim = lease::Claim::new(&self.client, namespace, name, holder, token, life);
+        let held = claim.acquire(wait).await?;
+        *self.held.lock().await = Some(held);
+        Ok(())
+    }
+
+    async fn release(&self) -> Result<(), ClusterError> {
+        match self.held.lock().await.take() {
+            Some(held) => held.release().await,
+            None => Ok(()),
+        }
+    }
+
+    async fn dial(&self, namespace: &str, pod: &str, port: u16) -> Result<Box<dyn Wire>, ClusterError> {
+        self.reach.dial(&self.client, namespace, pod, port).await
+    }
+
+    async fn missing_rights(&self, namespace: &str) -> Result<Vec<String>, ClusterError> {
+        rights::missing(&self.client, namespace, self.reach).await
+    }
+}

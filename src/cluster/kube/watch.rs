@@ -1,0 +1,182 @@
+//! A workload and everything about it as one stream of snapshots.
+
+use std::collections::BTreeMap;
+
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryStreamExt};
+use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
+use k8s_openapi::api::core::v1::Pod;
+use kube::core::{Resource, Selector};
+use kube::runtime::watcher::{self, Event};
+use kube::{Api, Client};
+use stepback_core::model::{SeenWorkload, WorkloadRef};
+
+use super::{failure, look};
+use crate::cluster::ClusterError;
+
+type Events<K> = BoxStream<'static, Result<Event<K>, watcher::Error>>;
+
+/// The present state once everything is listed, then a snapshot after every change that shows.
+pub(super) fn changes(client: Client, workload: WorkloadRef) -> BoxStream<'static, Result<SeenWorkload, ClusterError>> {
+    let watch = Watch::start(client, workload);
+    // After an error nothing follows: what is missed cannot be told from what did not happen.
+    stream::try_unfold(watch, |mut watch| async move {
+        let seen = watch.next().await?;
+        Ok(Some((seen, watch)))
+    })
+    .into_stream()
+    .boxed()
+}
+
+struct Watch {
+    client: Client,
+    workload: WorkloadRef,
+    set: Followed<StatefulSet>,
+    /// Pods and revisions are found by the set's selector, so they are watched once it is known.
+    belongings: Option<Belongings>,
+    last: Option<SeenWorkload>,
+}
+
+struct Belongings {
+    selector: Selector,
+    pods: Followed<Pod>,
+    revisions: Followed<ControllerRevision>,
+}
+
+impl Watch {
+    fn start(client: Client, workload: WorkloadRef) -> Self {
+        let sets: Api<StatefulSet> = Api::namespaced(client.clone(), &workload.namespace);
+        let only = watcher::Config::default().fields(&format!("metadata.name={}", workload.name));
+        let set = Followed::new(sets, only);
+        Self {
+            client,
+            workload,
+            set,
+            belongings: None,
+            last: None,
+        }
+    }
+
+    async fn next(&mut self) -> Result<SeenWorkload, ClusterError> {
+        loop {
+            self.step().await?;
+            if let Some(seen) = self.snapshot()
+                && self.last.as_ref() != Some(&seen)
+            {
+                self.last = Some(seen.clone());
+                return Ok(seen);
+            }
+        }
+    }
+
+    /// Takes in one event, whoever has one first.
+    async fn step(&mut self) -> Result<(), ClusterError> {
+        let object = self.workload.to_string();
+        let stepped = match &mut self.belongings {
+            None => self.set.step().await,
+            Some(belongings) => tokio::select! {
+                stepped = self.set.step() => stepped,
+                stepped = belongings.pods.step() => stepped,
+                stepped = belongings.revisions.step() => stepped,
+            },
+        };
+        stepped.map_err(|error| match error {
+            Some(error) => failure::of_watch(error, &object),
+            None => ClusterError::Unreachable(format!("the watch of {object} ended")),
+        })?;
+        let Some(set) = self.set.known.values().next() else {
+            // Without the set nothing is owned; a set made anew may select something else.
+            self.belongings = None;
+            return Ok(());
+        };
+        let wanted = look::selector(set, &object)?;
+        let same = self
+            .belongings
+            .as_ref()
+            .is_some_and(|belongings| belongings.selector == wanted);
+        if !same {
+            let config = watcher::Config::default().labels_from(&wanted);
+            self.belongings = Some(Belongings {
+                selector: wanted,
+                pods: Followed::new(
+                    Api::namespaced(self.client.clone(), &self.workload.namespace),
+                    config.clone(),
+                ),
+                revisions: Followed::new(Api::namespaced(self.client.clone(), &self.workload.namespace), config),
+            });
+        }
+        Ok(())
+    }
+
+    /// What is known, once it is everything.
+    fn snapshot(&self) -> Option<SeenWorkload> {
+        if !self.set.complete {
+            return None;
+        }
+        let Some(set) = self.set.known.values().next() else {
+            return Some(look::assemble(&self.workload, None, [], []));
+        };
+        let belongings = self.belongings.as_ref()?;
+        (belongings.pods.complete && belongings.revisions.complete).then(|| {
+            look::assemble(
+                &self.workload,
+                Some(set.clone()),
+                belongings.pods.known.values().cloned(),
+                belongings.revisions.known.values().cloned(),
+            )
+        })
+    }
+}
+
+/// The objects of one kind, by name, as a watch tells of them.
+struct Followed<K> {
+    events: Events<K>,
+    known: BTreeMap<String, K>,
+    /// What a new list has shown so far; it replaces what was known once it is complete.
+    listed: BTreeMap<String, K>,
+    complete: bool,
+}
+
+impl<K> Followed<K>
+where
+    K: Resource + Clone + std::fmt::Debug + Send + serde::de::DeserializeOwned + 'static,
+{
+    fn new(api: Api<K>, config: watcher::Config) -> Self {
+        Self {
+            events: watcher::watcher(api, config).boxed(),
+            known: BTreeMap::new(),
+            listed: BTreeMap::new(),
+            complete: false,
+        }
+    }
+
+    /// Takes in one event. Dropping this future loses nothing: an event is taken in as soon as it is received.
+    async fn step(&mut self) -> Result<(), Option<watcher::Error>> {
+        let event = self.events.try_next().await.map_err(Some)?.ok_or(None)?;
+        self.take(event);
+        Ok(())
+    }
+
+    fn take(&mut self, event: Event<K>) {
+        match event {
+            Event::Init => self.listed.clear(),
+            Event::InitApply(object) => {
+                self.listed.insert(name(&object), object);
+            }
+            Event::InitDone => {
+                self.known = std::mem::take(&mut self.listed);
+                self.complete = true;
+            }
+            Event::Apply(object) => {
+                self.known.insert(name(&object), object);
+            }
+            Event::Delete(object) => {
+                self.known.remove(&name(&object));
+            }
+        }
+    }
+}
+
+fn name<K: Resource>(object: &K) -> String {
+    object.meta().name.clone().unwrap_or_default()
+}

@@ -1,0 +1,274 @@
+//! Stamped writes to a workload (LAWS W6, W7, W9).
+//!
+//! Each reads the object, refuses when it is another one or a higher token is written on it, and then sends one patch
+//! with the effect, the stamp and the `resourceVersion` that was read: whoever wrote in between makes it fail.
+
+use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Client};
+use serde_json::{Map, Value, json};
+use stepback_core::model::{Stamp, TemplateRef, WorkloadRef, annotation, revision_images};
+
+use super::failure;
+use crate::cluster::{ClusterError, MANAGER};
+
+/// Replica counts of one move.
+#[derive(Clone, Copy)]
+pub(super) struct Counts {
+    pub from: i32,
+    pub to: i32,
+    pub original: i32,
+}
+
+pub(super) async fn scale(
+    client: &Client,
+    workload: &WorkloadRef,
+    uid: &str,
+    counts: Counts,
+    stamp: &Stamp,
+) -> Result<(), ClusterError> {
+    let target = Target::read(client, workload, uid, stamp).await?;
+    let present = target.set.spec.replicas.unwrap_or(1);
+    if present != counts.from && present != counts.to {
+        return Err(ClusterError::Changed {
+            object: target.object,
+            message: format!(
+                "spec.replicas is {present}, where {} or {} was expected",
+                counts.from, counts.to
+            ),
+        });
+    }
+    let mut annotations = marks(stamp, &state_line(stamp));
+    // What was recorded first is the original; whatever is counted later may be a count of ours.
+    if target.annotation(annotation::ORIGINAL_REPLICAS).is_none() {
+        annotations.insert(
+            annotation::ORIGINAL_REPLICAS.to_owned(),
+            counts.original.to_string().into(),
+        );
+    }
+    let patch = json!({ "metadata": target.metadata(annotations), "spec": { "replicas": counts.to } });
+    target.send(Patch::Strategic(patch)).await
+}
+
+pub(super) async fn repoint(
+    client: &Client,
+    workload: &WorkloadRef,
+    uid: &str,
+    to: &TemplateRef,
+    stamp: &Stamp,
+) -> Result<(), ClusterError> {
+    let target = Target::read(client, workload, uid, stamp).await?;
+    let mut patch = match &to.revision {
+        Some(revision) => revision_patch(client, &target, workload, revision, to).await?,
+        None => images_patch(&target, to)?,
+    };
+    patch.insert("metadata".to_owned(), target.metadata(marks(stamp, &state_line(stamp))));
+    target.send(Patch::Strategic(Value::Object(patch))).await
+}
+
+pub(super) async fn stamp(
+    client: &Client,
+    workload: &WorkloadRef,
+    uid: &str,
+    stamp: &Stamp,
+    state: &str,
+) -> Result<(), ClusterError> {
+    let target = Target::read(client, workload, uid, stamp).await?;
+    let patch = json!({ "metadata": target.metadata(marks(stamp, state)) });
+    target.send(Patch::Strategic(patch)).await
+}
+
+/// Takes everything of ours off the object, stamp and ownership together: whoever applies their manifest next finds
+/// nobody to conflict with (LAWS W9).
+pub(super) async fn give_back(
+    client: &Client,
+    workload: &WorkloadRef,
+    uid: &str,
+    stamp: &Stamp,
+) -> Result<(), ClusterError> {
+    let target = Target::read(client, workload, uid, stamp).await?;
+    let present: Map<String, Value> = annotation::ALL
+        .iter()
+        .filter(|name| target.annotation(name).is_some())
+        .map(|name| ((*name).to_owned(), Value::Null))
+        .collect();
+    let entries = target.set.metadata.managed_fields.clone().unwrap_or_default();
+    let of_others: Vec<_> = entries
+        .iter()
+        .filter(|entry| entry.manager.as_deref() != Some(MANAGER))
+        .collect();
+    if present.is_empty() && of_others.len() == entries.len() {
+        return Ok(());
+    }
+    let mut metadata = target.metadata(present);
+    metadata["managedFields"] = if of_others.is_empty() {
+        // The server takes an empty list for "as it was"; a list of one empty entry clears it.
+        json!([{}])
+    } else {
+        json!(of_others)
+    };
+    // A merge patch: strategic merge knows no key for the entries of this list and would keep ours.
+    target.send(Patch::Merge(json!({ "metadata": metadata }))).await
+}
+
+/// A workload that we may write to, as it was when we found that out.
+struct Target {
+    api: Api<StatefulSet>,
+    object: String,
+    set: StatefulSet,
+}
+
+impl Target {
+    async fn read(client: &Client, workload: &WorkloadRef, uid: &str, stamp: &Stamp) -> Result<Self, ClusterError> {
+        let object = workload.to_string();
+        let api: Api<StatefulSet> = Api::namespaced(client.clone(), &workload.namespace);
+        let set = api
+            .get(&workload.name)
+            .await
+            .map_err(|error| failure::of(error, &object))?;
+        let target = Self { api, object, set };
+        let found = target.set.metadata.uid.as_deref().unwrap_or_default();
+        if found != uid {
+            return Err(ClusterError::Gone {
+                message: format!("it was deleted and made again (uid {found}, planned for {uid})"),
+                object: target.object,
+            });
+        }
+        if let Some(text) = target.annotation(annotation::STAMP) {
+            let theirs: Stamp = text.parse().map_err(|_| ClusterError::Changed {
+                object: target.object.clone(),
+                message: format!("its annotation {} is {text:?}, which is no stamp", annotation::STAMP),
+            })?;
+            if theirs.token > stamp.token {
+                return Err(ClusterError::Fenced {
+                    object: target.object,
+                    token: theirs.token,
+                });
+            }
+        }
+        Ok(target)
+    }
+
+    fn annotation(&self, name: &str) -> Option<&str> {
+        Some(self.set.metadata.annotations.as_ref()?.get(name)?.as_str())
+    }
+
+    /// The metadata of a patch: the annotations, on exactly the version of the object that was read.
+    fn metadata(&self, annotations: Map<String, Value>) -> Value {
+        json!({
+            "uid": self.set.metadata.uid,
+            "resourceVersion": self.set.metadata.resource_version,
+            "annotations": annotations,
+        })
+    }
+
+    async fn send(&self, patch: Patch<Value>) -> Result<(), ClusterError> {
+        let name = self.set.metadata.name.as_deref().unwrap_or_default();
+        let params = PatchParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        match self.api.patch(name, &params, &patch).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(failure::of(error, &self.object)),
+        }
+    }
+}
+
+fn marks(stamp: &Stamp, state: &str) -> Map<String, Value> {
+    let mut annotations = Map::new();
+    annotations.insert(annotation::STAMP.to_owned(), stamp.to_string().into());
+    annotations.insert(annotation::STATE.to_owned(), state.into());
+    annotations
+}
+
+/// What whoever finds the workload in the middle of a run reads on it.
+fn state_line(stamp: &Stamp) -> String {
+    format!(
+        "run {} is at step {}; if nobody carries it on: stepback resume {}",
+        stamp.run, stamp.step, stamp.run
+    )
+}
+
+/// The revision's own data, as the controller wrote it: a strategic merge patch that replaces the template.
+async fn revision_patch(
+    client: &Client,
+    target: &Target,
+    workload: &WorkloadRef,
+    name: &str,
+    to: &TemplateRef,
+) -> Result<Map<String, Value>, ClusterError> {
+    let object = format!("ControllerRevision {}/{name}", workload.namespace);
+    let api: Api<ControllerRevision> = Api::namespaced(client.clone(), &workload.namespace);
+    let revision = api.get(name).await.map_err(|error| failure::of(error, &object))?;
+    let changed = |message: &str| ClusterError::Changed {
+        object: object.clone(),
+        message: message.to_owned(),
+    };
+    let owners = revision.metadata.owner_references.iter().flatten();
+    let is_owned = owners
+        .into_iter()
+        .any(|owner| owner.controller == Some(true) && Some(&owner.uid) == target.set.metadata.uid.as_ref());
+    if !is_owned {
+        return Err(changed("it does not belong to the workload"));
+    }
+    if revision_images(&revision).as_ref() != Some(&to.images) {
+        return Err(changed("its images are not those that were planned for"));
+    }
+    let Value::Object(data) = revision.data.0 else {
+        return Err(changed("it holds no pod template"));
+    };
+    // Anything beside the template would be set along with it, without being in the plan.
+    let only_template = data.keys().all(|key| key == "spec")
+        && data["spec"]
+            .as_object()
+            .is_some_and(|spec| spec.keys().all(|key| key == "template"));
+    if only_template {
+        Ok(data)
+    } else {
+        Err(changed("it holds more than a pod template"))
+    }
+}
+
+/// The images on the present template, by container name.
+fn images_patch(target: &Target, to: &TemplateRef) -> Result<Map<String, Value>, ClusterError> {
+    let pod = target.set.spec.template.spec.as_ref();
+    let names = |containers: Option<&Vec<k8s_openapi::api::core::v1::Container>>| -> Vec<String> {
+        containers
+            .into_iter()
+            .flatten()
+            .map(|container| container.name.clone())
+            .collect()
+    };
+    let containers = names(pod.map(|pod| &pod.containers));
+    let init_containers = names(pod.and_then(|pod| pod.init_containers.as_ref()));
+    // A merge by name would add a container that is not there.
+    let unknown: Vec<&str> = to
+        .images
+        .keys()
+        .filter(|name| !containers.contains(name) && !init_containers.contains(name))
+        .map(String::as_str)
+        .collect();
+    if !unknown.is_empty() {
+        return Err(ClusterError::Changed {
+            object: target.object.clone(),
+            message: format!("its template has no container {}", unknown.join(", ")),
+        });
+    }
+    let images = |names: Vec<String>| -> Vec<Value> {
+        names
+            .iter()
+            .filter_map(|name| Some(json!({ "name": name, "image": to.images.get(name)? })))
+            .collect()
+    };
+    let mut spec = Map::new();
+    for (field, names) in [("containers", containers), ("initContainers", init_containers)] {
+        let images = images(names);
+        if !images.is_empty() {
+            spec.insert(field.to_owned(), images.into());
+        }
+    }
+    let mut patch = Map::new();
+    patch.insert("spec".to_owned(), json!({ "template": { "spec": spec } }));
+    Ok(patch)
+}

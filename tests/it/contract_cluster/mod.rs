@@ -1,0 +1,61 @@
+//! The laws of a cluster, over a real control plane and over the sandbox.
+
+mod arena;
+mod lease;
+mod looking;
+mod reach;
+mod writing;
+
+use crate::support::{
+    cluster::Kind,
+    runner::{Case, Ctx, case},
+};
+use arena::Arena;
+
+pub fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for kind in [Kind::Real, Kind::Sandbox] {
+        macro_rules! laws {
+            ($($subject:ident::$law:ident),* $(,)?) => {
+                $(cases.push(case(
+                    format!("contract_cluster::{}::{}", kind.name(), stringify!($law)),
+                    async move |ctx: Ctx| $subject::$law(&Arena::open(kind, ctx.name()).await?).await,
+                ));)*
+            };
+        }
+        laws![
+            looking::looking_reads_what_the_set_owns,
+            looking::a_workload_that_is_not_there_is_seen_as_none,
+            looking::changes_begin_with_the_present_and_show_pods_coming_and_going,
+            looking::changes_follow_a_set_that_is_deleted_and_made_again,
+            writing::another_object_of_the_same_name_is_gone,
+            writing::a_change_in_between_is_a_conflict_and_nothing_is_written,
+            writing::w6_a_higher_token_fences_and_nothing_is_written,
+            writing::w6_effect_and_stamp_come_in_one_write,
+            writing::w7_the_recorded_original_is_never_overwritten,
+            writing::a_count_that_is_somebody_elses_is_changed,
+            writing::repointing_takes_fields_away_that_the_newer_template_added,
+            writing::repointing_by_images_changes_nothing_else,
+            writing::repointing_refuses_what_was_not_planned,
+            writing::w9_giving_back_leaves_no_field_and_no_annotation,
+            writing::w9_giving_back_where_all_fields_are_ours,
+            writing::w9_the_next_apply_meets_no_conflict_after_giving_back,
+            lease::one_holder_at_a_time,
+            lease::a_higher_token_on_the_lease_fences,
+            lease::a_living_holder_is_waited_for,
+            lease::a_dead_holder_is_waited_out,
+            lease::giving_back_what_is_not_ours_does_nothing,
+            reach::a_pod_is_dialled,
+            reach::no_right_is_missing_for_an_admin,
+        ];
+    }
+    cases.push(case(
+        "contract_cluster::real::missing_rights_are_named_and_the_cluster_is_still_told_apart",
+        reach::missing_rights_real,
+    ));
+    cases.push(case(
+        "contract_cluster::sandbox::missing_rights_are_named",
+        reach::missing_rights_sandbox,
+    ));
+    cases
+}
