@@ -25,7 +25,11 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 /// # Guarantees
 /// - Looking changes nothing.
 /// - Each write carries its stamp in the same patch as its effect, under the `resourceVersion` that it was decided on,
-///   and is refused with [`ClusterError::Fenced`] where a higher token is written on the object (LAWS W6).
+///   and is refused with [`ClusterError::Fenced`] where a higher token is written on the object (LAWS W6). That version
+///   is the one of the newest [`Cluster::look`], not one read again inside the write.
+/// - Between that look and the write, the cluster Lease is seen to carry our token still, else
+///   [`ClusterError::Fenced`]: a rival who has finished leaves no stamp, and the workload may look as it did before.
+///   A rival who comes later changes the version first.
 /// - Replicas are patched on the object, never through `/scale`, which carries no stamp (LAWS W9).
 /// - No method tries again by itself, and no `Ok` of a write is the proof of it: the caller looks afterwards.
 ///

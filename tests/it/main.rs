@@ -13,6 +13,7 @@ mod support;
 
 mod contract_cluster;
 mod contract_journal;
+mod crash;
 mod kubelet;
 mod layering;
 mod servers;
@@ -37,6 +38,7 @@ fn subjects() -> Vec<Subject> {
     subjects![
         contract_cluster,
         contract_journal,
+        crash,
         kubelet,
         layering,
         servers,

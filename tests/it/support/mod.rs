@@ -9,3 +9,4 @@ pub mod scene;
 pub mod servers;
 pub mod shop;
 pub mod source;
+pub mod world;

@@ -1,0 +1,335 @@
+//! The plans, the worlds they start in, and the worlds they must end in, each written by hand.
+
+use super::*;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Story {
+    /// 1.3.0 to 1.2.0: three pods stopped, three downs, verified, repointed, three pods started, given back, recorded.
+    Rollback,
+    /// The same with one pod: short enough for every pair of calls.
+    Single,
+    /// `migrate down`: three downs, no cluster in sight.
+    Down,
+    /// `migrate up`: two ups and the fingerprint.
+    Up,
+}
+
+/// A world in plain words.
+#[derive(Debug, PartialEq)]
+pub struct Told {
+    pub ledger: Vec<String>,
+    /// What scripts did, in order.
+    pub scripts: Vec<String>,
+    pub replicas: i32,
+    pub template: String,
+    pub pods: Vec<String>,
+    /// What happened to pods, in order.
+    pub pod_history: Vec<String>,
+    /// Annotations that are left on the set, and whether a field is still ours.
+    pub left: Vec<String>,
+    pub releases: Vec<String>,
+    pub fingerprint_of_1_to_5: bool,
+    pub run: Option<RunStatus>,
+}
+
+fn told(text: &str) -> Vec<String> {
+    text.split(", ")
+        .filter(|word| !word.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+pub fn tell(world: &World) -> Told {
+    let names = |rows: &[LedgerRow]| rows.iter().map(|row| row.migration.version.to_string()).collect();
+    let mut left: Vec<String> = world.set.annotations.keys().cloned().collect();
+    if world.set.owned {
+        left.push("managedFields".into());
+    }
+    Told {
+        ledger: names(&world.database.ledger),
+        scripts: world.database.history.clone(),
+        replicas: world.set.replicas,
+        template: world.set.template.clone(),
+        pods: world
+            .set
+            .pods
+            .iter()
+            .map(|pod| format!("{} {:?}", pod.revision, pod.phase))
+            .collect(),
+        pod_history: world.set.history.clone(),
+        left,
+        releases: world
+            .database
+            .releases
+            .iter()
+            .map(|(release, _)| release.to_string())
+            .collect(),
+        fingerprint_of_1_to_5: world
+            .database
+            .fingerprints
+            .contains_key(&versions(&[1, 2, 3, 4, 5]).digest()),
+        run: world.database.run.as_ref().map(|row| row.status),
+    }
+}
+
+fn version(number: u32) -> Version {
+    number.to_string().parse().unwrap()
+}
+
+fn versions(numbers: &[u32]) -> MigrationSet {
+    numbers.iter().map(|number| version(*number)).collect()
+}
+
+fn migration(number: u32) -> MigrationId {
+    MigrationId {
+        version: version(number),
+        name: String::new(),
+    }
+}
+
+fn up_sha256(number: u32) -> Digest {
+    Digest::of(format!("up {number}"))
+}
+
+fn scripts(direction: Direction, numbers: &[u32]) -> Vec<ScriptRef> {
+    let script = |number: &u32| ScriptRef {
+        migration: migration(*number),
+        direction,
+        sha256: Digest::of(format!("{direction:?} {number}")),
+        up_sha256: up_sha256(*number),
+    };
+    numbers.iter().map(script).collect()
+}
+
+fn ledger(numbers: &[u32]) -> Vec<LedgerRow> {
+    let row = |number: &u32| LedgerRow {
+        sequence: Some(i64::from(*number)),
+        migration: migration(*number),
+        up_sha256: Some(up_sha256(*number)),
+        applied_at: String::new(),
+    };
+    numbers.iter().map(row).collect()
+}
+
+fn template(revision: &str) -> TemplateRef {
+    TemplateRef {
+        revision: Some(revision.into()),
+        images: BTreeMap::from([("shop".into(), objects::image(revision))]),
+    }
+}
+
+fn release(version: &str) -> semver::Version {
+    version.parse().unwrap()
+}
+
+fn scale(from: i32, to: i32) -> (Action, Gate) {
+    let workload = objects::workload();
+    let action = Action::Scale {
+        workload: workload.clone(),
+        uid: set::UID.into(),
+        from,
+        to,
+        original: 3,
+    };
+    let gate = match to {
+        0 => Gate::AllGone { workload },
+        to if to < from => Gate::PodGone {
+            workload,
+            pod: format!("shop-{to}"),
+        },
+        to => Gate::PodHealthy {
+            workload,
+            pod: format!("shop-{}", to - 1),
+            template: template("1.2.0"),
+            min_ready_seconds: 0,
+            probes: vec![],
+        },
+    };
+    (action, gate)
+}
+
+impl Story {
+    pub const ALL: [Self; 4] = [Self::Rollback, Self::Single, Self::Down, Self::Up];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rollback => "rollback",
+            Self::Single => "single",
+            Self::Down => "down",
+            Self::Up => "up",
+        }
+    }
+
+    /// The world before the run.
+    pub fn world(self) -> World {
+        let applied: &[u32] = if self == Self::Up { &[1, 2, 3] } else { &[1, 2, 3, 4, 5] };
+        let mut database = Database {
+            ledger: ledger(applied),
+            pods_while_scripts_run: matches!(self, Self::Rollback | Self::Single).then_some(0),
+            ..Database::default()
+        };
+        let target = versions(&[1, 2]);
+        let fingerprint = crate::support::world::fingerprint_of(target.0.iter());
+        database.fingerprints.insert(target.digest(), fingerprint);
+        World::new(
+            database,
+            Set::running(if self == Self::Single { 1 } else { 3 }, "1.3.0"),
+        )
+    }
+
+    /// The world after it.
+    pub fn expected(self) -> Told {
+        let untouched = Told {
+            ledger: told("1, 2"),
+            scripts: told("-5, -4, -3"),
+            replicas: 3,
+            template: "1.3.0".into(),
+            pods: told("1.3.0 Ready, 1.3.0 Ready, 1.3.0 Ready"),
+            pod_history: vec![],
+            left: vec![],
+            releases: vec![],
+            fingerprint_of_1_to_5: false,
+            run: Some(RunStatus::Closed),
+        };
+        match self {
+            Self::Rollback => Told {
+                template: "1.2.0".into(),
+                pods: told("1.2.0 Ready, 1.2.0 Ready, 1.2.0 Ready"),
+                pod_history: told("-2, -1, -0, +0 1.2.0, +1 1.2.0, +2 1.2.0"),
+                releases: told("1.2.0"),
+                ..untouched
+            },
+            Self::Single => Told {
+                replicas: 1,
+                template: "1.2.0".into(),
+                pods: told("1.2.0 Ready"),
+                pod_history: told("-0, +0 1.2.0"),
+                releases: told("1.2.0"),
+                ..untouched
+            },
+            Self::Down => untouched,
+            Self::Up => Told {
+                ledger: told("1, 2, 3, 4, 5"),
+                scripts: told("+4, +5"),
+                fingerprint_of_1_to_5: true,
+                ..untouched
+            },
+        }
+    }
+
+    /// The journal's entries of an undisturbed run: opened, three for each step, closed.
+    pub fn entries(self) -> usize {
+        match self {
+            Self::Rollback => 2 + 3 * 11,
+            Self::Single => 2 + 3 * 7,
+            Self::Down | Self::Up => 2 + 3 * 2,
+        }
+    }
+
+    /// Of the pairs of calls, one in so many is tried. The three pods of the long story repeat what one pod does.
+    pub fn stride(self) -> u32 {
+        if self == Self::Rollback { 7 } else { 1 }
+    }
+
+    fn steps(self) -> Vec<(Action, Gate)> {
+        let (workload, uid) = (objects::workload(), set::UID.to_owned());
+        let revert = Action::Revert {
+            scripts: scripts(Direction::Down, &[5, 4, 3]),
+            accept_loss: true,
+        };
+        let verify = Action::Verify {
+            schema: versions(&[1, 2]),
+            expected: Digest::of("not asked here"),
+            drifted: vec![],
+        };
+        let repoint = Action::Repoint {
+            workload: workload.clone(),
+            uid: uid.clone(),
+            from: template("1.3.0"),
+            to: template("1.2.0"),
+        };
+        let repointed = Gate::Repointed {
+            workload: workload.clone(),
+            to: template("1.2.0"),
+        };
+        let record = Action::RecordRelease {
+            release: release("1.2.0"),
+            schema: versions(&[1, 2]),
+        };
+        match self {
+            Self::Rollback => vec![
+                scale(3, 2),
+                scale(2, 1),
+                scale(1, 0),
+                (revert, Gate::None),
+                (verify, Gate::None),
+                (repoint, repointed),
+                scale(0, 1),
+                scale(1, 2),
+                scale(2, 3),
+                (Action::GiveBack { workload, uid }, Gate::None),
+                (record, Gate::None),
+            ],
+            Self::Single => vec![
+                scale(1, 0),
+                (revert, Gate::None),
+                (verify, Gate::None),
+                (repoint, repointed),
+                scale(0, 1),
+                (Action::GiveBack { workload, uid }, Gate::None),
+                (record, Gate::None),
+            ],
+            Self::Down => vec![(revert, Gate::None), (verify, Gate::None)],
+            Self::Up => {
+                let apply = Action::Apply {
+                    scripts: scripts(Direction::Up, &[4, 5]),
+                };
+                let take = Action::TakeFingerprint {
+                    schema: versions(&[1, 2, 3, 4, 5]),
+                };
+                vec![(apply, Gate::None), (take, Gate::None)]
+            }
+        }
+    }
+
+    pub fn plan(self) -> Plan {
+        let target = |schema: &[u32]| Target {
+            release: None,
+            schema: versions(schema),
+        };
+        let (from, to) = match self {
+            Self::Up => (target(&[1, 2, 3]), target(&[1, 2, 3, 4, 5])),
+            _ => (target(&[1, 2, 3, 4, 5]), target(&[1, 2])),
+        };
+        let step = |((action, gate), id)| Step {
+            id: StepId(id),
+            action,
+            gate,
+            limit_ms: 60_000,
+        };
+        let mut plan = Plan {
+            format: FORMAT,
+            id: PlanId(Digest::of("")),
+            title: self.name().into(),
+            app: None,
+            from,
+            to,
+            strategy: None,
+            database: DatabaseRef {
+                engine: Engine::Postgres,
+                source: UrlSource::Env("DATABASE_URL".into()),
+                redacted: "simulated".into(),
+                state_schema: "stepback".into(),
+                identity: DatabaseIdentity::default(),
+            },
+            cluster: None,
+            journal: JournalPlace::Database,
+            world: BTreeMap::new(),
+            steps: self.steps().into_iter().zip(1..).map(step).collect(),
+            findings: vec![],
+            limits: RunLimits::default(),
+        };
+        plan.id = plan.compute_id().unwrap();
+        plan
+    }
+}

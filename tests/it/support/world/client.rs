@@ -1,0 +1,401 @@
+//! One coordinator's connection to the simulated world: the three seams over it.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use futures::{StreamExt, stream, stream::BoxStream};
+use stepback::{
+    cluster::{Cluster, ClusterError, Wire},
+    database::{Database, DbError, LeaseRequest, Record},
+    journal::{Journal, JournalError, Stored},
+};
+use stepback_core::{
+    catalog::Migration,
+    journal::{Entry, read_lines},
+    model::{
+        Digest, Direction, Engine, Fingerprint, LedgerRow, MigrationSet, RunId, RunRow, ScriptRef, SeenCluster,
+        SeenDatabase, SeenWorkload, Stamp, TemplateRef, Token, WorkloadRef,
+    },
+    plan::Plan,
+};
+use tokio::sync::Notify;
+
+use super::{Called, Change, Effect, Refusal, Shared, World, objects, set::UID};
+
+#[derive(Clone)]
+pub struct Client {
+    pub world: Shared,
+    /// Told when this process dies.
+    pub died: Arc<Notify>,
+    /// Told when this process falls asleep.
+    pub asleep: Arc<Notify>,
+    /// Tells this process to wake up.
+    pub wake: Arc<Notify>,
+    token: Arc<Mutex<Option<Token>>>,
+    /// The `resourceVersion` that this process has looked at: what its next write was decided on.
+    looked_at: Arc<Mutex<u64>>,
+}
+
+impl Client {
+    pub fn new(world: Shared) -> Self {
+        Client {
+            world,
+            died: Arc::default(),
+            asleep: Arc::default(),
+            wake: Arc::default(),
+            token: Arc::default(),
+            looked_at: Arc::default(),
+        }
+    }
+
+    /// One call through a seam.
+    async fn call(&self, effect: Option<Effect>) -> Result<(), Refusal> {
+        self.ask(effect, |_| ()).await
+    }
+
+    /// One call through a seam, and what its answer tells of the world at that moment.
+    async fn ask<T>(&self, effect: Option<Effect>, read: impl Fn(&mut World) -> T) -> Result<T, Refusal> {
+        let (called, read_then) = {
+            let mut world = self.world.lock();
+            let called = world.call(effect);
+            (called, read(&mut world))
+        };
+        match called {
+            Called::Answer(answer) => answer.map(|()| read_then),
+            Called::Crash => {
+                self.died.notify_one();
+                std::future::pending().await
+            }
+            Called::SleepAfter => {
+                self.sleep().await;
+                Ok(read_then)
+            }
+            Called::SleepBefore(effect) => {
+                self.sleep().await;
+                let mut world = self.world.lock();
+                effect.map_or(Ok(()), |effect| world.land(&effect))?;
+                Ok(read(&mut world))
+            }
+        }
+    }
+
+    async fn sleep(&self) {
+        self.asleep.notify_one();
+        self.wake.notified().await;
+    }
+
+    fn is_twice(&self) -> bool {
+        self.world.lock().twice
+    }
+
+    /// A look at the database sees this client's lost sessions gone first (LAWS D5).
+    async fn look_at_database<T>(&self, read: impl Fn(&super::Database) -> T) -> Result<T, DbError> {
+        if self.is_twice() {
+            drop(self.call(None).await);
+        }
+        let read = |world: &mut World| {
+            world.end_lost_sessions();
+            read(&world.database)
+        };
+        self.ask(None, read).await.map_err(|_| lost())
+    }
+
+    async fn change_database(&self, effect: Effect) -> Result<(), DbError> {
+        self.call(Some(effect)).await.map_err(|refusal| match refusal {
+            Refusal::Fenced => DbError::Fenced,
+            Refusal::Ledger => DbError::Own {
+                message: "the ledger is not as the script needs it".into(),
+            },
+            _ => lost(),
+        })
+    }
+
+    async fn patch(&self, change: Change, stamp: &Stamp) -> Result<(), ClusterError> {
+        let version = *self.looked_at.lock().expect("never held over a panic");
+        if self.world.lock().laws.lease_seen {
+            let held = self.ask(None, |world| world.cluster_token).await;
+            let held = held.map_err(|_| ClusterError::Unreachable("no answer".into()))?;
+            if held != Some(stamp.token) {
+                return Err(ClusterError::Fenced {
+                    object: "the cluster lease".into(),
+                    token: held.unwrap_or(stamp.token),
+                });
+            }
+        }
+        let effect = Effect::Patch {
+            version,
+            change,
+            stamp: stamp.clone(),
+        };
+        let done = self.call(Some(effect.clone())).await.map_err(|refusal| match refusal {
+            Refusal::Fenced => ClusterError::Fenced {
+                object: "shop".into(),
+                token: stamp.token,
+            },
+            Refusal::Changed => ClusterError::Changed {
+                object: "shop".into(),
+                message: "replicas".into(),
+            },
+            Refusal::Conflict => ClusterError::Conflict { object: "shop".into() },
+            _ => ClusterError::Unreachable("no answer".into()),
+        });
+        if self.is_twice() {
+            drop(self.call(Some(effect)).await);
+        }
+        done
+    }
+
+    async fn see(&self) -> Result<SeenWorkload, ClusterError> {
+        let lost = |_| ClusterError::Unreachable("no answer".into());
+        let read = |world: &mut World| (world.set.version, objects::seen(&world.set));
+        let (version, seen) = self.ask(None, read).await.map_err(lost)?;
+        *self.looked_at.lock().expect("never held over a panic") = version;
+        Ok(seen)
+    }
+}
+
+fn lost() -> DbError {
+    DbError::Unreachable {
+        database: "simulated".into(),
+        message: "no answer".into(),
+    }
+}
+
+#[async_trait]
+impl Database for Client {
+    fn engine(&self) -> Engine {
+        Engine::Postgres
+    }
+
+    async fn look(&self) -> Result<SeenDatabase, DbError> {
+        unreachable!("an execution asks for parts only")
+    }
+
+    async fn ledger(&self) -> Result<Vec<LedgerRow>, DbError> {
+        self.look_at_database(|database| database.ledger.clone()).await
+    }
+
+    async fn fingerprint(&self) -> Result<Fingerprint, DbError> {
+        self.look_at_database(super::Database::fingerprint).await
+    }
+
+    async fn recorded_fingerprint(&self, schema: &MigrationSet) -> Result<Option<Fingerprint>, DbError> {
+        self.look_at_database(|database| database.fingerprints.get(&schema.digest()).cloned())
+            .await
+    }
+
+    async fn recorded(&self, record: &Record) -> Result<bool, DbError> {
+        self.look_at_database(|database| database.is_kept(record)).await
+    }
+
+    async fn bodies(&self, _scripts: &[Digest]) -> Result<Vec<Vec<u8>>, DbError> {
+        unreachable!("the simulated scripts have no bodies")
+    }
+
+    async fn prepare(&self) -> Result<(), DbError> {
+        Ok(())
+    }
+
+    async fn acquire(&self, request: &LeaseRequest) -> Result<Token, DbError> {
+        let above = request.above;
+        let taken = self
+            .ask(Some(Effect::Acquire { above }), |world| world.database.lease)
+            .await;
+        let token = taken.map_err(|_| lost())?.expect("it was just taken");
+        *self.token.lock().expect("never held over a panic") = Some(token);
+        Ok(token)
+    }
+
+    async fn release(&self) -> Result<(), DbError> {
+        let token = *self.token.lock().expect("never held over a panic");
+        match token {
+            Some(token) => self.change_database(Effect::Release { token }).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn stage(&self, _token: Token, _migrations: &[Migration]) -> Result<(), DbError> {
+        unreachable!("an execution stages nothing")
+    }
+
+    async fn write_run(&self, token: Token, row: &RunRow) -> Result<(), DbError> {
+        let row = row.clone();
+        self.change_database(Effect::WriteRun { row, token }).await
+    }
+
+    async fn advance(&self, direction: Direction, scripts: &[ScriptRef], stamp: &Stamp) -> Result<(), DbError> {
+        for script in scripts {
+            let effect = Effect::Script {
+                direction,
+                script: script.clone(),
+                stamp: stamp.clone(),
+            };
+            let done = self.change_database(effect.clone()).await;
+            if self.is_twice() {
+                drop(self.change_database(effect).await);
+            }
+            done?;
+        }
+        Ok(())
+    }
+
+    async fn record(&self, record: &Record, stamp: &Stamp) -> Result<(), DbError> {
+        let effect = Effect::Record {
+            record: record.clone(),
+            stamp: stamp.clone(),
+        };
+        if self.is_twice() {
+            drop(self.change_database(effect.clone()).await);
+        }
+        self.change_database(effect).await
+    }
+
+    async fn write_plan(&self, _token: Token, _run: &RunId, _plan: &[u8]) -> Result<(), DbError> {
+        unreachable!("the simulated journal is a place of its own")
+    }
+
+    async fn append_line(&self, _token: Token, _run: &RunId, _sequence: u64, _line: &str) -> Result<bool, DbError> {
+        unreachable!("the simulated journal is a place of its own")
+    }
+
+    async fn read_lines(&self, _run: &RunId) -> Result<Option<(Vec<u8>, Vec<String>)>, DbError> {
+        unreachable!("the simulated journal is a place of its own")
+    }
+
+    async fn runs(&self) -> Result<Vec<RunRow>, DbError> {
+        unreachable!("an execution knows its run")
+    }
+}
+
+#[async_trait]
+impl Cluster for Client {
+    async fn look(&self, _workloads: &[WorkloadRef]) -> Result<SeenCluster, ClusterError> {
+        if self.is_twice() {
+            drop(self.see().await);
+        }
+        Ok(SeenCluster {
+            uid: "c".into(),
+            workloads: vec![self.see().await?],
+        })
+    }
+
+    /// Each poll lets the controller make one move; where there is none to make, nothing will ever change.
+    fn changes(&self, _workload: &WorkloadRef) -> BoxStream<'static, Result<SeenWorkload, ClusterError>> {
+        let step = |(client, begun): (Client, bool)| async move {
+            if begun {
+                let moved = client.world.lock().set.step();
+                if !moved {
+                    std::future::pending::<()>().await;
+                }
+            }
+            let seen = client.see().await;
+            Some((seen, (client, true)))
+        };
+        stream::unfold((self.clone(), false), step).boxed()
+    }
+
+    async fn scale(
+        &self,
+        _workload: &WorkloadRef,
+        uid: &str,
+        from: i32,
+        to: i32,
+        original: i32,
+        stamp: &Stamp,
+    ) -> Result<(), ClusterError> {
+        assert_eq!(uid, UID);
+        self.patch(Change::Scale { from, to, original }, stamp).await
+    }
+
+    async fn repoint(
+        &self,
+        _workload: &WorkloadRef,
+        uid: &str,
+        to: &TemplateRef,
+        stamp: &Stamp,
+    ) -> Result<(), ClusterError> {
+        assert_eq!(uid, UID);
+        self.patch(Change::Repoint { to: to.clone() }, stamp).await
+    }
+
+    async fn give_back(&self, _workload: &WorkloadRef, uid: &str, stamp: &Stamp) -> Result<(), ClusterError> {
+        assert_eq!(uid, UID);
+        self.patch(Change::GiveBack, stamp).await
+    }
+
+    async fn stamp(&self, _workload: &WorkloadRef, uid: &str, stamp: &Stamp, state: &str) -> Result<(), ClusterError> {
+        assert_eq!(uid, UID);
+        self.patch(Change::Stamp { state: state.into() }, stamp).await
+    }
+
+    async fn acquire(
+        &self,
+        _namespace: &str,
+        name: &str,
+        _holder: &str,
+        token: Token,
+        _life: Duration,
+        _wait: Duration,
+    ) -> Result<(), ClusterError> {
+        self.call(Some(Effect::ClusterLease { token }))
+            .await
+            .map_err(|refusal| match refusal {
+                Refusal::Fenced => ClusterError::Fenced {
+                    object: name.into(),
+                    token,
+                },
+                _ => ClusterError::Unreachable("no answer".into()),
+            })
+    }
+
+    async fn release(&self) -> Result<(), ClusterError> {
+        self.call(None)
+            .await
+            .map_err(|_| ClusterError::Unreachable("no answer".into()))
+    }
+
+    async fn dial(&self, _namespace: &str, _pod: &str, _port: u16) -> Result<Box<dyn Wire>, ClusterError> {
+        Err(ClusterError::Unreachable("the simulated pods have no ports".into()))
+    }
+
+    async fn missing_rights(&self, _namespace: &str) -> Result<Vec<String>, ClusterError> {
+        Ok(Vec::new())
+    }
+}
+
+#[async_trait]
+impl Journal for Client {
+    async fn create(&self, _run: &RunId, plan: &Plan, _token: Token) -> Result<(), JournalError> {
+        let plan = plan.to_json().expect("a plan is JSON");
+        let unknown = |_| JournalError::Unknown("no answer".into());
+        self.call(Some(Effect::Create { plan })).await.map_err(unknown)
+    }
+
+    async fn append(&self, run: &RunId, entry: &Entry) -> Result<(), JournalError> {
+        let effect = Effect::Append { entry: entry.clone() };
+        self.call(Some(effect)).await.map_err(|refusal| match refusal {
+            Refusal::Fenced => JournalError::Fenced(run.clone()),
+            _ => JournalError::Unknown("no answer".into()),
+        })
+    }
+
+    async fn read(&self, run: &RunId) -> Result<Stored, JournalError> {
+        let unreachable = |_| JournalError::Unreachable("no answer".into());
+        let read = |world: &mut World| (world.plan.clone(), world.journal.clone());
+        let (plan, bytes) = self.ask(None, read).await.map_err(unreachable)?;
+        let plan = plan.ok_or_else(|| JournalError::NotFound(run.clone()))?;
+        let read = read_lines(&bytes).map_err(|illegal| JournalError::illegal(run, &illegal))?;
+        Ok(Stored {
+            plan: serde_json::from_slice(&plan).expect("what was stored was a plan"),
+            entries: read.entries,
+            torn: read.torn,
+        })
+    }
+
+    async fn runs(&self) -> Result<Vec<RunId>, JournalError> {
+        unreachable!("an execution knows its run")
+    }
+}

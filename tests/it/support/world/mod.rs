@@ -1,0 +1,463 @@
+//! A world that survives its coordinators: a database, a cluster and a journal's bytes, behind one fuse.
+//!
+//! Every call through a seam is counted; a fault can be laid at any number. It models what the real ones promise
+//! (tokens that fence, transactions, `resourceVersion`, a controller that moves pods), and [`Laws`] can switch some of
+//! these promises off, to show that they are needed. It notes every breach of the executor's laws in `breaches`.
+
+mod client;
+mod coordinator;
+mod database;
+pub mod objects;
+pub mod set;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use stepback::database::Record;
+use stepback_core::{
+    journal::{Entry, What, read_lines},
+    model::{Direction, RunRow, ScriptRef, Stamp, StepId, Token},
+};
+
+pub use client::Client;
+pub use coordinator::{Life, coordinate, live_until_closed};
+pub use database::{Database, fingerprint_of};
+pub use set::{Change, Set};
+
+/// What happens at one call.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Fault {
+    /// The process dies before the effect.
+    CrashBefore,
+    /// The process dies after the effect.
+    CrashAfter,
+    /// As `CrashBefore`, but so many thousandths of a journal line are written.
+    Tear(usize),
+    /// An error, and no effect.
+    ErrorBefore,
+    /// The effect, and then an error: a lost reply.
+    ErrorAfter,
+    /// An error, and the effect this many calls later.
+    Later(u32),
+    /// The process sleeps before the effect, until it is woken.
+    SleepBefore,
+    /// The process sleeps after the effect, until it is woken.
+    SleepAfter,
+}
+
+/// Promises of the real seams that can be broken to see the suite go red.
+#[derive(Clone, Copy, Debug)]
+pub struct Laws {
+    /// Looking and taking over see a lost session's work ended first (LAWS D5).
+    pub session_seen_gone: bool,
+    /// Writes to the cluster are made under the version that was looked at (LAWS W6).
+    pub precondition: bool,
+    /// Between the look that a write to the cluster is decided on and the write, the cluster Lease is seen to be ours
+    /// still: the stamp of a rival who has finished is gone again.
+    pub lease_seen: bool,
+    /// Transactions check the token (LAWS D4).
+    pub token: bool,
+}
+
+/// How a lost session ends when somebody waits for it to be gone.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum LostSession {
+    Commits,
+    IsKilled,
+}
+
+/// A change on its way through a seam.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    Acquire {
+        above: u64,
+    },
+    Release {
+        token: Token,
+    },
+    Script {
+        direction: Direction,
+        script: ScriptRef,
+        stamp: Stamp,
+    },
+    Record {
+        record: Record,
+        stamp: Stamp,
+    },
+    WriteRun {
+        row: RunRow,
+        token: Token,
+    },
+    ClusterLease {
+        token: Token,
+    },
+    Patch {
+        version: u64,
+        change: Change,
+        stamp: Stamp,
+    },
+    Create {
+        plan: Vec<u8>,
+    },
+    Append {
+        entry: Entry,
+    },
+}
+
+/// Why an effect was refused.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Refusal {
+    /// No answer came: nothing is known.
+    Lost,
+    Fenced,
+    Conflict,
+    Changed,
+    /// The ledger is not as the script needs it.
+    Ledger,
+}
+
+/// An effect that was accepted and is not done yet.
+#[derive(Clone, Debug)]
+struct Pending {
+    due: u32,
+    effect: Effect,
+}
+
+#[derive(Clone, Debug)]
+pub struct World {
+    pub database: Database,
+    pub set: Set,
+    pub cluster_token: Option<Token>,
+    /// The stored plan, as JSON.
+    pub plan: Option<Vec<u8>>,
+    /// The journal's bytes, as a file would have them.
+    pub journal: Vec<u8>,
+    /// The whole lines of `journal`, read.
+    pub entries: Vec<Entry>,
+    /// Calls through a seam so far.
+    pub calls: u32,
+    pub faults: BTreeMap<u32, Fault>,
+    pub laws: Laws,
+    pub lost_session: LostSession,
+    /// Whether every look and every change is made twice.
+    pub twice: bool,
+    /// Breaches of the executor's laws, found while they happened.
+    pub breaches: Vec<String>,
+    pending: Vec<Pending>,
+}
+
+/// What became of a call.
+pub(super) enum Called {
+    Answer(Result<(), Refusal>),
+    Crash,
+    /// Sleep, and then land this.
+    SleepBefore(Option<Effect>),
+    SleepAfter,
+}
+
+impl World {
+    pub fn new(database: Database, set: Set) -> Self {
+        World {
+            database,
+            set,
+            cluster_token: None,
+            plan: None,
+            journal: Vec::new(),
+            entries: Vec::new(),
+            calls: 0,
+            faults: BTreeMap::new(),
+            laws: Laws {
+                session_seen_gone: true,
+                precondition: true,
+                lease_seen: true,
+                token: true,
+            },
+            lost_session: LostSession::Commits,
+            twice: false,
+            breaches: Vec::new(),
+            pending: Vec::new(),
+        }
+    }
+
+    /// The same world with these faults from now on, counted from its next call as 1.
+    pub fn with(&self, faults: &[(u32, Fault)]) -> Self {
+        let mut world = self.clone();
+        world.faults = faults.iter().map(|(at, fault)| (world.calls + at, *fault)).collect();
+        world
+    }
+
+    pub fn share(self) -> Shared {
+        Shared(Arc::new(Mutex::new(self)))
+    }
+
+    fn call(&mut self, effect: Option<Effect>) -> Called {
+        self.calls += 1;
+        // The controller does not wait for us.
+        if self.calls % 3 == 0 {
+            self.set.step();
+        }
+        self.land_due();
+        let land = |world: &mut World, effect: Option<Effect>| effect.map_or(Ok(()), |effect| world.land(&effect));
+        match self.faults.remove(&self.calls) {
+            None => Called::Answer(land(self, effect)),
+            Some(Fault::CrashBefore) => Called::Crash,
+            Some(Fault::CrashAfter) => {
+                drop(land(self, effect));
+                Called::Crash
+            }
+            Some(Fault::Tear(thousandths)) => {
+                if let Some(Effect::Append { entry }) = effect {
+                    self.cut_torn();
+                    let line = entry.to_line() + "\n";
+                    // Never the whole line: that would be `CrashAfter`.
+                    self.journal
+                        .extend(&line.as_bytes()[..(line.len() - 1) * thousandths / 1000]);
+                }
+                Called::Crash
+            }
+            Some(Fault::ErrorBefore) => Called::Answer(Err(Refusal::Lost)),
+            Some(Fault::ErrorAfter) => {
+                drop(land(self, effect));
+                Called::Answer(Err(Refusal::Lost))
+            }
+            Some(Fault::Later(calls)) => {
+                if let Some(effect) = effect.filter(|effect| self.is_accepted(effect)) {
+                    let due = self.calls + calls;
+                    self.pending.push(Pending { due, effect });
+                }
+                Called::Answer(Err(Refusal::Lost))
+            }
+            Some(Fault::SleepBefore) => Called::SleepBefore(effect),
+            Some(Fault::SleepAfter) => {
+                drop(land(self, effect));
+                Called::SleepAfter
+            }
+        }
+    }
+
+    /// Whether the server takes the request, to be done later. A transaction has checked what it checks by then.
+    fn is_accepted(&self, effect: &Effect) -> bool {
+        match effect {
+            Effect::Script {
+                direction,
+                script,
+                stamp,
+            } => self.may_run(*direction, script, stamp.token).is_ok(),
+            Effect::Record { stamp, .. } => self.may_write(stamp.token).is_ok(),
+            Effect::Patch { .. } | Effect::Append { .. } => true,
+            // Taking over and the run's row are one statement each; these are lost before or after, never late.
+            _ => false,
+        }
+    }
+
+    fn land(&mut self, effect: &Effect) -> Result<(), Refusal> {
+        match effect {
+            Effect::Acquire { above } => {
+                self.end_lost_sessions();
+                self.database.acquire(*above);
+                Ok(())
+            }
+            Effect::Release { token } => {
+                if self.database.lease == Some(*token) {
+                    self.database.released = true;
+                }
+                Ok(())
+            }
+            Effect::Script {
+                direction,
+                script,
+                stamp,
+            } => {
+                self.may_run(*direction, script, stamp.token)?;
+                self.commit(effect);
+                Ok(())
+            }
+            Effect::Record { stamp, .. } => {
+                self.may_write(stamp.token)?;
+                self.commit(effect);
+                Ok(())
+            }
+            Effect::WriteRun { row, token } => {
+                self.may_write(*token)?;
+                self.database.run = Some(row.clone());
+                Ok(())
+            }
+            Effect::ClusterLease { token } => {
+                if self.cluster_token.is_some_and(|held| held.number > token.number) {
+                    return Err(Refusal::Fenced);
+                }
+                self.cluster_token = Some(*token);
+                Ok(())
+            }
+            Effect::Patch { version, change, stamp } => self.patch(*version, change, stamp),
+            Effect::Create { plan } => {
+                self.plan = Some(plan.clone());
+                Ok(())
+            }
+            Effect::Append { entry } => self.append(entry),
+        }
+    }
+
+    fn may_write(&self, token: Token) -> Result<(), Refusal> {
+        if self.laws.token && self.database.lease != Some(token) {
+            return Err(Refusal::Fenced);
+        }
+        Ok(())
+    }
+
+    fn may_run(&self, direction: Direction, script: &ScriptRef, token: Token) -> Result<(), Refusal> {
+        self.may_write(token)?;
+        let applied = self.database.has(&script.migration.version);
+        if applied != (direction == Direction::Down) {
+            return Err(Refusal::Ledger);
+        }
+        Ok(())
+    }
+
+    /// The end of a transaction that has checked everything, however long ago.
+    fn commit(&mut self, effect: &Effect) {
+        match effect {
+            Effect::Script {
+                direction,
+                script,
+                stamp,
+            } => {
+                self.watch_intent(stamp, "a script was run");
+                if let Some(expected) = self.database.pods_while_scripts_run
+                    && self.set.pods.len() != expected
+                {
+                    let pods = self.set.pods.len();
+                    self.breaches
+                        .push(format!("{} ran while {pods} pods were there", script.migration));
+                }
+                if let Err(breach) = self.database.run_script(*direction, script) {
+                    self.breaches.push(breach);
+                }
+            }
+            Effect::Record { record, stamp } => {
+                self.watch_intent(stamp, "a fact was recorded");
+                self.database.keep(record);
+            }
+            _ => {}
+        }
+    }
+
+    /// No effect without its intent on disk, and none past a closed gate.
+    fn watch_intent(&mut self, stamp: &Stamp, what: &str) {
+        let of = |step: StepId| {
+            let mut last = "nothing";
+            for entry in &self.entries {
+                match &entry.what {
+                    What::StepStarted { step: named, .. } if *named == step => last = "started",
+                    What::StepApplied { step: named, .. } if *named == step => last = "applied",
+                    What::StepPassed { step: named, .. } if *named == step => last = "passed",
+                    _ => {}
+                }
+            }
+            last
+        };
+        if of(stamp.step) == "nothing" {
+            self.breaches
+                .push(format!("step {}: {what} without its intent on disk", stamp.step));
+        }
+        if let Some(open) = (1..stamp.step.0).map(StepId).find(|before| of(*before) != "passed") {
+            self.breaches
+                .push(format!("step {}: {what} before step {open} had passed", stamp.step));
+        }
+    }
+
+    fn patch(&mut self, version: u64, change: &Change, stamp: &Stamp) -> Result<(), Refusal> {
+        if self
+            .set
+            .stamped()
+            .is_some_and(|stamped| stamped.token.number > stamp.token.number)
+        {
+            return Err(Refusal::Fenced);
+        }
+        if self.laws.precondition && version != self.set.version {
+            return Err(Refusal::Conflict);
+        }
+        match self.set.write(change, stamp) {
+            Err(()) => return Err(Refusal::Changed),
+            Ok(None) => {}
+            Ok(Some(breach)) => self.breaches.push(breach),
+        }
+        if !matches!(change, Change::Stamp { .. }) {
+            self.watch_intent(stamp, "the workload was changed");
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, entry: &Entry) -> Result<(), Refusal> {
+        let follows = entry.sequence == self.entries.len() as u64 + 1
+            && entry.previous == self.entries.last().map(Entry::hash).unwrap_or_default();
+        if !follows {
+            return Err(Refusal::Fenced);
+        }
+        self.cut_torn();
+        self.journal.extend((entry.to_line() + "\n").as_bytes());
+        self.entries.push(entry.clone());
+        Ok(())
+    }
+
+    fn cut_torn(&mut self) {
+        if self.journal.last().is_some_and(|byte| *byte != b'\n') {
+            let read = read_lines(&self.journal).expect("no line before the last is damaged");
+            self.journal.truncate(read.intact_bytes);
+        }
+    }
+
+    fn land_due(&mut self) {
+        let calls = self.calls;
+        let (due, rest) = std::mem::take(&mut self.pending)
+            .into_iter()
+            .partition(|pending| pending.due <= calls);
+        self.pending = rest;
+        for Pending { effect, .. } in due {
+            self.land_late(&effect);
+        }
+    }
+
+    /// A transaction has made its checks long ago; a patch or an append makes them now.
+    fn land_late(&mut self, effect: &Effect) {
+        match effect {
+            Effect::Script { .. } | Effect::Record { .. } => self.commit(effect),
+            _ => drop(self.land(effect)),
+        }
+    }
+
+    /// Nobody looks at the database, or takes it over, while a lost session still works in it.
+    pub(super) fn end_lost_sessions(&mut self) {
+        if !self.laws.session_seen_gone {
+            return;
+        }
+        let in_database = |pending: &Pending| matches!(pending.effect, Effect::Script { .. } | Effect::Record { .. });
+        let (lost, rest) = std::mem::take(&mut self.pending).into_iter().partition(in_database);
+        self.pending = rest;
+        if self.lost_session == LostSession::Commits {
+            for Pending { effect, .. } in lost {
+                self.commit(&effect);
+            }
+        }
+    }
+
+    /// Lets everything that was ever accepted happen.
+    pub fn come_to_rest(&mut self) {
+        for Pending { effect, .. } in std::mem::take(&mut self.pending) {
+            self.land_late(&effect);
+        }
+        while self.set.step() {}
+    }
+}
+
+/// The world, as its coordinators share it.
+#[derive(Clone)]
+pub struct Shared(Arc<Mutex<World>>);
+
+impl Shared {
+    pub fn lock(&self) -> MutexGuard<'_, World> {
+        self.0.lock().expect("nobody panics while holding the world")
+    }
+}
