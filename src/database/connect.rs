@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use stepback_core::model::UrlSource;
 
-use super::{Database, DbError, SqliteDatabase};
+use super::{Database, DbError, PostgresDatabase, SqliteDatabase};
 
 /// How to connect.
 #[derive(Clone, Debug)]
@@ -59,6 +59,7 @@ pub fn connect(url: &str, options: ConnectOptions) -> Result<Box<dyn Database>, 
             }
             Ok(Box::new(SqliteDatabase::new(PathBuf::from(path), redacted, options)))
         }
+        "postgres" | "postgresql" => Ok(Box::new(PostgresDatabase::new(url, redacted, options)?)),
         _ => Err(DbError::Refused {
             message: format!("the URL {redacted} is of no engine that stepback speaks to"),
             hint: Some("write sqlite://FILE or postgres://USER@HOST/DATABASE".to_owned()),

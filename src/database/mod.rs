@@ -6,6 +6,7 @@
 pub mod archive;
 mod connect;
 mod error;
+mod postgres;
 mod sqlite;
 
 use std::time::Duration;
@@ -19,6 +20,7 @@ use stepback_core::model::{
 
 pub use connect::{ConnectOptions, connect, redact};
 pub use error::DbError;
+pub use postgres::PostgresDatabase;
 pub use sqlite::SqliteDatabase;
 
 /// What a coordinator asks for when it wants to act alone.

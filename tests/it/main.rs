@@ -12,10 +12,12 @@
 mod support;
 
 mod contract_cluster;
+mod contract_database;
 mod contract_journal;
 mod crash;
 mod kubelet;
 mod layering;
+mod postgres;
 mod servers;
 mod shop;
 mod statefulset;
@@ -37,10 +39,12 @@ macro_rules! subjects {
 fn subjects() -> Vec<Subject> {
     subjects![
         contract_cluster,
+        contract_database,
         contract_journal,
         crash,
         kubelet,
         layering,
+        postgres,
         servers,
         shop,
         statefulset,

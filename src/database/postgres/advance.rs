@@ -1,0 +1,352 @@
+//! Carrying scripts out, several migrations a message (LAWS D4, D7, D8).
+//!
+//! Each migration is a transaction of its own that defends itself: it begins by raising unless token, ledger row and
+//! archive are what the plan says, and ends with its ledger row. A syntax error anywhere stops the whole message before it
+//! starts, so after an error the ledger says what was done, and the rest goes singly until the culprit is found.
+
+use std::collections::BTreeMap;
+
+use sqlx::Row as _;
+use stepback_core::model::{ArchiveRow, Direction, Engine, ScriptRef, Stamp, Token, Version};
+
+use super::blockers::Watch;
+use super::error::{self, is_contention, is_lock_timeout, of_server, sentence};
+use super::message::{do_block, milliseconds};
+use super::quote::literal;
+use super::script::fit;
+use super::session::Failed;
+use super::store::MESSAGE;
+use super::{PostgresDatabase, rows};
+use crate::database::DbError;
+use crate::database::archive::Binding;
+
+/// The most migrations in one message.
+const BATCH: usize = 100;
+
+const SETTINGS: &str = "PERFORM pg_catalog.set_config('lock_timeout', $1, true), \
+    pg_catalog.set_config('statement_timeout', $2, true), pg_catalog.set_config('synchronous_commit', 'on', true); ";
+const IN_LEDGER: &str = "PERFORM 1 FROM {s}.ledger WHERE version = $1 AND up_sha256 = $2; \
+    IF NOT FOUND THEN RAISE EXCEPTION USING ERRCODE = $3, DETAIL = $1, MESSAGE = 'the ledger does not hold it with the up script that the plan names'; END IF; ";
+const NOT_IN_LEDGER: &str = "PERFORM 1 FROM {s}.ledger WHERE version = $1; \
+    IF FOUND THEN RAISE EXCEPTION USING ERRCODE = $2, DETAIL = $1, MESSAGE = 'the ledger holds it already'; END IF; ";
+const IN_ARCHIVE: &str = "PERFORM 1 FROM {s}.archive a WHERE version = $1 AND up_sha256 = $2 AND $3 IN (up_sha256, down_sha256) \
+    AND revision = (SELECT max(revision) FROM {s}.archive b WHERE b.version = a.version); \
+    IF NOT FOUND THEN RAISE EXCEPTION USING ERRCODE = $4, DETAIL = $1, MESSAGE = 'the archive''s newest revision does not hold the script that the plan names'; END IF; ";
+/// Everything that a script may have set, back to how the session began; then ours again, for the commit.
+const RESET: &str = "RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; DISCARD TEMP; ";
+const DELETE: &str = "DELETE FROM {s}.ledger WHERE version = $1 AND up_sha256 = $2; \
+    IF NOT FOUND THEN RAISE EXCEPTION USING ERRCODE = $3, DETAIL = $1, MESSAGE = 'its ledger row vanished while its down script ran'; END IF; ";
+const INSERT: &str = "INSERT INTO {s}.ledger (sequence, version, name, up_sha256, applied_at) \
+    VALUES ($1, $2, $3, $4, {now}); ";
+const BIND: &str = "UPDATE {s}.archive SET capture = 'captured', ledger_sequence = $1, binding_sha256 = $2 \
+    WHERE version = $3 AND revision = $4; \
+    IF NOT FOUND THEN RAISE EXCEPTION USING ERRCODE = $5, DETAIL = $3, MESSAGE = 'its archive row vanished while its up script ran'; END IF; ";
+
+/// One migration, ready to be sent.
+struct Ready<'a> {
+    script: &'a ScriptRef,
+    before: String,
+    text: &'a str,
+    after: String,
+    /// Lines of the script that were taken off in front of `text`.
+    lines_before: usize,
+}
+
+impl Ready<'_> {
+    fn len(&self) -> usize {
+        self.before.len() + self.text.len() + self.after.len()
+    }
+}
+
+/// For an up: the ledger row's sequence, and the archive row that is bound to it.
+struct Bound {
+    sequence: i64,
+    row: ArchiveRow,
+}
+
+impl PostgresDatabase {
+    pub(super) async fn carry_out(
+        &self,
+        direction: Direction,
+        scripts: &[ScriptRef],
+        stamp: &Stamp,
+    ) -> Result<(), DbError> {
+        let batch = &scripts[..scripts.len().min(BATCH)];
+        let batch = &batch[..self.count_fitting(batch).await?];
+        let names: Vec<_> = batch.iter().map(|script| script.sha256).collect();
+        let bodies = self.read_bodies(&names).await?;
+        let mut bound = match direction {
+            Direction::Up => self.reserve(batch).await?,
+            Direction::Down => BTreeMap::new(),
+        };
+        let mut ready: Vec<Ready<'_>> = Vec::with_capacity(batch.len());
+        for (script, body) in batch.iter().zip(&bodies) {
+            let fit = fit(body).map_err(|message| DbError::Check {
+                migration: script.migration.clone(),
+                message: format!("{message}; nothing of this batch was run"),
+            })?;
+            let bound = bound.remove(&script.migration.version);
+            ready.push(Ready {
+                script,
+                before: self.before(direction, script, stamp.token),
+                text: fit.text,
+                after: self.after(direction, script, bound)?,
+                lines_before: fit.lines_before,
+            });
+        }
+        // The bodies are larger than what was counted packed.
+        let mut size = 0;
+        let fitting = ready.iter().take_while(|ready| {
+            size += ready.len();
+            size <= MESSAGE
+        });
+        let count = fitting.count().max(1).min(ready.len());
+        self.send_batch(direction, &ready[..count]).await
+    }
+
+    /// How many of the scripts go into one message, by their packed size: at least one.
+    async fn count_fitting(&self, batch: &[ScriptRef]) -> Result<usize, DbError> {
+        if batch.len() < 2 {
+            return Ok(batch.len());
+        }
+        let list: Vec<String> = batch
+            .iter()
+            .map(|script| literal((&script.sha256.to_string()).into()))
+            .collect();
+        let query = self.fill(
+            "SELECT sha256, sum(octet_length(body))::bigint AS size FROM {s}.script WHERE sha256 IN ",
+            &[],
+        );
+        let doing = "reading the sizes of scripts";
+        let results = self
+            .read(doing, &format!("{query}({}) GROUP BY sha256", list.join(", ")))
+            .await?;
+        let mut sizes: BTreeMap<String, usize> = BTreeMap::new();
+        for row in &results[0] {
+            let failed = |error: sqlx::Error| self.explain(doing, &error);
+            let size: i64 = row.try_get("size").map_err(failed)?;
+            sizes.insert(
+                row.try_get("sha256").map_err(failed)?,
+                usize::try_from(size).unwrap_or(0),
+            );
+        }
+        let mut total = 0;
+        let fitting = batch.iter().take_while(|script| {
+            total += sizes.get(&script.sha256.to_string()).copied().unwrap_or(0);
+            total <= MESSAGE / 4
+        });
+        Ok(fitting.count().max(1))
+    }
+
+    /// Ledger sequences for ups, with the archive rows that will be bound to them. A sequence that is not used is a gap.
+    async fn reserve(&self, batch: &[ScriptRef]) -> Result<BTreeMap<Version, Bound>, DbError> {
+        let doing = "reserving ledger rows";
+        let sequence = literal((&format!("{}.ledger", self.schema)).into());
+        let settings = self.settings();
+        let query = format!(
+            "BEGIN ISOLATION LEVEL READ COMMITTED; {settings}; \
+             SELECT nextval(pg_get_serial_sequence({sequence}, 'sequence')) FROM generate_series(1, {}); {}; COMMIT",
+            batch.len(),
+            self.fill(rows::ARCHIVE, &[]),
+        );
+        let results = self.ask(doing, query).await?;
+        let archive = results[3].iter().map(rows::archive).collect::<Result<Vec<_>, _>>()?;
+        let mut bound = BTreeMap::new();
+        for (script, row) in batch.iter().zip(&results[2]) {
+            let sequence = row.try_get(0).map_err(|error| self.explain(doing, &error))?;
+            let version = &script.migration.version;
+            let row = archive.iter().find(|row| row.migration.version == *version);
+            let row = row.ok_or_else(|| DbError::Archive {
+                message: format!("does not hold migration {}", script.migration),
+            })?;
+            bound.insert(
+                version.clone(),
+                Bound {
+                    sequence,
+                    row: row.clone(),
+                },
+            );
+        }
+        Ok(bound)
+    }
+
+    fn limits(&self) -> String {
+        let (lock, statement) = (
+            milliseconds(self.options.lock_wait),
+            milliseconds(self.options.statement),
+        );
+        self.fill(SETTINGS, &[(&lock).into(), (&statement).into()])
+    }
+
+    /// What comes before a script in its transaction. The role's own `search_path` is left for the script.
+    fn before(&self, direction: Direction, script: &ScriptRef, token: Token) -> String {
+        let version = script.migration.version.as_str().into();
+        let (up, sha256) = (script.up_sha256.to_string(), script.sha256.to_string());
+        let ledger = match direction {
+            Direction::Down => self.fill(IN_LEDGER, &[version, (&up).into(), error::LEDGER.into()]),
+            Direction::Up => self.fill(NOT_IN_LEDGER, &[version, error::LEDGER.into()]),
+        };
+        let archive = self.fill(
+            IN_ARCHIVE,
+            &[version, (&up).into(), (&sha256).into(), error::ARCHIVE.into()],
+        );
+        let checks = do_block(&format!("{}{}{ledger}{archive}", self.limits(), self.fence(token)));
+        format!("BEGIN ISOLATION LEVEL READ COMMITTED; {checks};\n")
+    }
+
+    fn after(&self, direction: Direction, script: &ScriptRef, bound: Option<Bound>) -> Result<String, DbError> {
+        let version = script.migration.version.as_str().into();
+        let up = script.up_sha256.to_string();
+        let rows = match (direction, bound) {
+            (Direction::Down, _) => self.fill(DELETE, &[version, (&up).into(), error::LEDGER.into()]),
+            (Direction::Up, Some(Bound { sequence, row })) => {
+                let binding = Binding {
+                    engine: Engine::Postgres,
+                    version: &row.migration.version,
+                    up: &row.up_sha256,
+                    down: row.down_sha256.as_ref(),
+                    ledger_sequence: Some(sequence),
+                };
+                let binding = binding.digest().to_string();
+                let values = [sequence.into(), version, (&script.migration.name).into(), (&up).into()];
+                let insert = self.fill(INSERT, &values);
+                let archived = row.migration.version.as_str().into();
+                let values = [
+                    sequence.into(),
+                    (&binding).into(),
+                    archived,
+                    row.revision.into(),
+                    error::ARCHIVE.into(),
+                ];
+                format!("{insert}{}", self.fill(BIND, &values))
+            }
+            (Direction::Up, None) => {
+                return Err(DbError::Archive {
+                    message: format!("holds migration {} twice in one batch", script.migration),
+                });
+            }
+        };
+        // The script may end in a comment or without a semicolon.
+        Ok(format!(
+            "\n;{RESET}{}; COMMIT;\n",
+            do_block(&format!("{}{rows}", self.limits()))
+        ))
+    }
+
+    async fn send_batch(&self, direction: Direction, batch: &[Ready<'_>]) -> Result<(), DbError> {
+        let Some((message, failed)) = self.send_scripts(batch).await? else {
+            return Ok(());
+        };
+        if failed.ended || batch.is_empty() {
+            return Err(self.explain("carrying migrations out", &failed.error));
+        }
+        if of_server(&failed.error).is_some_and(|server| server.code() == error::FENCED) {
+            return Err(DbError::Fenced);
+        }
+        // A check of ours names the migration that it refused.
+        let refused = of_server(&failed.error).filter(|server| matches!(server.code(), error::LEDGER | error::ARCHIVE));
+        if let Some(version) = refused.and_then(|server| server.detail())
+            && let Some(ready) = batch
+                .iter()
+                .find(|ready| ready.script.migration.version.as_str() == version)
+        {
+            return Err(self.blame(ready, &message, &failed));
+        }
+        // What was committed stays; the ledger says how far that is.
+        let ledger = self.read_ledger().await?;
+        let is_done = |ready: &&Ready<'_>| {
+            let in_ledger = ledger
+                .iter()
+                .any(|row| row.migration.version == ready.script.migration.version);
+            in_ledger == (direction == Direction::Up)
+        };
+        let done = batch.iter().take_while(is_done).count();
+        let rest = &batch[done..];
+        let Some(first) = rest.first() else {
+            // All of it is there: the error came after the last commit, and the caller looks anyway.
+            return Ok(());
+        };
+        if failed.completed > 0 || batch.len() == 1 {
+            return Err(self.blame(first, &message, &failed));
+        }
+        // Nothing was even begun: somewhere in the message is what the parser does not read.
+        for ready in rest {
+            if let Some((message, failed)) = self.send_scripts(std::slice::from_ref(ready)).await? {
+                return Err(self.blame(ready, &message, &failed));
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends migrations as one message. When that fails: the message, why, and who was in the way.
+    async fn send_scripts(&self, batch: &[Ready<'_>]) -> Result<Option<(Message, Failed)>, DbError> {
+        let mut work = self.work().await?;
+        let session = work.session.as_ref().expect("`work` has opened it").id();
+        let watch = Watch::start(&self.connect, session, self.options.lock_wait);
+        let text: String = batch
+            .iter()
+            .flat_map(|ready| [&ready.before, ready.text, &ready.after])
+            .collect();
+        match self.send(&mut work, text.clone()).await {
+            Ok(_) => Ok(None),
+            Err(failed) => {
+                let blockers = is_lock_timeout(&failed.error).then(|| watch.seen()).flatten();
+                Ok(Some((Message { text, blockers }, failed)))
+            }
+        }
+    }
+
+    /// The error of one migration.
+    fn blame(&self, ready: &Ready<'_>, message: &Message, failed: &Failed) -> DbError {
+        let Some(server) = of_server(&failed.error).filter(|_| !failed.ended) else {
+            return self.explain("carrying migrations out", &failed.error);
+        };
+        let migration = ready.script.migration.clone();
+        match server.code() {
+            error::FENCED => DbError::Fenced,
+            error::LEDGER => DbError::Check {
+                migration,
+                message: server.message().to_owned(),
+            },
+            error::ARCHIVE => DbError::Archive {
+                message: format!("cannot be trusted for {migration}: {}", server.message()),
+            },
+            // Of the script's transaction, but about the server.
+            "25006" | "53100" => self.explain("carrying migrations out", &failed.error),
+            _ => {
+                let line = message
+                    .line_of(ready, server)
+                    .map(|line| format!("line {line}: "))
+                    .unwrap_or_default();
+                let blockers = message
+                    .blockers
+                    .as_ref()
+                    .map(|who| format!("; blocked by {who}"))
+                    .unwrap_or_default();
+                DbError::Script {
+                    migration,
+                    message: format!("{line}{}{blockers}", sentence(server)),
+                    retry: is_contention(server),
+                }
+            }
+        }
+    }
+}
+
+/// A message that failed.
+struct Message {
+    text: String,
+    blockers: Option<String>,
+}
+
+impl Message {
+    /// The line of the script that the server points at.
+    fn line_of(&self, ready: &Ready<'_>, server: &sqlx::postgres::PgDatabaseError) -> Option<usize> {
+        // The transaction's beginning names version and checksum, so it stands in the message once.
+        let start = self.text.find(&ready.before)? + ready.before.len();
+        let position = error::position(server)?;
+        let at = self.text.char_indices().nth(position.checked_sub(1)?)?.0;
+        let into = at.checked_sub(start).filter(|into| *into <= ready.text.len())?;
+        Some(ready.lines_before + ready.text[..into].matches('\n').count() + 1)
+    }
+}

@@ -1,0 +1,97 @@
+//! From the driver's errors to ours.
+
+use sqlx::postgres::{PgDatabaseError, PgErrorPosition, PgSeverity};
+
+use crate::database::DbError;
+
+/// SQLSTATEs that our own checks raise; the class `SB` is nobody else's.
+pub(super) const FENCED: &str = "SB001";
+pub(super) const LEDGER: &str = "SB002";
+pub(super) const ARCHIVE: &str = "SB003";
+
+/// The server's error, if it is one.
+pub(super) fn of_server(error: &sqlx::Error) -> Option<&PgDatabaseError> {
+    match error {
+        sqlx::Error::Database(inner) => inner.try_downcast_ref::<PgDatabaseError>(),
+        _ => None,
+    }
+}
+
+/// Whether the session cannot be used any more.
+pub(super) fn ends_session(error: &sqlx::Error) -> bool {
+    of_server(error).is_none_or(|server| matches!(server.severity(), PgSeverity::Fatal | PgSeverity::Panic))
+}
+
+/// Whether a lock was not free within `lock_timeout`.
+pub(super) fn is_lock_timeout(error: &sqlx::Error) -> bool {
+    of_server(error).is_some_and(|server| server.code() == "55P03")
+}
+
+/// Whether the same may succeed later: a lock that was not free, a deadlock, a serialization failure.
+pub(super) fn is_contention(error: &PgDatabaseError) -> bool {
+    matches!(error.code(), "55P03" | "40P01" | "40001")
+}
+
+/// The server's message with what it adds to it.
+pub(super) fn sentence(error: &PgDatabaseError) -> String {
+    let mut text = format!("{} (SQLSTATE {})", error.message(), error.code());
+    for (label, more) in [("detail", error.detail()), ("hint", error.hint())] {
+        if let Some(more) = more {
+            text.push_str(&format!("; {label}: {more}"));
+        }
+    }
+    text
+}
+
+/// Where in the message the server points, in characters from 1.
+pub(super) fn position(error: &PgDatabaseError) -> Option<usize> {
+    match error.position() {
+        Some(PgErrorPosition::Original(position)) => Some(position),
+        _ => None,
+    }
+}
+
+/// An error outside of any script. `database` is redacted.
+pub(super) fn explain(database: &str, doing: &'static str, error: &sqlx::Error) -> DbError {
+    let unreachable = |message: String| DbError::Unreachable {
+        database: database.to_owned(),
+        message,
+    };
+    let Some(server) = of_server(error) else {
+        return match error {
+            sqlx::Error::Io(error) => unreachable(error.to_string()),
+            sqlx::Error::Tls(error) => unreachable(format!("TLS: {error}")),
+            error => DbError::Driver {
+                doing,
+                message: error.to_string(),
+            },
+        };
+    };
+    let message = sentence(server);
+    let refused = |hint: &str| DbError::Refused {
+        message: format!("{doing}: {message}"),
+        hint: Some(hint.to_owned()),
+    };
+    match server.code() {
+        FENCED => DbError::Fenced,
+        code if code.starts_with("08") || matches!(code, "57P01" | "57P02" | "57P03" | "57P05" | "53300") => {
+            unreachable(message)
+        }
+        "55P03" | "40P01" | "40001" | "57014" => DbError::Busy {
+            message: format!("{doing}: {message}"),
+        },
+        "25006" => refused(
+            "this server or role is read-only: connect to the primary, or look at default_transaction_read_only",
+        ),
+        "42501" => refused(
+            "grant the right to the role that connects, or let a DBA make the tables (`stepback init --sql` prints them)",
+        ),
+        "53100" | "53200" => refused("free some space or memory on the server"),
+        code if code.starts_with("28") => {
+            refused("check the user and the password of the URL, and the server's pg_hba.conf")
+        }
+        "3D000" => refused("check the name of the database in the URL"),
+        "42P01" | "42703" | "3F000" => DbError::Own { message },
+        _ => DbError::Driver { doing, message },
+    }
+}

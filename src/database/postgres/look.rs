@@ -1,0 +1,212 @@
+//! Reading everything for one decision: which of our tables are there, then all of them in one snapshot.
+
+use std::collections::BTreeSet;
+
+use sqlx::Row as _;
+use sqlx::postgres::PgRow;
+use stepback_core::model::{DatabaseIdentity, DatabaseRef, Engine, LedgerRow, RunRow, RunStatus, SeenDatabase};
+
+use super::{OWN_TABLES, PostgresDatabase, rows};
+use crate::database::DbError;
+
+/// Our tables, and whether this role may ask for the cluster's identity. The catalog is read instead of `to_regclass`,
+/// which is an error where the schema may not be used.
+const THERE: &str = "SELECT relname::text FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace \
+    WHERE nspname = $1 AND relkind IN ('r', 'p'); \
+    SELECT has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE') \
+    AND has_function_privilege('pg_catalog.pg_control_checkpoint()', 'EXECUTE'), \
+    EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)";
+
+const SERVER: &str = "SELECT current_setting('server_version') AS version, \
+    pg_is_in_recovery() OR current_setting('default_transaction_read_only') = 'on' AS read_only, \
+    (SELECT oid::text FROM pg_database WHERE datname = current_database()) AS database";
+
+/// A function that may not be called is an error even where it is not reached, so this is asked only where it may be.
+const CONTROL: &str = "SELECT system_identifier::text AS system, timeline_id::bigint AS timeline \
+    FROM pg_control_system(), pg_control_checkpoint()";
+const NO_CONTROL: &str = "SELECT ''::text AS system, 0::bigint AS timeline";
+
+const IDENTITY: &str = "SELECT id FROM {s}.identity";
+
+/// What is there before anything is read.
+pub(super) struct There {
+    tables: BTreeSet<String>,
+    may_ask_identity: bool,
+    /// Whether the state schema exists.
+    pub(super) has_schema: bool,
+}
+
+impl There {
+    pub(super) fn has(&self, table: &str) -> bool {
+        self.tables.contains(table)
+    }
+
+    /// Whether none of our tables is missing.
+    pub(super) fn is_complete(&self) -> bool {
+        own_tables().all(|table| self.has(table))
+    }
+}
+
+/// The names of our tables, from their DDL.
+fn own_tables() -> impl Iterator<Item = &'static str> {
+    OWN_TABLES
+        .split("CREATE TABLE IF NOT EXISTS {schema}.")
+        .skip(1)
+        .filter_map(|rest| rest.split([' ', '(']).next())
+}
+
+fn all<T>(rows: &[PgRow], read: impl Fn(&PgRow) -> Result<T, DbError>) -> Result<Vec<T>, DbError> {
+    rows.iter().map(read).collect()
+}
+
+impl PostgresDatabase {
+    pub(super) async fn look_what_is_there(&self) -> Result<There, DbError> {
+        let doing = "looking for stepback's tables";
+        let results = self
+            .read(doing, &self.fill(THERE, &[(&self.options.state_schema).into()]))
+            .await?;
+        let failed = |error: sqlx::Error| self.explain(doing, &error);
+        let tables = results[0]
+            .iter()
+            .map(|row| row.try_get(0))
+            .collect::<Result<_, _>>()
+            .map_err(failed)?;
+        let rights = results[1].first().ok_or(sqlx::Error::RowNotFound).map_err(failed)?;
+        Ok(There {
+            tables,
+            may_ask_identity: rights.try_get(0).map_err(failed)?,
+            has_schema: rights.try_get(1).map_err(failed)?,
+        })
+    }
+
+    /// Reads rows of one of our tables; none where the table does not exist.
+    pub(super) async fn read_rows(&self, table: &str, doing: &'static str, query: &str) -> Result<Vec<PgRow>, DbError> {
+        if !self.look_what_is_there().await?.has(table) {
+            return Ok(Vec::new());
+        }
+        Ok(self.read(doing, query).await?.pop().unwrap_or_default())
+    }
+
+    pub(super) async fn read_ledger(&self) -> Result<Vec<LedgerRow>, DbError> {
+        all(
+            &self
+                .read_rows("ledger", "reading the ledger", &self.fill(rows::LEDGER, &[]))
+                .await?,
+            rows::ledger,
+        )
+    }
+
+    pub(super) async fn read_runs(&self) -> Result<Vec<RunRow>, DbError> {
+        all(
+            &self
+                .read_rows("run", "reading the runs", &self.fill(rows::RUNS, &[]))
+                .await?,
+            rows::run,
+        )
+    }
+
+    pub(super) async fn read_everything(&self) -> Result<SeenDatabase, DbError> {
+        let there = self.look_what_is_there().await?;
+        let ledger_key = [(&self.ledger).into()];
+        let nothing = "SELECT WHERE false";
+        let of = |table: &str, query: &'static str| {
+            if there.has(table) {
+                self.fill(query, &ledger_key)
+            } else {
+                nothing.to_owned()
+            }
+        };
+        let queries = [
+            SERVER.to_owned(),
+            if there.may_ask_identity { CONTROL } else { NO_CONTROL }.to_owned(),
+            of("identity", IDENTITY),
+            of("ledger", rows::LEDGER),
+            of("archive", rows::ARCHIVE),
+            of("release", rows::RELEASES),
+            of("fingerprint", rows::FINGERPRINTS),
+            of("run", rows::RUNS),
+            of("lease", rows::LEASE),
+        ];
+        let doing = "reading stepback's tables";
+        let results = self.read(doing, &queries.join("; ")).await?;
+        let [
+            server,
+            control,
+            identity,
+            ledger,
+            archive,
+            releases,
+            fingerprints,
+            runs,
+            lease,
+        ] = results.as_slice()
+        else {
+            return Err(DbError::Own {
+                message: "the server answered another number of queries than it was asked".to_owned(),
+            });
+        };
+        let failed = |error: sqlx::Error| self.explain(doing, &error);
+        let first = |rows: &[PgRow]| -> Result<usize, DbError> {
+            if rows.is_empty() {
+                Err(failed(sqlx::Error::RowNotFound))
+            } else {
+                Ok(0)
+            }
+        };
+        let (server, control) = (&server[first(server)?], &control[first(control)?]);
+        let timeline: i64 = control.try_get("timeline").map_err(failed)?;
+        let own = identity.first().map(|row| row.try_get(0)).transpose().map_err(failed)?;
+        let mut archive = all(archive, rows::archive)?;
+        archive.sort_by(|one, other| one.migration.version.cmp(&other.migration.version));
+        let runs = all(runs, rows::run)?;
+        let lease = lease.first().map(rows::lease).transpose()?;
+        let in_runs = runs.iter().map(|run| run.token.number).max().unwrap_or(0);
+        Ok(SeenDatabase {
+            database: DatabaseRef {
+                engine: Engine::Postgres,
+                source: self.options.source.clone(),
+                redacted: self.redacted.clone(),
+                state_schema: self.options.state_schema.clone(),
+                identity: DatabaseIdentity {
+                    system: control.try_get("system").map_err(failed)?,
+                    timeline: u32::try_from(timeline).unwrap_or(0),
+                    database: server.try_get("database").map_err(failed)?,
+                    own: own.unwrap_or_default(),
+                },
+            },
+            server_version: format!("PostgreSQL {}", server.try_get::<&str, _>("version").map_err(failed)?),
+            prepared: there.is_complete() && !identity.is_empty(),
+            read_only: server.try_get("read_only").map_err(failed)?,
+            ledger: all(ledger, rows::ledger)?,
+            archive,
+            releases: all(releases, rows::release)?,
+            fingerprints: all(fingerprints, rows::fingerprint)?,
+            highest_token: lease.as_ref().map_or(0, |lease| lease.token.number).max(in_runs),
+            open_run: runs.into_iter().find(|run| run.status != RunStatus::Closed),
+            lease,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_tables_are_known_from_their_ddl() {
+        let tables: Vec<_> = super::own_tables().collect();
+        assert_eq!(
+            tables,
+            [
+                "identity",
+                "ledger",
+                "archive",
+                "script",
+                "fingerprint",
+                "release",
+                "lease",
+                "run",
+                "plan",
+                "journal"
+            ]
+        );
+    }
+}

@@ -1,0 +1,278 @@
+//! PostgreSQL.
+//!
+//! Every change of ours is one message `BEGIN; fence; …; COMMIT`, which the server carries out whole or not at all, also
+//! when this process dies after sending it. The fence takes `FOR KEY SHARE` on the lease row, whose token is part of a
+//! unique key: a takeover changes the token and so waits for work in flight, and a heartbeat, which changes no key, does
+//! not (LAWS D4). Scripts go several migrations a message, each in a transaction that defends itself (LAWS D7).
+//!
+//! Responsible for: everything that is special to PostgreSQL. Not for: how scripts are stored (`archive`), or what the
+//! answers mean (core). Only `database::connect` makes one.
+
+mod advance;
+mod blockers;
+mod error;
+mod fingerprint;
+mod journal;
+mod lease;
+mod look;
+mod message;
+mod prepare;
+mod quote;
+mod rows;
+mod script;
+mod session;
+mod store;
+
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::ConnectOptions as _;
+use sqlx::postgres::PgConnectOptions;
+use stepback_core::catalog::Migration;
+use stepback_core::model::{
+    Digest, Direction, Engine, Fingerprint, LedgerRow, MigrationSet, RunId, RunRow, ScriptRef, SeenDatabase, Stamp,
+    Token,
+};
+use tokio::sync::{Mutex, MutexGuard};
+use tokio::time::Instant;
+
+use super::{ConnectOptions, Database, DbError, LeaseRequest, Record};
+use lease::Heart;
+use quote::{Value, fill};
+use session::{Failed, Life, Results, Session, SessionId};
+
+/// Our own tables.
+const OWN_TABLES: &str = include_str!("../../../migrations/postgres/0001_own_tables.sql");
+
+/// How long an ended session may take to be gone: it finishes what cannot be interrupted, and rolls back.
+const GONE: Duration = Duration::from_secs(60);
+
+/// A PostgreSQL database. Nothing is opened before it is needed.
+pub struct PostgresDatabase {
+    options: ConnectOptions,
+    redacted: String,
+    connect: PgConnectOptions,
+    /// The state schema as an identifier, quoted.
+    schema: String,
+    /// What the lease is for.
+    ledger: String,
+    work: Mutex<Work>,
+    heart: Mutex<Option<Heart>>,
+}
+
+/// The connection that works and looks, and what must be known to replace it.
+#[derive(Default)]
+struct Work {
+    session: Option<Session>,
+    /// Our own session that was lost: it may still be working (LAWS D5).
+    lost: Option<SessionId>,
+    /// The token under which this connection works.
+    token: Option<Token>,
+}
+
+impl PostgresDatabase {
+    /// A database at this URL, which may hold a password and is never shown; `redacted` is shown.
+    ///
+    /// # Errors
+    /// When the URL or the name of the state schema cannot be used.
+    pub fn new(url: &str, redacted: String, options: ConnectOptions) -> Result<Self, DbError> {
+        let refused = |message: String, hint: &str| DbError::Refused {
+            message,
+            hint: Some(hint.to_owned()),
+        };
+        let state = &options.state_schema;
+        if state.is_empty() || state.len() > 63 || state.chars().any(char::is_control) {
+            return Err(refused(
+                format!("{state:?} cannot be the name of a schema"),
+                "set database.stateSchema to a name of at most 63 bytes",
+            ));
+        }
+        // The driver's error may repeat parts of the URL.
+        let connect = PgConnectOptions::from_str(url).map_err(|_| {
+            refused(
+                format!("the URL {redacted} cannot be read"),
+                "write postgres://USER@HOST:PORT/DATABASE, special characters of the password as %XX",
+            )
+        })?;
+        let connect = connect
+            .application_name("stepback")
+            .extra_float_digits(None)
+            .statement_cache_capacity(0)
+            .disable_statement_logging();
+        Ok(Self {
+            schema: quote::name(state),
+            ledger: format!("{state}.ledger"),
+            options,
+            redacted,
+            connect,
+            work: Mutex::default(),
+            heart: Mutex::default(),
+        })
+    }
+
+    fn explain(&self, doing: &'static str, error: &sqlx::Error) -> DbError {
+        error::explain(&self.redacted, doing, error)
+    }
+
+    fn fill(&self, template: &'static str, values: &[Value<'_>]) -> String {
+        fill(template, &self.schema, values)
+    }
+
+    /// The connection, opened when there is none. A session of ours that was lost is seen gone first, because what it was
+    /// doing may go on in the server (LAWS D5).
+    async fn work(&self) -> Result<MutexGuard<'_, Work>, DbError> {
+        let mut work = self.work.lock().await;
+        if work.session.is_none() {
+            let failed = |error: sqlx::Error| self.explain("connecting", &error);
+            let mut session = Session::open(&self.connect).await.map_err(failed)?;
+            if let Some(lost) = &work.lost {
+                self.see_gone(&mut session, lost, Own::Yes).await?;
+                work.lost = None;
+            }
+            if let Some(token) = work.token {
+                let id = session.id().to_string();
+                session
+                    .send(self.name_session(token, &id))
+                    .await
+                    .map_err(|failed| self.explain("naming the session in the lease", &failed.error))?;
+            }
+            work.session = Some(session);
+        }
+        Ok(work)
+    }
+
+    /// Sends one message. A session that ends is replaced by the next call.
+    async fn send(&self, work: &mut Work, message: String) -> Result<Results, Failed> {
+        let session = work.session.as_mut().expect("`work` has opened it");
+        let sent = session.send(message).await;
+        if sent.as_ref().is_err_and(|failed| failed.ended) {
+            work.lost = work.session.take().map(|session| session.id().clone());
+        }
+        sent
+    }
+
+    /// Opens, sends, explains.
+    async fn ask(&self, doing: &'static str, message: String) -> Result<Results, DbError> {
+        let mut work = self.work().await?;
+        let sent = self.send(&mut work, message).await;
+        sent.map_err(|failed| self.explain(doing, &failed.error))
+    }
+
+    /// Waits until a session is gone, and ends it. One that is not ours and idle is let be: it can start nothing that the
+    /// fence lets through, and behind a pooler it is somebody else's by now. So is one that this role may not see.
+    async fn see_gone(&self, session: &mut Session, other: &SessionId, own: Own) -> Result<(), DbError> {
+        let deadline = Instant::now() + GONE;
+        let mut wait = Duration::from_millis(5);
+        loop {
+            let failed = |failed: Failed| self.explain("looking for a session that was lost", &failed.error);
+            match (session.life_of(other).await.map_err(failed)?, own) {
+                (Life::Gone, _) | (Life::Idle | Life::Hidden, Own::No) => return Ok(()),
+                _ if Instant::now() > deadline => {
+                    return Err(DbError::Busy {
+                        message: format!(
+                            "server process {} of a lost coordinator is still working although it was asked to end",
+                            other.pid
+                        ),
+                    });
+                }
+                _ => {
+                    if let Err(error) = session.terminate(other).await {
+                        if error.ended || own == Own::Yes {
+                            return Err(failed(error));
+                        }
+                        // Without the right to end it, the takeover of the lease is the proof (LAWS D14).
+                        return Ok(());
+                    }
+                }
+            }
+            // There is no event for the end of another session.
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(Duration::from_millis(200));
+        }
+    }
+}
+
+/// Whose session it is that must be gone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Own {
+    /// One of this value's, which worked under the token that is still ours: the fence does not stop it.
+    Yes,
+    /// One whose token was taken over.
+    No,
+}
+
+#[async_trait]
+impl Database for PostgresDatabase {
+    fn engine(&self) -> Engine {
+        Engine::Postgres
+    }
+
+    async fn look(&self) -> Result<SeenDatabase, DbError> {
+        self.read_everything().await
+    }
+
+    async fn ledger(&self) -> Result<Vec<LedgerRow>, DbError> {
+        self.read_ledger().await
+    }
+
+    async fn fingerprint(&self) -> Result<Fingerprint, DbError> {
+        self.take_fingerprint().await
+    }
+
+    async fn recorded_fingerprint(&self, schema: &MigrationSet) -> Result<Option<Fingerprint>, DbError> {
+        self.read_fingerprint(schema).await
+    }
+
+    async fn recorded(&self, record: &Record) -> Result<bool, DbError> {
+        self.is_recorded(record).await
+    }
+
+    async fn bodies(&self, scripts: &[Digest]) -> Result<Vec<Vec<u8>>, DbError> {
+        self.read_bodies(scripts).await
+    }
+
+    async fn prepare(&self) -> Result<(), DbError> {
+        self.make_tables().await
+    }
+
+    async fn acquire(&self, request: &LeaseRequest) -> Result<Token, DbError> {
+        self.take_lease(request).await
+    }
+
+    async fn release(&self) -> Result<(), DbError> {
+        self.give_lease_back().await
+    }
+
+    async fn stage(&self, token: Token, migrations: &[Migration]) -> Result<(), DbError> {
+        self.store_migrations(token, migrations).await
+    }
+
+    async fn write_run(&self, token: Token, row: &RunRow) -> Result<(), DbError> {
+        self.store_run(token, row).await
+    }
+
+    async fn advance(&self, direction: Direction, scripts: &[ScriptRef], stamp: &Stamp) -> Result<(), DbError> {
+        self.carry_out(direction, scripts, stamp).await
+    }
+
+    async fn record(&self, record: &Record, stamp: &Stamp) -> Result<(), DbError> {
+        self.store_record(record, stamp).await
+    }
+
+    async fn write_plan(&self, token: Token, run: &RunId, plan: &[u8]) -> Result<(), DbError> {
+        self.store_plan(token, run, plan).await
+    }
+
+    async fn append_line(&self, token: Token, run: &RunId, sequence: u64, line: &str) -> Result<bool, DbError> {
+        self.store_line(token, run, sequence, line).await
+    }
+
+    async fn read_lines(&self, run: &RunId) -> Result<Option<(Vec<u8>, Vec<String>)>, DbError> {
+        self.read_journal(run).await
+    }
+
+    async fn runs(&self) -> Result<Vec<RunRow>, DbError> {
+        self.read_runs().await
+    }
+}

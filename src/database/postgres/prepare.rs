@@ -1,0 +1,41 @@
+//! Making our own tables.
+
+use super::OWN_TABLES;
+use super::PostgresDatabase;
+use crate::database::DbError;
+
+/// The statement of [`OWN_TABLES`] that needs a right on the whole database, which is wanted only when it does something.
+const CREATE_SCHEMA: &str = "CREATE SCHEMA IF NOT EXISTS {schema};";
+
+/// `IF NOT EXISTS` of two sessions at once can fail, so they take turns. The number is "stepback" in ASCII; the lock is the
+/// transaction's own and `lock_timeout` limits the wait for it.
+const TAKE_TURNS: &str = "SELECT pg_catalog.pg_advisory_xact_lock(8319385945021440875)";
+
+const IDENTITY: &str = "INSERT INTO {s}.identity (one, id, made_at) VALUES (1, $1, {now}) ON CONFLICT DO NOTHING";
+
+impl PostgresDatabase {
+    pub(super) async fn make_tables(&self) -> Result<(), DbError> {
+        let doing = "making stepback's tables";
+        let there = self.look_what_is_there().await?;
+        if there.is_complete()
+            && !self
+                .read_rows("identity", doing, &self.fill("SELECT id FROM {s}.identity", &[]))
+                .await?
+                .is_empty()
+        {
+            return Ok(());
+        }
+        let tables = if there.has_schema {
+            OWN_TABLES.replace(CREATE_SCHEMA, "")
+        } else {
+            OWN_TABLES.to_owned()
+        };
+        let tables = tables.replace("{schema}", &self.schema);
+        let id = ulid::Ulid::generate().to_string();
+        let identity = self.fill(IDENTITY, &[(&id).into()]);
+        let settings = self.settings();
+        let message =
+            format!("BEGIN ISOLATION LEVEL READ COMMITTED; {settings}; {TAKE_TURNS}; {tables}\n; {identity}; COMMIT");
+        self.ask(doing, message).await.map(drop)
+    }
+}

@@ -1,0 +1,133 @@
+//! From rows of our own tables to the model.
+
+use sqlx::Row as _;
+use sqlx::postgres::PgRow;
+use stepback_core::model::{
+    ArchiveRow, Capture, Digest, Engine, LeaseSeen, LedgerRow, MigrationId, MigrationSet, PlanId, ReleaseRow, RunId,
+    RunRow, Token, Version,
+};
+
+use crate::database::DbError;
+use crate::database::archive::Binding;
+
+pub(super) const LEDGER: &str =
+    "SELECT sequence, version, name, up_sha256, applied_at FROM {s}.ledger ORDER BY sequence";
+pub(super) const ARCHIVE: &str = "SELECT DISTINCT ON (version) version, revision, name, capture, up_sha256, down_sha256, \
+    down_empty, ledger_sequence, binding_sha256 FROM {s}.archive ORDER BY version, revision DESC";
+pub(super) const RELEASES: &str = "SELECT release, migrations, recorded_at FROM {s}.release ORDER BY sequence";
+pub(super) const FINGERPRINTS: &str = "SELECT schema_sha256, sha256 FROM {s}.fingerprint ORDER BY 1";
+pub(super) const RUNS: &str = "SELECT run, plan, app, journal, status, title, closes_itself, token FROM {s}.run \
+    ORDER BY run COLLATE \"C\" DESC";
+pub(super) const LEASE: &str = "SELECT token, nonce, holder, session, life_ms, released, \
+    (extract(epoch FROM clock_timestamp()) * 1000)::bigint - heartbeat_ms AS age_ms FROM {s}.lease WHERE ledger = $1";
+
+/// What a row of ours holds that it cannot.
+pub(super) fn wrong(error: &dyn std::fmt::Display) -> DbError {
+    DbError::Own {
+        message: error.to_string(),
+    }
+}
+
+fn get<'r, T: sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>>(
+    row: &'r PgRow,
+    column: &str,
+) -> Result<T, DbError> {
+    row.try_get(column).map_err(|error| wrong(&error))
+}
+
+fn read<T: std::str::FromStr<Err: std::fmt::Display>>(row: &PgRow, column: &str) -> Result<T, DbError> {
+    get::<&str>(row, column)?.parse().map_err(|error| wrong(&error))
+}
+
+fn json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, DbError> {
+    serde_json::from_str(text).map_err(|error| wrong(&error))
+}
+
+fn unsigned(row: &PgRow, column: &str) -> Result<u64, DbError> {
+    u64::try_from(get::<i64>(row, column)?).map_err(|error| wrong(&error))
+}
+
+pub(super) fn ledger(row: &PgRow) -> Result<LedgerRow, DbError> {
+    Ok(LedgerRow {
+        sequence: Some(get(row, "sequence")?),
+        migration: MigrationId {
+            version: read(row, "version")?,
+            name: get(row, "name")?,
+        },
+        up_sha256: Some(read(row, "up_sha256")?),
+        applied_at: get(row, "applied_at")?,
+    })
+}
+
+pub(super) fn archive(row: &PgRow) -> Result<ArchiveRow, DbError> {
+    let version: Version = read(row, "version")?;
+    let up_sha256: Digest = read(row, "up_sha256")?;
+    let down: Option<&str> = get(row, "down_sha256")?;
+    let down_sha256 = down
+        .map(str::parse::<Digest>)
+        .transpose()
+        .map_err(|error| wrong(&error))?;
+    let ledger_sequence = get(row, "ledger_sequence")?;
+    let binding = Binding {
+        engine: Engine::Postgres,
+        version: &version,
+        up: &up_sha256,
+        down: down_sha256.as_ref(),
+        ledger_sequence,
+    };
+    Ok(ArchiveRow {
+        intact: binding.digest().to_string() == get::<&str>(row, "binding_sha256")?,
+        migration: MigrationId {
+            version,
+            name: get(row, "name")?,
+        },
+        revision: get(row, "revision")?,
+        capture: match get::<&str>(row, "capture")? {
+            "captured" => Capture::Captured,
+            _ => Capture::Staged,
+        },
+        up_sha256,
+        down_sha256,
+        down_empty: get(row, "down_empty")?,
+        ledger_sequence,
+    })
+}
+
+pub(super) fn release(row: &PgRow) -> Result<ReleaseRow, DbError> {
+    Ok(ReleaseRow {
+        release: read(row, "release")?,
+        schema: json::<MigrationSet>(get(row, "migrations")?)?,
+        recorded_at: get(row, "recorded_at")?,
+    })
+}
+
+pub(super) fn fingerprint(row: &PgRow) -> Result<(Digest, Digest), DbError> {
+    Ok((read(row, "schema_sha256")?, read(row, "sha256")?))
+}
+
+pub(super) fn run(row: &PgRow) -> Result<RunRow, DbError> {
+    Ok(RunRow {
+        run: RunId(get(row, "run")?),
+        plan: PlanId(read(row, "plan")?),
+        app: get(row, "app")?,
+        journal: json(get(row, "journal")?)?,
+        status: json(&format!("\"{}\"", get::<&str>(row, "status")?))?,
+        title: get(row, "title")?,
+        closes_itself: get(row, "closes_itself")?,
+        token: read(row, "token")?,
+    })
+}
+
+pub(super) fn lease(row: &PgRow) -> Result<LeaseSeen, DbError> {
+    Ok(LeaseSeen {
+        holder: get(row, "holder")?,
+        token: Token {
+            number: unsigned(row, "token")?,
+            nonce: u32::try_from(get::<i64>(row, "nonce")?).map_err(|error| wrong(&error))?,
+        },
+        // A clock that was set back makes a heartbeat of the future; it is young.
+        age_ms: u64::try_from(get::<i64>(row, "age_ms")?).unwrap_or(0),
+        life_ms: unsigned(row, "life_ms")?,
+        released: get(row, "released")?,
+    })
+}

@@ -1,0 +1,173 @@
+//! One server session: messages of several statements to it, and which session it is (LAWS D5, D14).
+//!
+//! Everything goes through the simple protocol: no prepared statements, one round trip for a whole transaction, and
+//! settings are `SET LOCAL` only, so that nothing of ours leaks through a transaction pooler.
+
+use std::time::Duration;
+
+use futures::TryStreamExt as _;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Either, Row as _};
+
+use super::error::ends_session;
+use super::quote::{Value, fill};
+
+/// How long making a connection may take.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// A server session, by what no later session shares with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct SessionId {
+    /// The server process.
+    pub(super) pid: i64,
+    /// When it began, as [`STARTED`] prints it.
+    pub(super) started: String,
+}
+
+impl std::fmt::Display for SessionId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.pid, self.started)
+    }
+}
+
+impl SessionId {
+    /// Reads what [`Display`](std::fmt::Display) wrote into the lease row.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (pid, started) = text.split_once(' ')?;
+        Some(Self {
+            pid: pid.parse().ok()?,
+            started: started.to_owned(),
+        })
+    }
+}
+
+/// What is known of a session that should do nothing any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Life {
+    /// It does not exist.
+    Gone,
+    /// It exists and runs nothing, nor is it in a transaction.
+    Idle,
+    /// It is working, or in a transaction.
+    Working,
+    /// A session with this pid exists, and this role may not see more of it.
+    Hidden,
+}
+
+/// An open connection. `None` inside means that it was lost or ended.
+pub(super) struct Session {
+    connection: PgConnection,
+    id: SessionId,
+}
+
+/// What each statement of a message returned.
+pub(super) type Results = Vec<Vec<PgRow>>;
+
+/// Why a message failed, and how many of its statements had been completed by then.
+#[derive(Debug)]
+pub(super) struct Failed {
+    pub(super) error: sqlx::Error,
+    pub(super) completed: usize,
+    /// Whether the session cannot be used any more.
+    pub(super) ended: bool,
+}
+
+impl From<sqlx::Error> for Failed {
+    fn from(error: sqlx::Error) -> Self {
+        Self {
+            ended: ends_session(&error),
+            error,
+            completed: 0,
+        }
+    }
+}
+
+/// Asks which session this is, and whether string constants mean what [`super::quote`] and core's reader take them for.
+const WHO: &str = "SELECT pid::bigint, to_char(backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US') AS started, \
+    current_setting('standard_conforming_strings') AS strings \
+    FROM pg_catalog.pg_stat_activity WHERE pid = pg_catalog.pg_backend_pid()";
+
+const LIFE: &str = "SELECT state, to_char(backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US') AS started \
+    FROM pg_catalog.pg_stat_activity WHERE pid = $1";
+
+/// Terminates a session only while it is that very session.
+const TERMINATE: &str = "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity \
+    WHERE pid = $1 AND to_char(backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US') = $2";
+
+impl Session {
+    /// Connects.
+    pub(super) async fn open(options: &PgConnectOptions) -> Result<Self, sqlx::Error> {
+        let connecting = tokio::time::timeout(CONNECT, options.connect());
+        let mut connection = connecting.await.map_err(|_| {
+            sqlx::Error::Io(std::io::Error::new(
+                std::io::ErrorKind::TimedOut,
+                "no answer within 10 s",
+            ))
+        })??;
+        let rows = sqlx::raw_sql(WHO).fetch_all(&mut connection).await?;
+        let row = rows.first().ok_or(sqlx::Error::RowNotFound)?;
+        if row.try_get::<&str, _>("strings")? != "on" {
+            let message =
+                "standard_conforming_strings is off for this role or database; scripts would be read in two ways";
+            return Err(sqlx::Error::Configuration(message.into()));
+        }
+        let id = SessionId {
+            pid: row.try_get("pid")?,
+            started: row.try_get("started")?,
+        };
+        Ok(Self { connection, id })
+    }
+
+    /// Which session this is.
+    pub(super) fn id(&self) -> &SessionId {
+        &self.id
+    }
+
+    /// Sends one message and collects what each of its statements returns. After an error no transaction is left open.
+    pub(super) async fn send(&mut self, message: String) -> Result<Results, Failed> {
+        let mut results = vec![Vec::new()];
+        let outcome = {
+            let mut stream = sqlx::raw_sql(AssertSqlSafe(message)).fetch_many(&mut self.connection);
+            loop {
+                match stream.try_next().await {
+                    Ok(Some(Either::Right(row))) => results.last_mut().expect("there is always a last one").push(row),
+                    Ok(Some(Either::Left(_))) => results.push(Vec::new()),
+                    Ok(None) => break Ok(()),
+                    Err(error) => break Err(error),
+                }
+            }
+        };
+        results.pop();
+        let Err(error) = outcome else { return Ok(results) };
+        let mut ended = ends_session(&error);
+        if !ended {
+            // Outside of a transaction this is a warning and nothing else.
+            ended = sqlx::raw_sql("ROLLBACK").execute(&mut self.connection).await.is_err();
+        }
+        Err(Failed {
+            error,
+            completed: results.len(),
+            ended,
+        })
+    }
+
+    /// What another session is doing.
+    pub(super) async fn life_of(&mut self, other: &SessionId) -> Result<Life, Failed> {
+        let rows = self.send(fill(LIFE, "", &[Value::Int(other.pid)])).await?;
+        let Some(row) = rows.first().and_then(|rows| rows.first()) else {
+            return Ok(Life::Gone);
+        };
+        Ok(match row.try_get::<Option<&str>, _>("started")? {
+            None => Life::Hidden,
+            Some(started) if started != other.started => Life::Gone,
+            Some(_) if row.try_get::<Option<&str>, _>("state")? == Some("idle") => Life::Idle,
+            Some(_) => Life::Working,
+        })
+    }
+
+    /// Asks the server to end another session. It is not gone yet when this returns.
+    pub(super) async fn terminate(&mut self, other: &SessionId) -> Result<(), Failed> {
+        let message = fill(TERMINATE, "", &[Value::Int(other.pid), Value::Text(&other.started)]);
+        self.send(message).await.map(drop)
+    }
+}

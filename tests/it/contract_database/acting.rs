@@ -1,0 +1,261 @@
+//! Laws about the archive and about carrying scripts out.
+
+use stepback::database::DbError;
+use stepback_core::model::{Capture, Digest, Direction};
+
+use super::harness::{Fresh, applied, carry, migration, scripts, stamp};
+use crate::support::runner::Outcome;
+
+/// A script of about this many bytes that does not compress.
+fn noise(bytes: usize) -> String {
+    let mut text = String::from("-- ");
+    let mut state = 1u64;
+    while text.len() < bytes {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        text.push_str(&format!("{:016x}", state ^ (state >> 29)));
+    }
+    text
+}
+
+pub async fn d2_bodies_come_back_whole(fresh: Fresh) -> Outcome {
+    let (database, token) = fresh.holder("a").await?;
+    let large = noise(5 << 20);
+    let odd = "SELECT 'it''s \\ é {now} {s} $1';\r\n-- ü";
+    let migrations = [migration("1", odd, &large), migration("2", "SELECT 1", odd)];
+    database.stage(token, &migrations).await?;
+    let names = [
+        Digest::of(&large),
+        Digest::of(odd),
+        Digest::of("SELECT 1"),
+        Digest::of(odd),
+    ];
+    let bodies = fresh.open().bodies(&names).await?;
+    let expected: Vec<&[u8]> = vec![large.as_bytes(), odd.as_bytes(), b"SELECT 1", odd.as_bytes()];
+    assert!(bodies.iter().map(Vec::as_slice).eq(expected));
+    let missing = database.bodies(&[Digest::of(odd), Digest::of("never stored")]).await;
+    assert!(matches!(missing, Err(DbError::Archive { .. })), "{missing:?}");
+
+    fresh
+        .place
+        .run(&format!("DELETE FROM {} WHERE chunk = 1", fresh.place.own("script")))
+        .await?;
+    let torn = database.bodies(&[Digest::of(&large)]).await;
+    assert!(matches!(torn, Err(DbError::Archive { .. })), "{:?}", torn.err());
+    Ok(())
+}
+
+pub async fn d3_staged_becomes_captured_when_it_is_applied(fresh: Fresh) -> Outcome {
+    let (database, token) = fresh.holder("a").await?;
+    let first = [
+        migration("1", "CREATE TABLE a (i int)", "DROP TABLE a"),
+        migration("2", "SELECT 1", "-- nothing"),
+    ];
+    database.stage(token, &first).await?;
+    let archive = database.look().await?.archive;
+    assert_eq!(archive.len(), 2);
+    for (row, down_empty) in archive.iter().zip([false, true]) {
+        assert!(
+            row.intact && row.capture == Capture::Staged && row.revision == 1,
+            "{row:?}"
+        );
+        assert_eq!((row.ledger_sequence, row.down_empty), (None, down_empty));
+    }
+    // The same again is nothing; something else is another revision, while it is only staged.
+    let second = [
+        migration("1", "CREATE TABLE a (i int)", "DROP TABLE IF EXISTS a"),
+        first[1].clone(),
+    ];
+    database.stage(token, &second).await?;
+    let archive = database.look().await?.archive;
+    assert_eq!(archive.iter().map(|row| row.revision).collect::<Vec<_>>(), [2, 1]);
+
+    carry(&*database, Direction::Up, &scripts(Direction::Up, &second), token).await?;
+    let seen = database.look().await?;
+    for (row, ledger) in seen.archive.iter().zip(&seen.ledger) {
+        assert!(row.intact && row.capture == Capture::Captured, "{row:?}");
+        assert!(ledger.sequence.is_some() && row.ledger_sequence == ledger.sequence);
+    }
+    // What was applied stays what it was, whatever the folder says now.
+    database.stage(token, &first).await?;
+    assert_eq!(database.look().await?.archive, seen.archive);
+
+    let forge = format!(
+        "UPDATE {} SET up_sha256 = down_sha256 WHERE version = '2'",
+        fresh.place.own("archive")
+    );
+    fresh.place.run(&forge).await?;
+    let archive = database.look().await?.archive;
+    assert_eq!(archive.iter().map(|row| row.intact).collect::<Vec<_>>(), [true, false]);
+    Ok(())
+}
+
+pub async fn a_script_is_committed_with_its_ledger_row(fresh: Fresh) -> Outcome {
+    let (database, token) = fresh.holder("a").await?;
+    // 10 is after 9, and the last one ends in a comment without a line feed.
+    let migrations = [
+        migration("9", "CREATE TABLE nine (i int);", "DROP TABLE nine;"),
+        migration(
+            "10",
+            "CREATE TABLE ten (i int); INSERT INTO ten VALUES (10)",
+            "DELETE FROM ten; DROP TABLE ten",
+        ),
+        migration(
+            "11",
+            "ALTER TABLE ten ADD COLUMN t text -- eleven",
+            "ALTER TABLE ten DROP COLUMN t -- eleven",
+        ),
+    ];
+    database.stage(token, &migrations).await?;
+    carry(&*database, Direction::Up, &scripts(Direction::Up, &migrations), token).await?;
+    let ledger = database.ledger().await?;
+    assert_eq!(applied(&*database).await?, ["9", "10", "11"]);
+    assert!(
+        ledger.windows(2).all(|pair| pair[0].sequence < pair[1].sequence),
+        "{ledger:?}"
+    );
+    assert_eq!(ledger[1].up_sha256, Some(migrations[1].up.sha256()));
+    assert!(ledger[0].applied_at.ends_with('Z'), "{}", ledger[0].applied_at);
+    assert!(fresh.place.run("SELECT t FROM ten").await.is_ok() && fresh.has_table("nine").await);
+
+    let mut downs = scripts(Direction::Down, &migrations);
+    downs.reverse();
+    carry(&*database, Direction::Down, &downs, token).await?;
+    assert_eq!(applied(&*database).await?, [""; 0]);
+    assert!(!fresh.has_table("nine").await && !fresh.has_table("ten").await);
+    // And up again: the archive still has everything.
+    carry(&*database, Direction::Up, &scripts(Direction::Up, &migrations), token).await?;
+    assert_eq!(applied(&*database).await?, ["9", "10", "11"]);
+    Ok(())
+}
+
+pub async fn d7_a_failing_script_keeps_nothing_and_earlier_ones_stay(fresh: Fresh) -> Outcome {
+    let (database, token) = fresh.holder("a").await?;
+    let migrations = [
+        migration("1", "CREATE TABLE a (i int)", "DROP TABLE a"),
+        migration(
+            "2",
+            "CREATE TABLE b (i int);\nINSERT INTO nowhere VALUES (1)",
+            "DROP TABLE b",
+        ),
+        migration("3", "CREATE TABLE c (i int)", "DROP TABLE c"),
+    ];
+    database.stage(token, &migrations).await?;
+    let failed = carry(&*database, Direction::Up, &scripts(Direction::Up, &migrations), token).await;
+    match failed {
+        Err(DbError::Script {
+            migration,
+            message,
+            retry,
+        }) => {
+            assert_eq!((migration.version.as_str(), retry), ("2", false), "{message}");
+            assert!(message.contains("nowhere") && message.contains("line 2"), "{message}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(applied(&*database).await?, ["1"]);
+    assert!(fresh.has_table("a").await && !fresh.has_table("b").await && !fresh.has_table("c").await);
+    // Corrected from outside, the same goes on.
+    fresh.place.run("CREATE TABLE nowhere (i int)").await?;
+    carry(
+        &*database,
+        Direction::Up,
+        &scripts(Direction::Up, &migrations[1..]),
+        token,
+    )
+    .await?;
+    assert_eq!(applied(&*database).await?, ["1", "2", "3"]);
+    Ok(())
+}
+
+pub async fn d7_a_syntax_error_is_found_and_blamed(fresh: Fresh) -> Outcome {
+    let (database, token) = fresh.holder("a").await?;
+    let migrations = [
+        migration("1", "CREATE TABLE a (i int)", "DROP TABLE a"),
+        migration("2", "CREATE TABLE b (i int)", "DROP TABLE b"),
+        migration("3", "CREATE TABLE c (i int);\n\nCREATE TABEL d (i int)", "DROP TABLE c"),
+        migration("4", "CREATE TABLE e (i int)", "DROP TABLE e"),
+    ];
+    database.stage(token, &migrations).await?;
+    match carry(&*database, Direction::Up, &scripts(Direction::Up, &migrations), token).await {
+        Err(DbError::Script {
+            migration,
+            message,
+            retry,
+        }) => {
+            assert_eq!((migration.version.as_str(), retry), ("3", false), "{message}");
+            assert!(message.contains("TABEL") && message.contains("line 3"), "{message}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(applied(&*database).await?, ["1", "2"]);
+    assert!(fresh.has_table("b").await && !fresh.has_table("c").await);
+    Ok(())
+}
+
+pub async fn d7_a_script_that_the_plan_does_not_name_is_not_run(fresh: Fresh) -> Outcome {
+    let (database, token) = fresh.holder("a").await?;
+    let migrations = [migration("1", "CREATE TABLE a (i int)", "DROP TABLE a")];
+    let other = [migration("2", "CREATE TABLE z (i int)", "DROP TABLE z")];
+    database.stage(token, &migrations).await?;
+    database.stage(token, &other).await?;
+    let down = scripts(Direction::Down, &migrations);
+    let refused = database.advance(Direction::Down, &down, &stamp(token)).await;
+    assert!(
+        matches!(refused, Err(DbError::Check { .. })),
+        "a down of what is not applied: {refused:?}"
+    );
+    let up = scripts(Direction::Up, &migrations);
+    carry(&*database, Direction::Up, &up, token).await?;
+    let refused = database.advance(Direction::Up, &up, &stamp(token)).await;
+    assert!(
+        matches!(refused, Err(DbError::Check { .. })),
+        "an up of what is applied: {refused:?}"
+    );
+    // The ledger was changed by hand: it is not what the plan undoes.
+    let edit = format!(
+        "UPDATE {} SET up_sha256 = '{}'",
+        fresh.place.own("ledger"),
+        Digest::of("edited")
+    );
+    fresh.place.run(&edit).await?;
+    let refused = database.advance(Direction::Down, &down, &stamp(token)).await;
+    assert!(
+        matches!(refused, Err(DbError::Check { .. })),
+        "a down of another migration: {refused:?}"
+    );
+    assert!(fresh.has_table("a").await);
+    Ok(())
+}
+
+pub async fn d8_transaction_control_is_refused(fresh: Fresh) -> Outcome {
+    let (database, token) = fresh.holder("a").await?;
+    let migrations = [
+        migration(
+            "1",
+            "CREATE TABLE a (i int); COMMIT; CREATE TABLE b (i int)",
+            "DROP TABLE a",
+        ),
+        migration(
+            "2",
+            "-- wrapped\nBEGIN;\nCREATE TABLE c (i int);\nCOMMIT;\n",
+            "DROP TABLE c",
+        ),
+    ];
+    database.stage(token, &migrations).await?;
+    let up = scripts(Direction::Up, &migrations);
+    let refused = database.advance(Direction::Up, &up[..1], &stamp(token)).await;
+    match refused {
+        Err(DbError::Check { migration, message }) => {
+            assert_eq!(migration.version.as_str(), "1");
+            assert!(message.contains("COMMIT"), "{message}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(!fresh.has_table("a").await && !fresh.has_table("b").await);
+    carry(&*database, Direction::Up, &up[1..], token).await?;
+    assert_eq!(applied(&*database).await?, ["2"]);
+    assert!(fresh.has_table("c").await);
+    Ok(())
+}

@@ -1,0 +1,213 @@
+//! Laws about what is read, recorded and compared.
+
+use futures::future::try_join_all;
+use stepback::database::{DbError, Record};
+use stepback_core::model::{Direction, MigrationSet, RunStatus, Token, Version};
+
+use super::harness::{Fresh, carry, migration, run_row, scripts, stamp};
+use crate::support::runner::Outcome;
+
+fn set(versions: &[&str]) -> MigrationSet {
+    versions
+        .iter()
+        .map(|version| Version::parse(version).unwrap())
+        .collect()
+}
+
+pub async fn looking_creates_nothing(fresh: Fresh) -> Outcome {
+    let before = fresh.place.dump().await?;
+    let database = fresh.open();
+    let seen = database.look().await?;
+    assert!(!seen.prepared && seen.ledger.is_empty() && seen.lease.is_none() && seen.open_run.is_none());
+    assert!(seen.server_version.contains(' '), "{}", seen.server_version);
+    assert_eq!(database.ledger().await?, []);
+    assert_eq!(database.runs().await?, []);
+    database.fingerprint().await?;
+    assert_eq!(database.recorded_fingerprint(&set(&["1"])).await?, None);
+    let release = Record::Release {
+        release: semver::Version::new(1, 0, 0),
+        schema: set(&["1"]),
+    };
+    assert!(!database.recorded(&release).await?);
+    assert_eq!(
+        database.read_lines(&stamp(Token { number: 1, nonce: 1 }).run).await?,
+        None
+    );
+    assert_eq!(database.bodies(&[]).await?, Vec::<Vec<u8>>::new());
+    assert_eq!(fresh.place.dump().await?, before);
+    Ok(())
+}
+
+pub async fn preparing_is_idempotent_and_several_may_do_it_at_once(fresh: Fresh) -> Outcome {
+    let several: Vec<_> = (0..4).map(|_| fresh.open()).collect();
+    try_join_all(several.iter().map(|database| database.prepare())).await?;
+    let first = several[0].look().await?;
+    assert!(first.prepared);
+    assert!(!first.database.identity.own.is_empty());
+    let before = fresh.place.dump().await?;
+    several[1].prepare().await?;
+    fresh.open().prepare().await?;
+    assert_eq!(several[2].look().await?, first);
+    assert_eq!(fresh.place.dump().await?, before, "preparing again writes nothing");
+    Ok(())
+}
+
+pub async fn d13_an_identity_stays_and_is_no_other_databases(fresh: Fresh) -> Outcome {
+    let database = fresh.open();
+    let bare = database.look().await?.database.identity;
+    database.prepare().await?;
+    let identity = database.look().await?.database.identity;
+    drop(database);
+    assert_eq!(fresh.open().look().await?.database.identity, identity);
+    assert_eq!((&bare.system, &bare.database), (&identity.system, &identity.database));
+
+    let other = fresh.harness.fresh(&fresh.ctx).await?.open();
+    other.prepare().await?;
+    let other = other.look().await?.database.identity;
+    assert_ne!(other, identity);
+    assert_ne!(other.own, identity.own);
+    Ok(())
+}
+
+pub async fn d12_a_fingerprint_is_the_same_after_a_down_and_a_difference_can_be_read(fresh: Fresh) -> Outcome {
+    let empty = fresh.open().fingerprint().await?;
+    let (database, token) = fresh.holder("a").await?;
+    assert_eq!(
+        database.fingerprint().await?.digest(),
+        empty.digest(),
+        "our own tables are left out"
+    );
+    let one = migration(
+        "1",
+        "CREATE TABLE orders (id integer PRIMARY KEY, item text NOT NULL)",
+        "DROP TABLE orders",
+    );
+    let two = migration(
+        "2",
+        "ALTER TABLE orders ADD COLUMN customer text DEFAULT 'x'; CREATE INDEX orders_item ON orders (item)",
+        "DROP INDEX orders_item; ALTER TABLE orders DROP COLUMN customer",
+    );
+    let migrations = [one, two];
+    database.stage(token, &migrations).await?;
+    carry(
+        &*database,
+        Direction::Up,
+        &scripts(Direction::Up, &migrations[..1]),
+        token,
+    )
+    .await?;
+    let before = database.fingerprint().await?;
+    let objects: Vec<_> = empty
+        .differences(&before)
+        .into_iter()
+        .map(|difference| difference.object)
+        .collect();
+    assert!(objects.iter().any(|object| object.contains("orders")), "{objects:?}");
+    carry(
+        &*database,
+        Direction::Up,
+        &scripts(Direction::Up, &migrations[1..]),
+        token,
+    )
+    .await?;
+    let after = database.fingerprint().await?;
+    let differences = before.differences(&after);
+    let text: Vec<String> = differences.iter().map(ToString::to_string).collect();
+    assert!(text.iter().any(|line| line.contains("orders_item")), "{text:#?}");
+    assert!(text.iter().any(|line| line.contains("customer")), "{text:#?}");
+    assert_eq!(differences.len(), 2, "{text:#?}");
+    carry(
+        &*database,
+        Direction::Down,
+        &scripts(Direction::Down, &migrations[1..]),
+        token,
+    )
+    .await?;
+    let back = database.fingerprint().await?;
+    assert_eq!(before.differences(&back), []);
+    assert_eq!(before.digest(), back.digest());
+    Ok(())
+}
+
+pub async fn facts_are_recorded_as_they_are_given(fresh: Fresh) -> Outcome {
+    let (database, token) = fresh.holder("a").await?;
+    let release = |versions: &[&str]| Record::Release {
+        release: semver::Version::new(1, 2, 0),
+        schema: set(versions),
+    };
+    database.record(&release(&["1"]), &stamp(token)).await?;
+    assert!(database.recorded(&release(&["1"])).await?);
+    assert!(!database.recorded(&release(&["1", "2"])).await?);
+    database.record(&release(&["1", "2"]), &stamp(token)).await?;
+    assert!(database.recorded(&release(&["1", "2"])).await?);
+    assert!(!database.recorded(&release(&["1"])).await?, "the newest pairing counts");
+
+    let mut fingerprint = database.fingerprint().await?;
+    fingerprint
+        .objects
+        .insert("table \"o'dd\\\"".to_owned(), "line\nline {now} $1 é".to_owned());
+    let record = |fingerprint| Record::Fingerprint {
+        schema: set(&["1"]),
+        fingerprint,
+    };
+    assert!(!database.recorded(&record(fingerprint.clone())).await?);
+    database.record(&record(fingerprint.clone()), &stamp(token)).await?;
+    assert!(database.recorded(&record(fingerprint.clone())).await?);
+    assert_eq!(
+        database.recorded_fingerprint(&set(&["1"])).await?,
+        Some(fingerprint.clone())
+    );
+    assert_eq!(database.recorded_fingerprint(&set(&["2"])).await?, None);
+    let seen = database.look().await?;
+    assert_eq!(seen.fingerprints, [(set(&["1"]).digest(), fingerprint.digest())]);
+    assert_eq!(
+        seen.paired(&semver::Version::new(1, 2, 0)).unwrap().schema,
+        set(&["1", "2"])
+    );
+    fingerprint.objects.clear();
+    database.record(&record(fingerprint.clone()), &stamp(token)).await?;
+    assert_eq!(database.recorded_fingerprint(&set(&["1"])).await?, Some(fingerprint));
+    Ok(())
+}
+
+pub async fn a_journal_line_is_written_once(fresh: Fresh) -> Outcome {
+    let (database, token) = fresh.holder("a").await?;
+    let run = stamp(token).run;
+    assert_eq!(database.read_lines(&run).await?, None);
+    database.write_plan(token, &run, &[0, 1, 255]).await?;
+    database.write_plan(token, &run, &[0, 1, 255]).await?;
+    assert!(
+        database
+            .append_line(token, &run, 1, "0123 {\"a\":\"it's \\\\ {s}\"}")
+            .await?
+    );
+    assert!(!database.append_line(token, &run, 1, "another").await?);
+    assert!(database.append_line(token, &run, 2, "second").await?);
+    let lines = vec!["0123 {\"a\":\"it's \\\\ {s}\"}".to_owned(), "second".to_owned()];
+    assert_eq!(fresh.open().read_lines(&run).await?, Some((vec![0, 1, 255], lines)));
+    Ok(())
+}
+
+pub async fn one_run_is_open_at_a_time(fresh: Fresh) -> Outcome {
+    let (database, token) = fresh.holder("a").await?;
+    let first = |status| run_row("01J8ZQ5W3N6M2R0XQ4T1V7B9CA", status, token);
+    let second = |status| run_row("01J8ZQ5W3N6M2R0XQ4T1V7B9CB", status, token);
+    for status in [RunStatus::Opening, RunStatus::Open, RunStatus::Halted] {
+        database.write_run(token, &first(status)).await?;
+        let seen = database.look().await?;
+        assert_eq!(seen.open_run, Some(first(status)));
+        assert!(seen.highest_token >= token.number);
+        match database.write_run(token, &second(RunStatus::Opening)).await {
+            Err(DbError::RunOpen(other)) => assert_eq!(*other, first(status)),
+            other => panic!("a second run was let in: {other:?}"),
+        }
+    }
+    database.write_run(token, &first(RunStatus::Closed)).await?;
+    assert_eq!(database.look().await?.open_run, None);
+    database.write_run(token, &second(RunStatus::Open)).await?;
+    assert_eq!(
+        database.runs().await?,
+        [second(RunStatus::Open), first(RunStatus::Closed)]
+    );
+    Ok(())
+}

@@ -1,0 +1,67 @@
+//! What every engine promises: one list of laws over every harness.
+//!
+//! A law is a function on a fresh database. It is registered in [`LAWS`] and then runs on each engine that is listed in
+//! [`harnesses`]. What only one engine can be asked for stands in a module of its own (`postgres.rs`).
+
+mod acting;
+mod harness;
+mod holding;
+mod looking;
+
+use futures::future::BoxFuture;
+
+use crate::support::runner::{Case, Outcome, case};
+
+use harness::{Fresh, Harness, PostgresHarness, SqliteHarness};
+pub use harness::{Place, PostgresPlace, acquire, applied, carry, migration, scripts, stamp};
+
+/// One law. It is given a fresh database, in which nothing of ours is yet.
+type Law = fn(Fresh) -> BoxFuture<'static, Outcome>;
+
+/// Names each law once.
+macro_rules! laws {
+    ($($module:ident :: $law:ident),* $(,)?) => {
+        &[$((stringify!($law), (|place| Box::pin($module::$law(place))) as Law)),*]
+    };
+}
+
+#[rustfmt::skip]
+const LAWS: &[(&str, Law)] = laws![
+    looking::looking_creates_nothing,
+    looking::preparing_is_idempotent_and_several_may_do_it_at_once,
+    looking::d13_an_identity_stays_and_is_no_other_databases,
+    looking::d12_a_fingerprint_is_the_same_after_a_down_and_a_difference_can_be_read,
+    looking::facts_are_recorded_as_they_are_given,
+    looking::a_journal_line_is_written_once,
+    looking::one_run_is_open_at_a_time,
+    holding::the_lease_is_one_holders,
+    holding::a_lease_is_taken_over_after_its_life_and_not_before,
+    holding::d4_a_holder_that_was_taken_over_changes_nothing,
+    holding::d4_work_in_flight_is_over_when_a_takeover_returns,
+    holding::d4_nothing_changes_without_the_token,
+    acting::d2_bodies_come_back_whole,
+    acting::d3_staged_becomes_captured_when_it_is_applied,
+    acting::a_script_is_committed_with_its_ledger_row,
+    acting::d7_a_failing_script_keeps_nothing_and_earlier_ones_stay,
+    acting::d7_a_syntax_error_is_found_and_blamed,
+    acting::d7_a_script_that_the_plan_does_not_name_is_not_run,
+    acting::d8_transaction_control_is_refused,
+];
+
+fn harnesses() -> Vec<Box<dyn Harness>> {
+    vec![Box::new(SqliteHarness), Box::new(PostgresHarness)]
+}
+
+pub fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (name, law) in LAWS {
+        for harness in harnesses() {
+            let title = format!("contract_database::{name}::{}", harness.name());
+            cases.push(case(title, async move |ctx| {
+                let place = harness.fresh(&ctx).await?;
+                law(Fresh { place, harness, ctx }).await
+            }));
+        }
+    }
+    cases
+}
