@@ -227,7 +227,8 @@ impl Database for Client {
     }
 
     async fn advance(&self, direction: Direction, scripts: &[ScriptRef], stamp: &Stamp) -> Result<(), DbError> {
-        for script in scripts {
+        // A batch is two: the caller asks the ledger and calls again, and an `Ok` proves nothing.
+        for script in scripts.iter().take(2) {
             let effect = Effect::Script {
                 direction,
                 script: script.clone(),
