@@ -11,6 +11,7 @@
 
 mod support;
 
+mod api;
 mod contract_cluster;
 mod contract_database;
 mod contract_journal;
@@ -38,6 +39,7 @@ macro_rules! subjects {
 #[rustfmt::skip]
 fn subjects() -> Vec<Subject> {
     subjects![
+        api,
         contract_cluster,
         contract_database,
         contract_journal,

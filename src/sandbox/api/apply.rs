@@ -132,7 +132,7 @@ fn shown(entry: &Entry) -> String {
 /// Merges a declared value into a live one.
 fn merge(live: &mut Value, declared: &Value, field: &str) {
     match declared {
-        Value::Object(declared) if !is_atomic_map(field) => {
+        Value::Object(declared) if !is_atomic_map(field, declared) => {
             let map = object::as_map(live);
             for (name, value) in declared {
                 merge(map.entry(name.clone()).or_insert(Value::Null), value, name);

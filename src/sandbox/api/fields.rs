@@ -127,7 +127,7 @@ impl Fields {
     fn below_of(value: &Value, field: &str) -> Fields {
         let mut fields = Fields::default();
         match value {
-            Value::Object(map) if !is_atomic_map(field) => {
+            Value::Object(map) if !is_atomic_map(field, map) => {
                 for (name, value) in map {
                     fields.below.insert(format!("f:{name}"), Self::all(value, name));
                 }
@@ -186,7 +186,7 @@ fn compare_at(old: &Value, new: &Value, field: &str, added: &mut Fields, modifie
         return;
     }
     let (old_parts, new_parts) = match (old, new) {
-        (Value::Object(_), Value::Object(_)) if !is_atomic_map(field) => (parts(old, field), parts(new, field)),
+        (Value::Object(_), Value::Object(map)) if !is_atomic_map(field, map) => (parts(old, field), parts(new, field)),
         (Value::Array(a), Value::Array(b))
             if list_shape(field, a) != ListShape::Atomic || list_shape(field, b) != ListShape::Atomic =>
         {

@@ -1,8 +1,9 @@
 //! `metadata.managedFields`: who wrote which field.
 //!
 //! Follows the real server: a writer owns what it added or changed, everyone loses what was changed or removed by
-//! another; a list sent by the writer is taken as it is, so that a manager can give its entries up; an empty list is
-//! ignored and `[{}]` clears all. Not responsible for the conflicts of server-side apply (`apply.rs`).
+//! another; a list sent by the writer is taken as it is, so that a manager can give its entries up; an empty list and
+//! `[{}]` clear all, and no list, or null, changes nothing. Not responsible for the conflicts of server-side apply
+//! (`apply.rs`).
 
 use super::{
     fields::{Fields, compare},
@@ -102,9 +103,13 @@ pub(super) fn write(object: &mut Value, mut entries: Vec<Entry>) {
     }
 }
 
-/// Whether the writer sent `[{}]`, which clears the list.
+/// Whether the writer sent `[]` or `[{}]`, which clear the list.
 fn is_reset(object: &Value) -> bool {
-    matches!(object::list(object, "managedFields"), [only] if only.as_object().is_some_and(serde_json::Map::is_empty))
+    match object["metadata"]["managedFields"].as_array().map(Vec::as_slice) {
+        Some([]) => true,
+        Some([only]) => only.as_object().is_some_and(serde_json::Map::is_empty),
+        _ => false,
+    }
 }
 
 /// Brings the entries of `new` up to date after an update from `old` (`Null`: a create).

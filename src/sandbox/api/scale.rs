@@ -5,6 +5,7 @@
 use super::{
     call::Call,
     failure::Failure,
+    fields::Fields,
     managed, object,
     store::{Key, Store},
     write::{self, Owners},
@@ -45,14 +46,10 @@ pub(super) fn replace(store: &mut Store, call: &Call, scale: &Value) -> Result<A
     let replicas = scale["spec"]["replicas"].as_i64().unwrap_or(0);
     new["spec"]["replicas"] = json!(replicas);
     let changed = if replicas == 0 && !managed::read(&old).is_empty() {
-        // A Scale of 0 has no `replicas`, so its writer owns nothing, and neither does anybody before it.
-        let writer = call.writer(store.kind(call.kind), "Update");
-        let mut recorded = new.clone();
-        managed::record_update(&old, &mut recorded, &writer);
-        let entries = managed::read(&recorded)
-            .into_iter()
-            .filter(|entry| !entry.is_of(&writer))
-            .collect();
+        // A Scale of 0 has no `replicas`, so nobody owns it any more, neither its writer nor whoever did before.
+        let replicas = Fields::from_json(&json!({"f:spec": {"f:replicas": {}}}));
+        let mut entries = managed::read(&old);
+        entries.iter_mut().for_each(|entry| entry.fields.subtract(&replicas));
         write::change(store, call, &old, new, Owners::Decided(entries))?
     } else {
         write::change(store, call, &old, new, Owners::Update)?

@@ -5,7 +5,7 @@
 //! same name means two things (`ports`), the entries decide. Used by strategic merge, server-side apply and managed
 //! fields.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// How the entries of a list are told apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,9 +68,11 @@ pub(super) fn merges_as_set(field: &str) -> bool {
     field == "finalizers"
 }
 
-/// Whether the map `field` is one value to server-side apply.
-pub(super) fn is_atomic_map(field: &str) -> bool {
-    matches!(
+/// Whether the map `field` is one value to server-side apply. The `data` of a ControllerRevision is, that of a ConfigMap is
+/// not.
+pub(super) fn is_atomic_map(field: &str, map: &Map<String, Value>) -> bool {
+    let raw = field == "data" && map.values().any(|value| !value.is_string());
+    raw || matches!(
         field,
         "selector"
             | "labelSelector"

@@ -76,16 +76,21 @@ fn parse_term(term: &str) -> Result<Labels, Failure> {
     let refuse = |what: String| Failure::bad_request(format!("unable to parse requirement: {what}"));
     if let Some(open) = term.find('(') {
         let (head, values) = term.split_at(open);
+        let words: Vec<&str> = head.split_whitespace().collect();
+        let (key, within) = match words[..] {
+            [key, "in"] => (checked(key)?, true),
+            [key, "notin"] => (checked(key)?, false),
+            _ => return Err(refuse("found '(', expected: identifier".to_owned())),
+        };
         let Some(values) = values.strip_prefix('(').and_then(|values| values.strip_suffix(')')) else {
             return Err(refuse("found '', expected: ',' or ')'".to_owned()));
         };
         let values = values.split(',').map(|value| value.trim().to_owned()).collect();
-        let words: Vec<&str> = head.split_whitespace().collect();
-        return match words[..] {
-            [key, "in"] => Ok(Labels::In(checked(key)?, values)),
-            [key, "notin"] => Ok(Labels::NotIn(checked(key)?, values)),
-            _ => Err(refuse("found '(', expected: identifier".to_owned())),
-        };
+        return Ok(if within {
+            Labels::In(key, values)
+        } else {
+            Labels::NotIn(key, values)
+        });
     }
     if let Some((key, value)) = term.split_once("!=") {
         return Ok(Labels::NotIn(checked(key)?, vec![value.trim().to_owned()]));
@@ -136,7 +141,13 @@ fn parse_fields(kind: &Kind, text: &str) -> Result<Vec<Field>, Failure> {
         };
         let known = ["metadata.name", "metadata.namespace"].contains(&path) || kind.fields.contains(&path);
         if !known {
-            return Err(Failure::bad_request(format!("field label not supported: {path}")));
+            let message = if kind.fields.is_empty() {
+                let known = "\"metadata.name\", \"metadata.namespace\"";
+                format!("\"{path}\" is not a known field selector: only {known}")
+            } else {
+                format!("field label not supported: {path}")
+            };
+            return Err(Failure::bad_request(message));
         }
         fields.push(Field {
             path: path.to_owned(),

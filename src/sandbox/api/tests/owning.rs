@@ -57,10 +57,10 @@ async fn w9_a_manager_owns_what_it_changed_and_can_give_it_up() {
     assert_eq!(owned_by(&set, "stepback"), expected);
     assert_eq!(owned_by(&set, "helm")["f:spec"].get("f:replicas"), None, "taken over");
 
-    let ignored = merge(&sets, "web", json!({"metadata": {"managedFields": []}}))
+    let ignored = merge(&sets, "web", json!({"metadata": {"managedFields": null}}))
         .await
         .unwrap();
-    assert_eq!(managers(&ignored), ["helm", "stepback"], "an empty list is ignored");
+    assert_eq!(managers(&ignored), ["helm", "stepback"], "no list changes nothing");
 
     let mut left = to_json(&set.managed_fields());
     left.as_array_mut()
@@ -74,10 +74,13 @@ async fn w9_a_manager_owns_what_it_changed_and_can_give_it_up() {
     assert_eq!(managers(&set), ["helm"]);
     assert!(set.annotations().is_empty());
 
-    let set = merge(&sets, "web", json!({"metadata": {"managedFields": [{}]}}))
-        .await
-        .unwrap();
-    assert!(set.managed_fields().is_empty(), "a list of one empty entry clears all");
+    for (name, clearing) in [("one", json!([{}])), ("two", json!([]))] {
+        create(&sets, &stateful_set(name, 0)).await;
+        let set = merge(&sets, name, json!({"metadata": {"managedFields": clearing}}))
+            .await
+            .unwrap();
+        assert!(set.managed_fields().is_empty(), "{clearing} clears all");
+    }
 }
 
 #[tokio::test]

@@ -339,10 +339,8 @@ async fn lists_select_and_come_in_pages() {
         .unwrap();
     assert_eq!(everywhere.items.len(), 1);
     let refused = refusal(maps.list(&ListParams::default().fields("foo=bar")).await);
-    assert_eq!(
-        refused,
-        (400, "BadRequest".into(), "field label not supported: foo".into())
-    );
+    let message = "\"foo\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"";
+    assert_eq!(refused, (400, "BadRequest".into(), message.into()));
     let metadata = maps
         .list_metadata(&ListParams::default().labels("app=web"))
         .await
