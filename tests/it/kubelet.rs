@@ -3,10 +3,11 @@
 
 use std::{path::Path, process::Stdio, time::Duration};
 
+use futures::{AsyncBufReadExt, StreamExt};
 use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Secret};
 use kube::{
     Api, Client, ResourceExt,
-    api::{DeleteParams, PostParams},
+    api::{DeleteParams, LogParams, PostParams},
     runtime::wait::await_condition,
 };
 use serde_json::{Value, from_value, json};
@@ -49,6 +50,7 @@ pub fn cases() -> Vec<Case> {
             keeps_its_node_ready,
         ];
     }
+    cases.push(case("kubelet::sandbox::tells_logs_to_whoever_asks_the_server", logs));
     cases.push(case("kubelet::sandbox::leaves_no_process_when_it_stops", stops));
     cases.push(case("kubelet::a_shop_ends_with_whoever_started_it", lifeline));
     cases
@@ -332,5 +334,28 @@ async fn stops(_ctx: Ctx) -> Outcome {
     assert!(process.exists());
     controllers.stop().await;
     assert!(!process.exists(), "the process is gone, and waited for");
+    Ok(())
+}
+
+async fn logs(ctx: Ctx) -> Outcome {
+    let scene = Scene::open(Kind::Sandbox, ctx.name()).await?;
+    create(&scene, "shop:1.2.0", json!({})).await?;
+    scene.until_pods("the pod is ready", ready).await?;
+    let follow = LogParams {
+        follow: true,
+        ..LogParams::default()
+    };
+    let mut followed = scene.pods.log_stream("p", &follow).await?.lines();
+    assert!(followed.next().await.unwrap()?.contains("shop 1.2.0 listens on"));
+    assert!(
+        scene
+            .pods
+            .logs("p", &LogParams::default())
+            .await?
+            .contains("shop 1.2.0 listens on")
+    );
+    scene.delete_pod("p").await?;
+    let rest = async { followed.map(Result::unwrap).collect::<Vec<_>>().await };
+    assert_eq!(timeout(Duration::from_secs(20), rest).await?, ["shop 1.2.0 ends"]);
     Ok(())
 }

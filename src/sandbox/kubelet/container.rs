@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use futures::future::join_all;
 use k8s_openapi::{
     api::core::v1::{
         Container as Spec, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
@@ -20,6 +21,7 @@ use kube::ResourceExt;
 use tokio::{
     process::{Child, Command},
     sync::watch,
+    task::JoinHandle,
     time::{Instant, timeout},
 };
 
@@ -45,6 +47,16 @@ pub(super) struct Container {
     pub stop: Stop,
     /// Where the state is published; the pod waits for changes of it.
     pub state: watch::Sender<ContainerStatus>,
+}
+
+/// How long the output of a process that has ended may take to be read. Nobody else should hold its pipes.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// A process that was started, and those who read its output.
+struct Process {
+    child: Child,
+    started: Time,
+    readers: Vec<JoinHandle<()>>,
 }
 
 /// A pod's restart policy.
@@ -92,7 +104,7 @@ impl Container {
         loop {
             let begun = Instant::now();
             let refused = match self.begin().await {
-                Ok((child, started)) => match self.accompany(child, started).await {
+                Ok(process) => match self.accompany(process).await {
                     Some(true) => None,
                     Some(false) | None => return,
                 },
@@ -167,7 +179,7 @@ impl Container {
     }
 
     /// Starts the process. The error is a reason as a kubelet gives it, and a message.
-    async fn begin(&mut self) -> Result<(Child, Time), (&'static str, String)> {
+    async fn begin(&mut self) -> Result<Process, (&'static str, String)> {
         let image = self.spec.image.clone().unwrap_or_default();
         let Some(release) = release_of(&image) else {
             return Err((
@@ -214,12 +226,9 @@ impl Container {
                 self.spec.name.clone(),
             )
         };
-        if let Some(stream) = child.stdout.take() {
-            self.shared.logs.follow(key(), stream);
-        }
-        if let Some(stream) = child.stderr.take() {
-            self.shared.logs.follow(key(), stream);
-        }
+        let logs = &self.shared.logs;
+        let output = child.stdout.take().map(|stream| logs.collect(key(), stream));
+        let errors = child.stderr.take().map(|stream| logs.collect(key(), stream));
         let started = now();
         self.publish(|status| {
             let running = ContainerStateRunning {
@@ -248,11 +257,20 @@ impl Container {
             &format!("Started container {}", self.spec.name),
         )
         .await;
-        Ok((child, started))
+        Ok(Process {
+            child,
+            started,
+            readers: output.into_iter().chain(errors).collect(),
+        })
     }
 
     /// Stays with a running process to its end. `None` when it was told to end; else whether it is wanted again.
-    async fn accompany(&mut self, mut child: Child, started: Time) -> Option<bool> {
+    async fn accompany(&mut self, process: Process) -> Option<bool> {
+        let Process {
+            mut child,
+            started,
+            readers,
+        } = process;
         // Held, not used: the process lives as long as this pipe does.
         let _lifeline = child.stdin.take();
         let mut prober = Prober::new(&self.spec, self.address, self.shared.options.second);
@@ -274,6 +292,8 @@ impl Container {
                 },
             }
         };
+        // What it wrote last belongs to its log before its end is told.
+        drop(timeout(LAST_WORDS, join_all(readers)).await);
         let code = exit.as_ref().ok().and_then(exit_code).unwrap_or(255);
         let ended = ContainerStateTerminated {
             exit_code: code,

@@ -9,6 +9,7 @@
 
 mod address;
 mod container;
+mod door;
 mod env;
 mod logs;
 mod node;
@@ -164,14 +165,23 @@ impl Kubelet {
 
     async fn work(&self, known: &mut Known<'_>) {
         let Shared { client, options, .. } = &*self.shared;
-        node::ensure(client, &options.node).await;
-        let mut renewal = pin!(node::renew(client, &options.node));
+        let (listener, address) = match door::open().await {
+            Ok(opened) => opened,
+            Err(error) => {
+                tracing::error!(%error, "the kubelet cannot listen on the loopback address and does not run");
+                return std::future::pending().await;
+            }
+        };
+        node::ensure(client, &options.node, address.port()).await;
+        let mut renewal = pin!(node::renew(client, &options.node, address.port()));
+        let mut serving = pin!(door::serve(listener, self.logs()));
         let pods: Api<Pod> = Api::all(client.clone());
         let mut events = pin!(watcher(pods, watcher::Config::default()).default_backoff());
         let mut listed = HashSet::new();
         loop {
             tokio::select! {
                 () = &mut renewal => {}
+                () = &mut serving => {}
                 Some(ended) = known.workers.join_next() => known.forget(ended),
                 event = events.next() => match event {
                     Some(Ok(Event::Apply(pod))) => known.see(pod),

@@ -17,10 +17,10 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 /// How long to wait before a call that failed is tried again.
 const RETRY: Duration = Duration::from_millis(200);
 
-/// Makes the node and marks it Ready; returns once that is done.
-pub(super) async fn ensure(client: &Client, name: &str) {
+/// Makes the node and marks it Ready, with the port on which its kubelet answers; returns once that is done.
+pub(super) async fn ensure(client: &Client, name: &str, port: u16) {
     loop {
-        match make(client, name).await {
+        match make(client, name, port).await {
             Ok(()) => return,
             Err(error) => {
                 tracing::debug!(node = name, %error, "the node could not be made yet");
@@ -31,15 +31,15 @@ pub(super) async fn ensure(client: &Client, name: &str) {
 }
 
 /// Says again and again that the node is there. Never ends.
-pub(super) async fn renew(client: &Client, name: &str) {
+pub(super) async fn renew(client: &Client, name: &str, port: u16) {
     loop {
         sleep(HEARTBEAT).await;
         // Made anew, should somebody have deleted it.
-        ensure(client, name).await;
+        ensure(client, name, port).await;
     }
 }
 
-async fn make(client: &Client, name: &str) -> kube::Result<()> {
+async fn make(client: &Client, name: &str, port: u16) -> kube::Result<()> {
     let nodes: Api<Node> = Api::all(client.clone());
     let found = match nodes.get_opt(name).await? {
         Some(found) => found,
@@ -67,6 +67,7 @@ async fn make(client: &Client, name: &str) -> kube::Result<()> {
         "capacity": resources,
         "allocatable": resources,
         "addresses": [{ "type": "InternalIP", "address": "127.0.0.1" }, { "type": "Hostname", "address": name }],
+        "daemonEndpoints": { "kubeletEndpoint": { "Port": port } },
         "nodeInfo": {
             "kubeletVersion": concat!("v", env!("CARGO_PKG_VERSION"), "-stepback"), "operatingSystem": "linux",
             "architecture": std::env::consts::ARCH, "bootID": "", "containerRuntimeVersion": "process://",
