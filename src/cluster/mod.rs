@@ -25,8 +25,8 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 /// # Guarantees
 /// - Looking changes nothing.
 /// - Each write carries its stamp in the same patch as its effect, under the `resourceVersion` that it was decided on,
-///   and is refused with [`ClusterError::Fenced`] where a higher token is written on the object (LAWS W6). That version
-///   is the one of the newest [`Cluster::look`], not one read again inside the write.
+///   and is refused with [`ClusterError::Fenced`] where a higher token is written on the object (LAWS W6). Decided
+///   means: the object as it is under that version was seen to be the one that the write expects.
 /// - Between that look and the write, the cluster Lease is seen to carry our token still, else
 ///   [`ClusterError::Fenced`]: a rival who has finished leaves no stamp, and the workload may look as it did before.
 ///   A rival who comes later changes the version first.

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use stepback_core::journal::{By, Entry, FORMAT, HaltKind, Outcome, RunState, What};
+use stepback_core::journal::{By, Entry, FORMAT, HaltKind, Outcome, RunState, StepState, What};
 use stepback_core::model::{RunId, RunRow, RunStatus, SeenDatabase, Stamp, StepId, Token, WorkloadRef, annotation};
 use stepback_core::plan::{Plan, Refusals, Request, Seen, plan};
 
@@ -434,9 +434,9 @@ impl Coordinator {
         for (workload, uid) in plan.workload_uids() {
             let given_back = plan.steps.iter().any(|step| {
                 matches!(&step.action, stepback_core::plan::Action::GiveBack { workload: other, .. } if *other == workload)
-                    && state.step(step.id) != Some(stepback_core::journal::StepState::Pending)
+                    && matches!(state.step(step.id), Some(StepState::Applied | StepState::Passed))
             });
-            // What is being given back must stay free of our marks; its last write is guarded by its resourceVersion.
+            // What was given back must stay free of our marks; a sleeper's write to it meets the cluster Lease.
             if given_back {
                 continue;
             }

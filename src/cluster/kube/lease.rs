@@ -1,8 +1,7 @@
 //! The cluster Lease: a `coordination.k8s.io/v1` Lease that says who coordinates.
 //!
-//! It is a courtesy between coordinators that see each other; what binds is the token on every object (LAWS W6). So a
-//! holder that is late by our clock counts as gone: were it alive after all, it has lost the database's lease to us, and
-//! the token keeps it out.
+//! A holder that is late by our clock counts as gone: were it alive after all, it has lost the database's lease to us, and
+//! the tokens keep it out, the one on every object and the one that stays here: each write sees it here first (LAWS W6).
 
 use std::time::Duration;
 
@@ -280,6 +279,32 @@ impl Claim {
 }
 
 impl Held {
+    /// Fails unless the Lease carries our token still, whoever keeps it alive.
+    ///
+    /// # Errors
+    /// [`ClusterError::Fenced`] when it carries another one.
+    pub async fn check(&self) -> Result<(), ClusterError> {
+        let claim = &self.claim;
+        let found = claim
+            .api
+            .get_opt(&claim.name)
+            .await
+            .map_err(|error| claim.error(error))?;
+        let Some(lease) = found else {
+            return Err(ClusterError::Gone {
+                object: claim.object.clone(),
+                message: "somebody deleted it, so it cannot tell whether we may still act".to_owned(),
+            });
+        };
+        match claim.token_of(&lease)? {
+            Some(token) if token == claim.token => Ok(()),
+            token => Err(ClusterError::Fenced {
+                object: claim.object.clone(),
+                token: token.unwrap_or(claim.token),
+            }),
+        }
+    }
+
     /// Gives the Lease back; nothing happens when it is not ours any more.
     pub async fn release(self) -> Result<(), ClusterError> {
         let Self {

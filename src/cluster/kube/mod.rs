@@ -76,7 +76,9 @@ impl Cluster for KubeCluster {
         original: i32,
         stamp: &Stamp,
     ) -> Result<(), ClusterError> {
-        write::scale(&self.client, workload, uid, write::Counts { from, to, original }, stamp).await
+        let held = self.held.lock().await;
+        let counts = write::Counts { from, to, original };
+        write::scale(&self.client, held.as_ref(), workload, uid, counts, stamp).await
     }
 
     async fn repoint(
@@ -86,15 +88,18 @@ impl Cluster for KubeCluster {
         to: &TemplateRef,
         stamp: &Stamp,
     ) -> Result<(), ClusterError> {
-        write::repoint(&self.client, workload, uid, to, stamp).await
+        let held = self.held.lock().await;
+        write::repoint(&self.client, held.as_ref(), workload, uid, to, stamp).await
     }
 
     async fn give_back(&self, workload: &WorkloadRef, uid: &str, stamp: &Stamp) -> Result<(), ClusterError> {
-        write::give_back(&self.client, workload, uid, stamp).await
+        let held = self.held.lock().await;
+        write::give_back(&self.client, held.as_ref(), workload, uid, stamp).await
     }
 
     async fn stamp(&self, workload: &WorkloadRef, uid: &str, stamp: &Stamp, state: &str) -> Result<(), ClusterError> {
-        write::stamp(&self.client, workload, uid, stamp, state).await
+        let held = self.held.lock().await;
+        write::stamp(&self.client, held.as_ref(), workload, uid, stamp, state).await
     }
 
     async fn acquire(

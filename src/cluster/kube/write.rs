@@ -2,6 +2,10 @@
 //!
 //! Each reads the object, refuses when it is another one or a higher token is written on it, and then sends one patch
 //! with the effect, the stamp and the `resourceVersion` that was read: whoever wrote in between makes it fail.
+//!
+//! Between that look and the patch the cluster Lease is seen to carry our token still. A rival who has finished leaves no
+//! stamp, and the workload may look to a sleeper as it did before; one who takes over later stamps the workload first,
+//! and so changes the version that our patch names.
 
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
 use kube::api::{Patch, PatchParams};
@@ -10,6 +14,7 @@ use serde_json::{Map, Value, json};
 use stepback_core::model::{Stamp, TemplateRef, WorkloadRef, annotation, revision_images};
 
 use super::failure;
+use super::lease::Held;
 use crate::cluster::{ClusterError, MANAGER};
 
 /// Replica counts of one move.
@@ -22,12 +27,13 @@ pub(super) struct Counts {
 
 pub(super) async fn scale(
     client: &Client,
+    lease: Option<&Held>,
     workload: &WorkloadRef,
     uid: &str,
     counts: Counts,
     stamp: &Stamp,
 ) -> Result<(), ClusterError> {
-    let target = Target::read(client, workload, uid, stamp).await?;
+    let target = Target::read(client, lease, workload, uid, stamp).await?;
     let present = target.set.spec.replicas.unwrap_or(1);
     if present != counts.from && present != counts.to {
         return Err(ClusterError::Changed {
@@ -52,12 +58,13 @@ pub(super) async fn scale(
 
 pub(super) async fn repoint(
     client: &Client,
+    lease: Option<&Held>,
     workload: &WorkloadRef,
     uid: &str,
     to: &TemplateRef,
     stamp: &Stamp,
 ) -> Result<(), ClusterError> {
-    let target = Target::read(client, workload, uid, stamp).await?;
+    let target = Target::read(client, lease, workload, uid, stamp).await?;
     let mut patch = match &to.revision {
         Some(revision) => revision_patch(client, &target, workload, revision, to).await?,
         None => images_patch(&target, to)?,
@@ -68,12 +75,13 @@ pub(super) async fn repoint(
 
 pub(super) async fn stamp(
     client: &Client,
+    lease: Option<&Held>,
     workload: &WorkloadRef,
     uid: &str,
     stamp: &Stamp,
     state: &str,
 ) -> Result<(), ClusterError> {
-    let target = Target::read(client, workload, uid, stamp).await?;
+    let target = Target::read(client, lease, workload, uid, stamp).await?;
     let patch = json!({ "metadata": target.metadata(marks(stamp, state)) });
     target.send(Patch::Strategic(patch)).await
 }
@@ -82,11 +90,12 @@ pub(super) async fn stamp(
 /// nobody to conflict with (LAWS W9).
 pub(super) async fn give_back(
     client: &Client,
+    lease: Option<&Held>,
     workload: &WorkloadRef,
     uid: &str,
     stamp: &Stamp,
 ) -> Result<(), ClusterError> {
-    let target = Target::read(client, workload, uid, stamp).await?;
+    let target = Target::read(client, lease, workload, uid, stamp).await?;
     let present: Map<String, Value> = annotation::ALL
         .iter()
         .filter(|name| target.annotation(name).is_some())
@@ -119,7 +128,13 @@ struct Target {
 }
 
 impl Target {
-    async fn read(client: &Client, workload: &WorkloadRef, uid: &str, stamp: &Stamp) -> Result<Self, ClusterError> {
+    async fn read(
+        client: &Client,
+        lease: Option<&Held>,
+        workload: &WorkloadRef,
+        uid: &str,
+        stamp: &Stamp,
+    ) -> Result<Self, ClusterError> {
         let object = workload.to_string();
         let api: Api<StatefulSet> = Api::namespaced(client.clone(), &workload.namespace);
         let set = api
@@ -145,6 +160,9 @@ impl Target {
                     token: theirs.token,
                 });
             }
+        }
+        if let Some(lease) = lease {
+            lease.check().await?;
         }
         Ok(target)
     }

@@ -10,7 +10,7 @@ use kube::{
 use serde_json::json;
 use stepback::cluster::{Cluster, ClusterError, KubeCluster};
 
-use super::arena::{Arena, token};
+use super::arena::{Arena, stamp, token};
 use crate::support::runner::{NotPassed, Outcome};
 
 const LONG: Duration = Duration::from_secs(60);
@@ -127,5 +127,34 @@ pub async fn giving_back_what_is_not_ours_does_nothing(arena: &Arena) -> Outcome
     let before = lease(arena).await?;
     a.release().await?;
     assert_eq!(lease(arena).await?, before);
+    Ok(())
+}
+
+/// A sleeper wakes up after a rival has done everything and given the workload back: no stamp is left to meet, and the
+/// workload looks as it did before. The token on the Lease is what it meets.
+pub async fn w6_a_sleeper_meets_the_lease_where_no_stamp_is_left(arena: &Arena) -> Outcome {
+    let (sleeper, rival) = (arena.other(), arena.other());
+    let uid = arena.empty_set("shop:1.3.0").await?;
+    acquire(&sleeper, arena, "sleeper", 1, LONG, NOT_AT_ALL).await?;
+    // Its holding ends without its knowing.
+    let mine = lease(arena).await?;
+    let leases: Api<Lease> = Api::namespaced(arena.client.clone(), &arena.namespace);
+    let expired = json!({ "spec": { "holderIdentity": null } });
+    leases
+        .patch("stepback-shop", &PatchParams::default(), &Patch::Merge(expired))
+        .await?;
+    acquire(&rival, arena, "rival", 2, LONG, NOT_AT_ALL).await?;
+    rival.give_back(&arena.web, &uid, &stamp(1, 2)).await?;
+    rival.release().await?;
+    let before = arena.set().await?;
+    let scaled = sleeper.scale(&arena.web, &uid, 0, 1, 3, &stamp(1, 1)).await;
+    assert!(
+        matches!(&scaled, Err(ClusterError::Fenced { token: found, .. }) if *found == token(2)),
+        "{scaled:?}, {mine:?}"
+    );
+    assert_eq!(
+        arena.set().await?.metadata.resource_version,
+        before.metadata.resource_version
+    );
     Ok(())
 }

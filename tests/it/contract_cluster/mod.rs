@@ -44,6 +44,7 @@ pub fn cases() -> Vec<Case> {
             lease::a_higher_token_on_the_lease_fences,
             lease::a_living_holder_is_waited_for,
             lease::a_dead_holder_is_waited_out,
+            lease::w6_a_sleeper_meets_the_lease_where_no_stamp_is_left,
             lease::giving_back_what_is_not_ours_does_nothing,
             reach::a_pod_is_dialled,
             reach::no_right_is_missing_for_an_admin,
