@@ -5,6 +5,8 @@ use std::{fs, net::Ipv4Addr, path::PathBuf, process::Stdio};
 use http_body_util::{BodyExt, Full};
 use hyper::{Method, Request, StatusCode, body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
+use k8s_openapi::api::core::v1::Service;
+use kube::{Api, api::PostParams};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 use stepback_sandbox::{kubelet::Program, shop::PORT};
@@ -15,7 +17,9 @@ use tokio::{
 };
 
 use crate::support::{
+    cluster::Kind,
     runner::{Case, Ctx, NotPassed, Outcome, case, fail, root},
+    scene::{Scene, is_ready},
     servers::Postgres,
     shop,
 };
@@ -30,6 +34,8 @@ pub fn cases() -> Vec<Case> {
         case("shop::postgres_answers_on_its_own_schema_only", |ctx: Ctx| async move {
             each_release_on_each_schema(&Postgres::shared().await?.fresh_database(ctx.name()).await?).await
         }),
+        case("shop::real::its_manifest_runs", |ctx| manifest(Kind::Real, ctx)),
+        case("shop::sandbox::its_manifest_runs", |ctx| manifest(Kind::Sandbox, ctx)),
         case("shop::a_shop_starts_without_its_database", without_database),
         case("shop::says_why_it_cannot_start", cannot_start),
     ]
@@ -38,7 +44,8 @@ pub fn cases() -> Vec<Case> {
 /// A shop that listens, and ends with this.
 struct Shop {
     address: Ipv4Addr,
-    _process: Child,
+    /// None where a kubelet keeps it.
+    _process: Option<Child>,
 }
 
 fn command(release: &str, address: Ipv4Addr, url: &str) -> Command {
@@ -65,7 +72,7 @@ impl Shop {
         match log.next_line().await? {
             Some(line) if line.contains("listens on") => Ok(Shop {
                 address,
-                _process: process,
+                _process: Some(process),
             }),
             said => fail(format_args!("the shop does not listen: {said:?}")),
         }
@@ -221,5 +228,45 @@ async fn cannot_start(_ctx: Ctx) -> Outcome {
         assert_eq!(output.status.code(), Some(1));
         assert!(said.contains(why) && !said.contains("hidden-word"), "{said}");
     }
+    Ok(())
+}
+
+/// The manifests of testdata, as they are but for namespace and database: three pods that answer on SQLite.
+async fn manifest(kind: Kind, ctx: Ctx) -> Outcome {
+    let scene = Scene::open(kind, ctx.name()).await?;
+    let file = ctx.fresh_file("shop.db");
+    fs::write(&file, "")?;
+    let url = format!("sqlite://{}", file.display());
+    for script in scripts("up")? {
+        run(&url, &script).await?;
+    }
+    let text = fs::read_to_string(root().join("testdata/apps/shop/statefulset.yaml"))?;
+    let (service, set) = text.split_once("\n---\n").expect("a Service and a StatefulSet");
+    let mut service: Value = serde_saphyr::from_str(service)?;
+    let mut set: Value = serde_saphyr::from_str(set)?;
+    service["metadata"]["namespace"] = json!(scene.namespace);
+    set["metadata"]["namespace"] = json!(scene.namespace);
+    let env = &mut set["spec"]["template"]["spec"]["containers"][0]["env"][0];
+    assert_eq!(env["name"], "DATABASE_URL");
+    env["value"] = json!(url);
+    let services: Api<Service> = Api::namespaced(scene.client.clone(), &scene.namespace);
+    services
+        .create(&PostParams::default(), &serde_json::from_value(service)?)
+        .await?;
+    scene
+        .sets
+        .create(&PostParams::default(), &serde_json::from_value(set)?)
+        .await?;
+    let pods = scene
+        .until_pods("three pods are ready", |pods| {
+            pods.len() == 3 && pods.values().all(is_ready)
+        })
+        .await?;
+    let status = pods["shop-2"].status.clone().unwrap();
+    let shop = Shop {
+        address: status.pod_ip.unwrap().parse()?,
+        _process: None,
+    };
+    assert_eq!(shop.get("/orders").await?, (StatusCode::OK, json!([])));
     Ok(())
 }
