@@ -8,6 +8,7 @@ pub mod catalog;
 pub mod journal;
 pub mod model;
 pub mod plan;
+pub mod report;
 pub mod run;
 pub mod sql;
 pub mod workload;

@@ -1,0 +1,36 @@
+//! Findings, each with its remedy.
+
+use std::io;
+
+use super::page::{Page, Paint};
+use crate::model::{Finding, Severity};
+
+/// Writes every finding, in the order given.
+///
+/// # Errors
+/// As the writer's.
+pub fn write_findings(page: &mut Page<'_>, findings: &[Finding]) -> io::Result<()> {
+    for finding in findings {
+        write_finding(page, finding)?;
+    }
+    Ok(())
+}
+
+/// Writes one finding: severity, code and subject; what was found; what to do.
+///
+/// # Errors
+/// As the writer's.
+pub fn write_finding(page: &mut Page<'_>, finding: &Finding) -> io::Result<()> {
+    let (word, paint) = match finding.severity {
+        Severity::Refusal => ("refused", Paint::Red),
+        Severity::Warning => ("warning", Paint::Yellow),
+        Severity::Note => ("note", Paint::Dim),
+    };
+    let head = format!("{} [{}]", finding.subject, finding.code);
+    page.labelled(&format!("  {word:<8} "), Some(paint), &head)?;
+    page.labelled("           ", None, &finding.message)?;
+    if !finding.remedy.is_empty() {
+        page.labelled("           do: ", None, &finding.remedy)?;
+    }
+    Ok(())
+}

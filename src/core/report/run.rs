@@ -1,0 +1,237 @@
+//! A run as its journal tells it.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::journal::{By, Entry, Halt, Outcome, What};
+use crate::model::{RunId, StepId, Target};
+use crate::plan::{Action, Gate, Plan, Step};
+
+/// What was done when, by whom, how long it took and how it ended. Made from the plan and the journal alone.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// The run.
+    pub run: RunId,
+    /// The plan's id.
+    pub plan: String,
+    /// What it does.
+    pub title: String,
+    /// The app, when there is one.
+    pub app: Option<String>,
+    /// The database, without its password.
+    pub database: String,
+    /// Where it came from.
+    pub from: Target,
+    /// Where it goes.
+    pub to: Target,
+    /// `open`, `halted`, `done`, `stopped` or `handed-over`.
+    pub state: &'static str,
+    /// Who opened it.
+    pub by: Option<By>,
+    /// When it was opened.
+    pub opened_at: Option<Timestamp>,
+    /// When the newest entry was written.
+    pub last_at: Option<Timestamp>,
+    /// Milliseconds between the two.
+    pub took_ms: u64,
+    /// The time in which the app was not whole; `None`: no workload took part, or none was stopped.
+    pub outage: Option<Outage>,
+    /// The steps, in the plan's order.
+    pub steps: Vec<StepReport>,
+    /// Each time that it stood still.
+    pub pauses: Vec<Pause>,
+    /// The run that took over from it.
+    pub handed_over_to: Option<RunId>,
+}
+
+/// From the first stop of a pod to the moment when the last pod was healthy again.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Outage {
+    /// When the first pod was told to stop.
+    pub from: Timestamp,
+    /// When the last pod was healthy; `None`: it lasts.
+    pub to: Option<Timestamp>,
+    /// Milliseconds, up to the newest entry where it lasts.
+    pub ms: u64,
+}
+
+/// One step.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StepReport {
+    /// Its number.
+    pub step: StepId,
+    /// What it does.
+    pub does: String,
+    /// `pending`, `started`, `applied` or `passed`.
+    pub state: &'static str,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// When it was first started.
+    pub started_at: Option<Timestamp>,
+    /// When its effects were seen.
+    pub applied_at: Option<Timestamp>,
+    /// When its gate held.
+    pub passed_at: Option<Timestamp>,
+    /// Milliseconds from its start until it passed.
+    pub ms: Option<u64>,
+    /// What was seen when it was applied and when it passed.
+    pub seen: Vec<String>,
+}
+
+/// The run stood still, until it was resumed.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Pause {
+    /// When it halted; `None`: its coordinator ended without a word.
+    pub halted_at: Option<Timestamp>,
+    /// Why.
+    pub halt: Option<Halt>,
+    /// When it was resumed; `None`: it still stands.
+    pub resumed_at: Option<Timestamp>,
+    /// By whom.
+    pub resumed_by: Option<By>,
+}
+
+impl Report {
+    /// Makes the report. The entries are those of one legal journal.
+    pub fn new(run: &RunId, plan: &Plan, entries: &[Entry]) -> Self {
+        let first = entries.first().map(|entry| entry.at);
+        let last = entries.last().map(|entry| entry.at);
+        let mut report = Self {
+            run: run.clone(),
+            plan: plan.id.to_string(),
+            title: plan.title.clone(),
+            app: plan.app.clone(),
+            database: plan.database.redacted.clone(),
+            from: plan.from.clone(),
+            to: plan.to.clone(),
+            state: "open",
+            by: None,
+            opened_at: first,
+            last_at: last,
+            took_ms: between(first, last).unwrap_or(0),
+            outage: None,
+            steps: plan.steps.iter().map(StepReport::pending).collect(),
+            pauses: Vec::new(),
+            handed_over_to: None,
+        };
+        for entry in entries {
+            report.take(plan, entry);
+        }
+        report.outage = report.find_outage(plan);
+        report
+    }
+
+    fn take(&mut self, plan: &Plan, entry: &Entry) {
+        match &entry.what {
+            What::RunOpened { by, .. } => self.by = Some(by.clone()),
+            What::RunResumed { by } => {
+                self.state = "open";
+                let resumed = (Some(entry.at), Some(by.clone()));
+                match self.pauses.last_mut().filter(|pause| pause.resumed_at.is_none()) {
+                    Some(pause) => (pause.resumed_at, pause.resumed_by) = resumed,
+                    None => self.pauses.push(Pause {
+                        halted_at: None,
+                        halt: None,
+                        resumed_at: resumed.0,
+                        resumed_by: resumed.1,
+                    }),
+                }
+            }
+            What::StepStarted { step, attempt } => {
+                if let Some(step) = self.step_mut(*step) {
+                    step.state = "started";
+                    step.attempts = *attempt;
+                    step.started_at.get_or_insert(entry.at);
+                }
+            }
+            What::StepApplied { step, seen } => {
+                if let Some(step) = self.step_mut(*step) {
+                    step.state = "applied";
+                    step.applied_at = Some(entry.at);
+                    step.see(seen);
+                }
+            }
+            What::StepPassed { step, seen } => {
+                let has_gate = plan.step(*step).is_some_and(|step| step.gate != Gate::None);
+                if let Some(step) = self.step_mut(*step) {
+                    step.state = "passed";
+                    step.passed_at = Some(entry.at);
+                    step.ms = between(step.started_at, Some(entry.at));
+                    if has_gate {
+                        step.see(seen);
+                    }
+                }
+            }
+            What::RunHalted { halt } => {
+                self.state = "halted";
+                self.pauses.push(Pause {
+                    halted_at: Some(entry.at),
+                    halt: Some(halt.clone()),
+                    resumed_at: None,
+                    resumed_by: None,
+                });
+            }
+            What::RunClosed { outcome } => {
+                self.state = match outcome {
+                    Outcome::Done => "done",
+                    Outcome::Stopped => "stopped",
+                }
+            }
+            What::RunHandedOver { to } => {
+                self.state = "handed-over";
+                self.handed_over_to = Some(to.clone());
+            }
+        }
+    }
+
+    fn step_mut(&mut self, id: StepId) -> Option<&mut StepReport> {
+        self.steps.iter_mut().find(|step| step.step == id)
+    }
+
+    fn find_outage(&self, plan: &Plan) -> Option<Outage> {
+        let stops = |step: &&Step| matches!(step.action, Action::Scale { from, to, .. } if to < from);
+        let starts = |step: &&Step| matches!(step.gate, Gate::PodHealthy { .. });
+        let report = |step: &Step| self.steps.iter().find(|report| report.step == step.id);
+        let from = plan
+            .steps
+            .iter()
+            .filter(stops)
+            .find_map(|step| report(step)?.started_at)?;
+        let to = plan.steps.iter().rfind(starts).and_then(|step| report(step)?.passed_at);
+        Some(Outage {
+            from,
+            to,
+            ms: between(Some(from), to.or(self.last_at)).unwrap_or(0),
+        })
+    }
+}
+
+impl StepReport {
+    fn pending(step: &Step) -> Self {
+        Self {
+            step: step.id,
+            does: step.action.describe(),
+            state: "pending",
+            attempts: 0,
+            started_at: None,
+            applied_at: None,
+            passed_at: None,
+            ms: None,
+            seen: Vec::new(),
+        }
+    }
+
+    fn see(&mut self, what: &str) {
+        if !what.is_empty() && self.seen.last().is_none_or(|last| last != what) {
+            self.seen.push(what.to_owned());
+        }
+    }
+}
+
+fn between(from: Option<Timestamp>, to: Option<Timestamp>) -> Option<u64> {
+    u64::try_from(to?.as_millisecond() - from?.as_millisecond()).ok()
+}

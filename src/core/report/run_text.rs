@@ -1,0 +1,114 @@
+//! A run as text.
+
+use std::io;
+
+use super::page::{Page, Paint, clock, duration, moment};
+use super::run::{Pause, Report, StepReport};
+use crate::model::RunRow;
+
+/// Writes a run's report. With `all`, what was seen at every step.
+///
+/// # Errors
+/// As the writer's.
+pub fn write_report(page: &mut Page<'_>, report: &Report, all: bool) -> io::Result<()> {
+    let state = page.paint(paint_of(report.state), report.state);
+    let title = page.paint(Paint::Bold, &report.title);
+    page.line(&format!("{title}: {state}"))?;
+    page.labelled("  run      ", None, &report.run.to_string())?;
+    let app = report.app.as_ref().map(|app| format!("{app}, ")).unwrap_or_default();
+    page.labelled("  on       ", None, &format!("{app}{}", report.database))?;
+    page.labelled("  from     ", None, &report.from.to_string())?;
+    page.labelled("  to       ", None, &report.to.to_string())?;
+    if let (Some(at), Some(by)) = (report.opened_at, &report.by) {
+        page.labelled("  opened   ", None, &format!("{} by {by}", moment(at)))?;
+    }
+    page.labelled("  took     ", None, &duration(report.took_ms))?;
+    if let Some(outage) = &report.outage {
+        let until = match outage.to {
+            Some(to) => format!("{} to {}", clock(outage.from), clock(to)),
+            None => format!("since {}, and it lasts", moment(outage.from)),
+        };
+        page.labelled("  outage   ", None, &format!("{} ({until})", duration(outage.ms)))?;
+    }
+    if let Some(run) = &report.handed_over_to {
+        page.labelled("  then     ", None, &format!("run {run} took over"))?;
+    }
+    page.blank()?;
+    for step in &report.steps {
+        write_step(page, step, all)?;
+    }
+    for pause in &report.pauses {
+        write_pause(page, pause)?;
+    }
+    Ok(())
+}
+
+fn paint_of(state: &str) -> Paint {
+    match state {
+        "done" | "passed" => Paint::Green,
+        "halted" | "stopped" => Paint::Red,
+        "pending" => Paint::Dim,
+        _ => Paint::Yellow,
+    }
+}
+
+fn write_step(page: &mut Page<'_>, step: &StepReport, all: bool) -> io::Result<()> {
+    let at = step.started_at.map_or_else(|| "        ".to_owned(), clock);
+    let took = step.ms.map(duration).unwrap_or_default();
+    let does = match step.attempts {
+        0 | 1 => step.does.clone(),
+        attempts => format!("{} ({attempts} attempts)", step.does),
+    };
+    let head = format!("  {:>3}  {at}  {took:>11}  ", step.step.0);
+    let state = format!("{:<7}  ", step.state);
+    page.columns(&[(&head, None), (&state, Some(paint_of(step.state)))], &does)?;
+    if all {
+        for seen in &step.seen {
+            page.labelled(&" ".repeat(39), None, seen)?;
+        }
+    }
+    Ok(())
+}
+
+fn write_pause(page: &mut Page<'_>, pause: &Pause) -> io::Result<()> {
+    page.blank()?;
+    match (pause.halted_at, &pause.halt) {
+        (Some(at), Some(halt)) => {
+            let step = halt.step.map(|step| format!(" at step {step}")).unwrap_or_default();
+            page.labelled(
+                "  halted   ",
+                Some(Paint::Red),
+                &format!("{}{step}: {}", moment(at), halt.message),
+            )?;
+            if let Some(hint) = &halt.hint {
+                page.labelled("  hint     ", None, hint)?;
+            }
+        }
+        _ => page.labelled("  ended    ", Some(Paint::Red), "its coordinator ended without a word")?,
+    }
+    if let (Some(at), Some(by)) = (pause.resumed_at, &pause.resumed_by) {
+        page.labelled("  resumed  ", None, &format!("{} by {by}", moment(at)))?;
+    }
+    Ok(())
+}
+
+/// Writes a list of runs, newest first as given.
+///
+/// # Errors
+/// As the writer's.
+pub fn write_runs(page: &mut Page<'_>, runs: &[RunRow]) -> io::Result<()> {
+    if runs.is_empty() {
+        return page.line("no runs");
+    }
+    for run in runs {
+        let status = format!("{:?}", run.status).to_lowercase();
+        let paint = match status.as_str() {
+            "closed" => Paint::Green,
+            "halted" => Paint::Red,
+            _ => Paint::Yellow,
+        };
+        let status = page.paint(paint, &format!("{status:<7}"));
+        page.line(&format!("{}  {status}  {}", run.run, run.title))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,261 @@
+//! The state of things: what is applied, what is not, and which releases can be reached at what price.
+
+use serde::Serialize;
+
+use crate::appfile::AppFile;
+use crate::catalog::Catalog;
+use crate::model::{Capture, LeaseSeen, LedgerRow, MigrationId, RunRow, SeenDatabase, SeenWorkload, Version};
+use crate::plan::{Action, Goal, Plan, Refusals, Request, Seen, plan};
+
+/// What `status` answers.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// The app, when there is an app file.
+    pub app: Option<String>,
+    /// The database, without its password.
+    pub database: String,
+    /// Its engine and version.
+    pub server: String,
+    /// The releases that the present schema belongs to.
+    pub releases: Vec<semver::Version>,
+    /// The newest applied migration.
+    pub schema: Option<Version>,
+    /// How many migrations are applied.
+    pub applied: usize,
+    /// How many of the folder are not.
+    pub pending: usize,
+    /// Whether the schema is the one that was recorded.
+    pub fingerprint: SchemaMatch,
+    /// The run that is not closed.
+    pub open_run: Option<RunRow>,
+    /// Who holds the lease, when somebody may still be acting.
+    pub lease: Option<LeaseSeen>,
+    /// The workloads.
+    pub workloads: Vec<WorkloadStatus>,
+    /// Each release of the app file.
+    pub reach: Vec<Reach>,
+    /// Each migration, oldest version first.
+    pub migrations: Vec<MigrationStatus>,
+}
+
+/// The schema against what was recorded for the migrations that are applied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase", tag = "is")]
+pub enum SchemaMatch {
+    /// As it was recorded.
+    AsRecorded,
+    /// Something was changed since by somebody else.
+    Differs {
+        /// Each difference, a line.
+        differences: Vec<String>,
+    },
+    /// Nothing was recorded for exactly these migrations.
+    Unknown,
+}
+
+/// A workload, shortly.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkloadStatus {
+    /// Kind, namespace and name.
+    pub workload: String,
+    /// Whether it exists.
+    pub exists: bool,
+    /// How many pods it should have.
+    pub replicas: i32,
+    /// How many of its pods are ready.
+    pub ready: i32,
+    /// The images of its template, one for each container.
+    pub images: Vec<String>,
+}
+
+/// Whether a release can be reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Reach {
+    /// The release.
+    pub release: semver::Version,
+    /// Its newest migration.
+    pub schema: Version,
+    /// How many migrations would be undone.
+    pub undone: usize,
+    /// How many would be applied.
+    pub applied: usize,
+    /// How many steps a plan would have; 0: nothing is to do.
+    pub steps: usize,
+    /// The codes of what forbids it; empty: it can be reached.
+    pub refused: Vec<String>,
+}
+
+/// One migration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MigrationStatus {
+    /// Which.
+    pub migration: MigrationId,
+    /// When it was applied; `None`: it is not.
+    pub applied_at: Option<String>,
+    /// Its place in the order of application, where that is kept.
+    pub sequence: Option<i64>,
+    /// Whether it lies in the migrations folder.
+    pub in_folder: bool,
+    /// Where its down script is: `captured`, `staged`, `folder`, `empty`, `missing`, `damaged`.
+    pub down: &'static str,
+}
+
+/// Describes what was seen. Pure: the planner is asked about every release of the app file.
+pub fn survey(app: Option<&AppFile>, catalog: &Catalog, seen: &Seen) -> Status {
+    let database = &seen.database;
+    let applied = database.applied();
+    let mut releases: Vec<semver::Version> = database
+        .releases
+        .iter()
+        .filter(|row| !applied.0.is_empty() && row.schema == applied)
+        .map(|row| row.release.clone())
+        .collect();
+    if let (Some(app), Some(newest)) = (app, applied.newest()) {
+        releases.extend(app.releases_at(newest).map(|release| release.version.clone()));
+    }
+    releases.sort();
+    releases.dedup();
+    let fingerprint = match &seen.recorded {
+        None => SchemaMatch::Unknown,
+        Some(recorded) if recorded.format != seen.fingerprint.format => SchemaMatch::Unknown,
+        Some(recorded) => {
+            let differences = recorded.differences(&seen.fingerprint);
+            if differences.is_empty() {
+                SchemaMatch::AsRecorded
+            } else {
+                SchemaMatch::Differs {
+                    differences: differences.iter().map(ToString::to_string).collect(),
+                }
+            }
+        }
+    };
+    let migrations = list_migrations(catalog, database);
+    let workloads = seen.cluster.iter().flat_map(|cluster| &cluster.workloads);
+    Status {
+        app: app.map(|app| app.name.clone()),
+        database: database.database.redacted.clone(),
+        server: match database.server_version.as_str() {
+            "" => database.database.engine.title().to_owned(),
+            version => version.to_owned(),
+        },
+        releases,
+        schema: applied.newest().cloned(),
+        applied: database.ledger.len(),
+        pending: migrations.iter().filter(|one| one.applied_at.is_none()).count(),
+        fingerprint,
+        open_run: database.open_run.clone(),
+        lease: database.lease.clone().filter(LeaseSeen::is_alive),
+        workloads: workloads.map(describe).collect(),
+        reach: app.map(|app| reach(app, catalog, seen)).unwrap_or_default(),
+        migrations,
+    }
+}
+
+fn describe(seen: &SeenWorkload) -> WorkloadStatus {
+    let status = seen.set.as_ref().and_then(|set| set.status.as_ref());
+    WorkloadStatus {
+        workload: seen.workload.to_string(),
+        exists: seen.set.is_some(),
+        replicas: seen.set.as_ref().map_or(0, |_| seen.replicas()),
+        ready: status.and_then(|status| status.ready_replicas).unwrap_or(0),
+        images: seen.template_images().into_values().collect(),
+    }
+}
+
+fn reach(app: &AppFile, catalog: &Catalog, seen: &Seen) -> Vec<Reach> {
+    let ask = |release: &crate::appfile::Release| {
+        let request = Request {
+            goal: Goal::Release(release.version.clone()),
+            app: Some(app),
+            catalog,
+            // The price is what is asked for here, so what it would destroy is taken as accepted.
+            accept_loss: true,
+            order: None,
+            journal: None,
+        };
+        let (plan, refused) = match plan(&request, seen) {
+            Ok(plan) => (Some(plan), Vec::new()),
+            Err(refusals) => (None, codes(&refusals)),
+        };
+        let (undone, applied) = plan.as_ref().map(moved).unwrap_or_default();
+        Reach {
+            release: release.version.clone(),
+            schema: release.schema.clone(),
+            undone,
+            applied,
+            steps: plan.map_or(0, |plan| plan.steps.len()),
+            refused,
+        }
+    };
+    app.releases.iter().map(ask).collect()
+}
+
+fn codes(refusals: &Refusals) -> Vec<String> {
+    let mut codes: Vec<String> = refusals.codes().into_iter().map(str::to_owned).collect();
+    codes.sort();
+    codes.dedup();
+    codes
+}
+
+/// How many migrations a plan undoes and applies.
+fn moved(plan: &Plan) -> (usize, usize) {
+    plan.steps.iter().fold((0, 0), |(down, up), step| match &step.action {
+        Action::Revert { scripts, .. } => (down + scripts.len(), up),
+        Action::Apply { scripts } => (down, up + scripts.len()),
+        _ => (down, up),
+    })
+}
+
+fn list_migrations(catalog: &Catalog, database: &SeenDatabase) -> Vec<MigrationStatus> {
+    let mut list: Vec<MigrationStatus> = database
+        .ledger
+        .iter()
+        .map(|row| MigrationStatus {
+            migration: row.migration.clone(),
+            applied_at: Some(row.applied_at.clone()),
+            sequence: row.sequence,
+            in_folder: catalog.find(&row.migration.version).is_some(),
+            down: down_of(row, catalog, database),
+        })
+        .collect();
+    let applied = database.applied();
+    for migration in catalog.migrations() {
+        if applied.contains(&migration.version) {
+            continue;
+        }
+        list.push(MigrationStatus {
+            migration: MigrationId {
+                version: migration.version.clone(),
+                name: migration.name.clone(),
+            },
+            applied_at: None,
+            sequence: None,
+            in_folder: true,
+            down: match &migration.down {
+                None => "missing",
+                Some(down) if down.is_empty(database.database.engine) => "empty",
+                Some(_) => "folder",
+            },
+        });
+    }
+    list.sort_by(|a, b| a.migration.version.cmp(&b.migration.version));
+    list
+}
+
+fn down_of(row: &LedgerRow, catalog: &Catalog, database: &SeenDatabase) -> &'static str {
+    match database.archived(&row.migration.version) {
+        Some(archived) if !archived.intact => "damaged",
+        Some(archived) if archived.down_sha256.is_none() => "missing",
+        Some(archived) if archived.down_empty => "empty",
+        Some(archived) if archived.capture == Capture::Captured => "captured",
+        Some(_) => "staged",
+        None => match catalog.find(&row.migration.version).map(|found| &found.down) {
+            Some(Some(_)) => "folder",
+            _ => "missing",
+        },
+    }
+}

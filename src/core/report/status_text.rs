@@ -1,0 +1,147 @@
+//! The state of things as text.
+
+use std::io;
+
+use super::page::{Page, Paint, count, duration};
+use super::status::{MigrationStatus, Reach, SchemaMatch, Status};
+use crate::model::RunStatus;
+
+/// Writes the state of things, migrations left out.
+///
+/// # Errors
+/// As the writer's.
+pub fn write_status(page: &mut Page<'_>, status: &Status) -> io::Result<()> {
+    let title = status.app.as_deref().unwrap_or("schema");
+    let releases: Vec<String> = status.releases.iter().map(ToString::to_string).collect();
+    let title = match releases.as_slice() {
+        [] => title.to_owned(),
+        releases => format!("{title} {}", releases.join(" or ")),
+    };
+    let title = page.paint(Paint::Bold, &title);
+    page.line(&title)?;
+    page.labelled("  database ", None, &format!("{} ({})", status.database, status.server))?;
+    let schema = match &status.schema {
+        Some(schema) => format!("{schema}, {} applied", count(status.applied, "migration")),
+        None => "nothing is applied".to_owned(),
+    };
+    let pending = match status.pending {
+        0 => String::new(),
+        pending => format!(", {pending} pending"),
+    };
+    page.labelled("  schema   ", None, &format!("{schema}{pending}"))?;
+    write_match(page, &status.fingerprint)?;
+    for workload in &status.workloads {
+        let text = if workload.exists {
+            let images = workload.images.join(", ");
+            format!(
+                "{}: {} of {} ready, {images}",
+                workload.workload, workload.ready, workload.replicas
+            )
+        } else {
+            format!("{} does not exist", workload.workload)
+        };
+        page.labelled("  workload ", None, &text)?;
+    }
+    write_run(page, status)?;
+    if !status.reach.is_empty() {
+        page.blank()?;
+        let heading = page.paint(Paint::Bold, "releases");
+        page.line(&heading)?;
+        for reach in &status.reach {
+            write_reach(page, reach)?;
+        }
+    }
+    Ok(())
+}
+
+fn write_match(page: &mut Page<'_>, fingerprint: &SchemaMatch) -> io::Result<()> {
+    match fingerprint {
+        SchemaMatch::AsRecorded => page.labelled("           ", None, "as it was recorded"),
+        SchemaMatch::Unknown => page.labelled("           ", None, "no fingerprint is recorded for it"),
+        SchemaMatch::Differs { differences } => {
+            page.labelled(
+                "  drift    ",
+                Some(Paint::Yellow),
+                "the schema was changed since it was recorded",
+            )?;
+            for difference in differences {
+                page.labelled("           ", None, difference)?;
+            }
+            Ok(())
+        }
+    }
+}
+
+fn write_run(page: &mut Page<'_>, status: &Status) -> io::Result<()> {
+    if let Some(run) = &status.open_run {
+        let how = match run.status {
+            RunStatus::Opening => "was being opened and has done nothing",
+            RunStatus::Open => "is not finished",
+            RunStatus::Halted => "has halted",
+            RunStatus::Closed => "is closed",
+        };
+        page.labelled(
+            "  run      ",
+            Some(Paint::Yellow),
+            &format!("{} {how}: {}", run.title, run.run),
+        )?;
+        if status.lease.is_none() {
+            page.labelled(
+                "           ",
+                None,
+                &format!("to continue it: stepback resume {}", run.run),
+            )?;
+        }
+    }
+    if let Some(lease) = &status.lease {
+        let age = duration(lease.age_ms);
+        page.labelled(
+            "  lease    ",
+            None,
+            &format!("held by {}, heard {age} ago", lease.holder),
+        )?;
+    }
+    Ok(())
+}
+
+fn write_reach(page: &mut Page<'_>, reach: &Reach) -> io::Result<()> {
+    let price = match (reach.undone, reach.applied) {
+        _ if !reach.refused.is_empty() => format!("refused: {}", reach.refused.join(", ")),
+        _ if reach.steps == 0 => "here".to_owned(),
+        (0, 0) => format!("{}, the schema stays", count(reach.steps, "step")),
+        (down, 0) => format!("undoes {}", count(down, "migration")),
+        (0, up) => format!("applies {}", count(up, "migration")),
+        (down, up) => format!("undoes {}, applies {up}", count(down, "migration")),
+    };
+    let paint = match (reach.refused.is_empty(), reach.steps) {
+        (false, _) => Paint::Red,
+        (true, 0) => Paint::Green,
+        _ => Paint::Bold,
+    };
+    page.labelled(&format!("  {:<8} ", reach.release.to_string()), Some(paint), &price)
+}
+
+/// Writes the list of migrations, oldest version first.
+///
+/// # Errors
+/// As the writer's.
+pub fn write_migrations(page: &mut Page<'_>, migrations: &[MigrationStatus]) -> io::Result<()> {
+    if migrations.is_empty() {
+        return page.line("no migrations");
+    }
+    for one in migrations {
+        let (word, paint) = match one.applied_at {
+            Some(_) => ("applied", Paint::Green),
+            None => ("pending", Paint::Yellow),
+        };
+        let word = page.paint(paint, &format!("{word:<7}"));
+        let down = match one.down {
+            "captured" | "folder" => String::new(),
+            "missing" => "  no down".to_owned(),
+            "empty" => "  empty down".to_owned(),
+            other => format!("  down {other}"),
+        };
+        page.line(&format!("  {word}  {}{down}", one.migration))?;
+    }
+    Ok(())
+}
