@@ -15,8 +15,9 @@
 //! | [`journal`] | where the journal's lines are kept |
 //! | [`probe`] | the only loop that waits: gates and probes |
 //! | [`run`] | the executor: one move at a time, as `stepback_core::run::decide` says |
-//! | `load` | the only reader of the user's files |
-//! | `cli` | one file a command; `explain` turns errors into words and exit codes |
+//! | [`load`] | the only reader of the user's files |
+//! | [`live`] | progress from the executor's events |
+//! | [`cli`] | one file a command; `explain` turns errors into words and exit codes |
 //!
 //! # Who may use whom
 //!
@@ -24,8 +25,11 @@
 //! [`database::Database`], [`cluster::Cluster`] and [`journal::Journal`]. Only `cli` prints, and only `cli` uses
 //! `anyhow`. `tests/it/layering.rs` keeps it so.
 
+pub mod cli;
 pub mod cluster;
 pub mod database;
 pub mod journal;
+pub mod live;
+pub mod load;
 pub mod probe;
 pub mod run;

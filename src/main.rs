@@ -1,3 +1,7 @@
 //! The `stepback` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    stepback::cli::run(std::env::args_os())
+}

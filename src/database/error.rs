@@ -94,9 +94,9 @@ impl DbError {
     pub fn to_failure(&self) -> Failure {
         let hint = match self {
             Self::Refused { hint, .. } => hint.clone(),
-            Self::Script { migration, .. } => Some(format!(
-                "nothing of {migration} was kept; correct what it ran into, then resume"
-            )),
+            Self::Script { migration, .. } => {
+                Some(format!("nothing of {migration} was kept; correct what it ran into"))
+            }
             _ => None,
         };
         Failure {

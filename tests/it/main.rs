@@ -12,6 +12,7 @@
 mod support;
 
 mod api;
+mod cli;
 mod contract_cluster;
 mod contract_database;
 mod contract_journal;
@@ -40,6 +41,7 @@ macro_rules! subjects {
 fn subjects() -> Vec<Subject> {
     subjects![
         api,
+        cli,
         contract_cluster,
         contract_database,
         contract_journal,

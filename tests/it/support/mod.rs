@@ -1,5 +1,6 @@
 //! What the cases stand on. Nothing here asserts anything about the product.
 
+pub mod binary;
 pub mod cluster;
 pub mod controlplane;
 pub mod process;

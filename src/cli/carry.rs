@@ -1,0 +1,148 @@
+//! From what was asked to a run and its report: look, plan, show, ask, carry out.
+
+use std::collections::BTreeMap;
+
+use stepback_core::journal::Halt;
+use stepback_core::plan::{Goal, Plan, Request, Seen, plan};
+use stepback_core::report::{Bodies, Kind, Report, write_plan, write_report};
+
+use super::Exit;
+use super::explain::{CliError, Halted};
+use super::ground::{Ground, WayArgs};
+use super::signals::stop_on_signals;
+use super::terminal::Terminal;
+use crate::live::Lines;
+use crate::run::{Ending, Finished, RoadError};
+
+/// Looks, and makes the plan.
+///
+/// # Errors
+/// [`CliError::Refused`] with everything that forbids it.
+pub(super) async fn look_and_plan(ground: &Ground, request: &Request<'_>) -> anyhow::Result<(Plan, Seen)> {
+    let seen = ground.coordinator.look(&ground.workloads).await?;
+    let plan = plan(request, &seen).map_err(CliError::Refused)?;
+    Ok((plan, seen))
+}
+
+/// The SQL of the scripts that a plan runs, from the archive or the folder.
+pub(super) fn bodies_of(plan: &Plan, ground: &Ground, seen: &Seen) -> Bodies {
+    let mut filed = BTreeMap::new();
+    for migration in ground.catalog.migrations() {
+        for script in std::iter::once(&migration.up).chain(&migration.down) {
+            filed.insert(script.sha256(), script.text().to_owned());
+        }
+    }
+    let body = |sha256| match seen.bodies.get(sha256) {
+        Some(Ok(body)) => Some(String::from_utf8_lossy(body).into_owned()),
+        _ => filed.get(sha256).cloned(),
+    };
+    let scripts = plan.scripts().into_iter();
+    scripts
+        .filter_map(|script| Some((script.sha256, body(&script.sha256)?)))
+        .collect()
+}
+
+/// Plans, shows the plan, asks, carries it out, and answers with the report. `check` may still refuse the plan.
+pub(super) async fn carry_out(
+    terminal: &Terminal,
+    verbose: bool,
+    ground: &Ground,
+    goal: Goal,
+    way: Option<&WayArgs>,
+    check: impl FnOnce(&Plan) -> Result<(), CliError>,
+) -> anyhow::Result<Exit> {
+    let request = ground.request(goal, way);
+    let (plan, seen) = look_and_plan(ground, &request).await?;
+    check(&plan)?;
+    if plan.steps.is_empty() {
+        terminal.answer(Kind::Plan, &plan, |page| {
+            page.line(&format!("nothing to do: already at {}", plan.to))
+        })?;
+        return Ok(Exit::Done);
+    }
+    if !terminal.quiet {
+        let bodies = verbose.then(|| bodies_of(&plan, ground, &seen));
+        terminal.tell(|page| write_plan(page, &plan, bodies.as_ref()).and_then(|()| page.blank()));
+    }
+    terminal.confirm("Go ahead?")?;
+    let stop = stop_on_signals()?;
+    let mut lines = Lines::new(std::io::stderr(), &plan, terminal.quiet);
+    let started = ground
+        .coordinator
+        .start(&request, &plan, &ground.workloads, stop, &mut lines)
+        .await;
+    let opened = lines.opened().cloned();
+    let finished = started.map_err(|error| match opened {
+        Some(run) => anyhow::Error::new(CliError::BrokeOff {
+            run,
+            source: Box::new(error),
+        }),
+        None => error.into(),
+    })?;
+    conclude(terminal, verbose, &finished)
+}
+
+/// Answers with the report of a run that has ended or halted.
+///
+/// # Errors
+/// [`CliError::Halted`] or [`CliError::Fenced`], after a report in text.
+pub(super) fn conclude(terminal: &Terminal, verbose: bool, finished: &Finished) -> anyhow::Result<Exit> {
+    let report = Report::new(&finished.run, &finished.plan, &finished.entries);
+    let halt = match &finished.ending {
+        Ending::Closed(_) => {
+            terminal.answer(Kind::Report, &report, |page| write_report(page, &report, verbose))?;
+            return match report.pauses.last().and_then(|pause| pause.halt.as_ref()) {
+                // Only a run that stopped part-way is closed without a last step that has passed.
+                Some(halt) if report.state == "stopped" => Err(halted(finished, halt, &report).into()),
+                _ => Ok(Exit::Done),
+            };
+        }
+        Ending::Halted(halt) => halt,
+        Ending::Fenced => return Err(CliError::Fenced(finished.run.clone()).into()),
+    };
+    Err(halted(finished, halt, &report).into())
+}
+
+fn halted(finished: &Finished, halt: &Halt, report: &Report) -> CliError {
+    let step = halt.step.and_then(|step| finished.plan.step(step));
+    CliError::Halted(Box::new(Halted {
+        run: finished.run.clone(),
+        halt: halt.clone(),
+        step: step.map(|step| step.action.describe()),
+        now: state_now(report),
+        closed: report.state == "stopped",
+    }))
+}
+
+/// `steps 1-2 passed, step 3 started, steps 4-7 pending`.
+fn state_now(report: &Report) -> String {
+    let mut groups: Vec<(&str, u32, u32)> = Vec::new();
+    for step in &report.steps {
+        match groups.last_mut() {
+            Some((state, _, last)) if *state == step.state => *last = step.step.0,
+            _ => groups.push((step.state, step.step.0, step.step.0)),
+        }
+    }
+    let texts: Vec<String> = groups
+        .into_iter()
+        .map(|(state, first, last)| {
+            let state = match state {
+                "pending" => "not started",
+                "started" => "started, not done",
+                "applied" => "applied, its gate not passed",
+                state => state,
+            };
+            if first == last {
+                format!("step {first} {state}")
+            } else {
+                format!("steps {first}-{last} {state}")
+            }
+        })
+        .collect();
+    texts.join(", ")
+}
+
+/// What a resume without anything to resume answers.
+pub(super) fn is_nothing_to_resume(error: &RoadError) -> bool {
+    matches!(error, RoadError::NoRun)
+}

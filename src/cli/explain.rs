@@ -1,0 +1,378 @@
+//! The one place that turns an error into words and an exit code.
+//!
+//! Every message answers four questions: what happened, where and why, what state things are in now, what to do next.
+
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde::Serialize;
+use stepback_core::journal::{Halt, HaltKind};
+use stepback_core::model::{Finding, RunId};
+use stepback_core::plan::Refusals;
+use stepback_core::report::{Kind, Page, Paint, write_findings};
+
+use super::options::Output;
+use super::terminal::Terminal;
+use crate::cluster::ClusterError;
+use crate::database::DbError;
+use crate::journal::JournalError;
+use crate::load::LoadError;
+use crate::run::RoadError;
+
+const UNTOUCHED: &str = "nothing was touched";
+
+/// How the process ends (SPEC 4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done, or nothing to do.
+    Done = 0,
+    /// A mistake of ours.
+    Internal = 1,
+    /// Bad usage or a bad app file.
+    Usage = 2,
+    /// Refused; nothing was touched.
+    Refused = 3,
+    /// Halted part-way; a resume can continue.
+    Halted = 4,
+    /// Another run holds the lock.
+    Locked = 5,
+    /// Something cannot be reached; nothing was touched.
+    Unreachable = 6,
+    /// Interrupted; a resume can continue.
+    Interrupted = 130,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// What only the command line can find wrong.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CliError {
+    /// Typed in a way that means nothing.
+    #[error("{message}")]
+    Usage {
+        /// What is wrong.
+        message: String,
+        /// What to type.
+        hint: String,
+    },
+    /// Nothing says where the database is.
+    #[error("it is not known which database is meant")]
+    NoDatabase(PathBuf),
+    /// Nobody can be asked, and `--yes` was not typed.
+    #[error("this changes things, and there is no terminal to ask on")]
+    NotAsked,
+    /// Somebody was asked and said no.
+    #[error("not confirmed")]
+    Declined,
+    /// The plan is refused.
+    #[error("the plan is refused")]
+    Refused(Refusals),
+    /// No journal of a run lies there.
+    #[error("there is no journal of any run there")]
+    NoRun,
+    /// The run stands still.
+    #[error("{}", .0.halt.message)]
+    Halted(Box<Halted>),
+    /// Another coordinator has taken over.
+    #[error("another coordinator has taken over run {0}")]
+    Fenced(RunId),
+    /// The run broke off after it was opened.
+    #[error("run {run} broke off")]
+    BrokeOff {
+        /// Which run.
+        run: RunId,
+        /// Why.
+        #[source]
+        source: Box<RoadError>,
+    },
+}
+
+/// A run that stands still.
+#[derive(Debug)]
+pub(super) struct Halted {
+    /// Which.
+    pub(super) run: RunId,
+    /// Why.
+    pub(super) halt: Halt,
+    /// What the step does.
+    pub(super) step: Option<String>,
+    /// How far it is.
+    pub(super) now: String,
+    /// Whether it closed itself: there is nothing to resume.
+    pub(super) closed: bool,
+}
+
+/// An error in words.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Explained {
+    /// What happened.
+    error: String,
+    /// Why, a cause each.
+    because: Vec<String>,
+    /// What state things are in.
+    now: String,
+    /// What to do.
+    hints: Vec<String>,
+    /// Everything that was found, where a plan is refused.
+    findings: Vec<Finding>,
+    #[serde(serialize_with = "as_number")]
+    exit_code: Exit,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn as_number<S: serde::Serializer>(exit: &Exit, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_u8(*exit as u8)
+}
+
+impl Explained {
+    fn new(exit: Exit, error: impl ToString) -> Self {
+        Self {
+            error: error.to_string(),
+            because: Vec::new(),
+            now: UNTOUCHED.to_owned(),
+            hints: Vec::new(),
+            findings: Vec::new(),
+            exit_code: exit,
+        }
+    }
+
+    fn because(mut self, causes: impl IntoIterator<Item = impl ToString>) -> Self {
+        self.because.extend(causes.into_iter().map(|cause| cause.to_string()));
+        self
+    }
+
+    fn hint(mut self, hint: impl ToString) -> Self {
+        self.hints.push(hint.to_string());
+        self
+    }
+
+    fn now(mut self, now: impl ToString) -> Self {
+        self.now = now.to_string();
+        self
+    }
+
+    fn write(&self, page: &mut Page<'_>) -> io::Result<()> {
+        page.labelled("error: ", Some(Paint::Red), &self.error)?;
+        write_findings(page, &self.findings)?;
+        for because in &self.because {
+            page.labelled("  because: ", Some(Paint::Bold), because)?;
+        }
+        if !self.now.is_empty() {
+            page.labelled("  now:     ", Some(Paint::Bold), &self.now)?;
+        }
+        for hint in &self.hints {
+            page.labelled("  hint:    ", Some(Paint::Bold), hint)?;
+        }
+        Ok(())
+    }
+}
+
+/// Says what went wrong, on standard error; for a program also as the answer. Gives the exit code.
+pub(super) fn tell(terminal: &Terminal, error: &anyhow::Error) -> Exit {
+    let explained = explain(error);
+    terminal.tell(|page| explained.write(page));
+    if terminal.output == Output::Json {
+        // What cannot be written any more has been said on standard error.
+        drop(terminal.answer(Kind::Error, &explained, |_| Ok(())));
+    }
+    explained.exit_code
+}
+
+fn explain(error: &anyhow::Error) -> Explained {
+    if let Some(error) = error.downcast_ref::<CliError>() {
+        of_cli(error)
+    } else if let Some(error) = error.downcast_ref::<LoadError>() {
+        of_load(error)
+    } else if let Some(error) = error.downcast_ref::<RoadError>() {
+        of_road(error)
+    } else if let Some(error) = error.downcast_ref::<DbError>() {
+        of_database(error)
+    } else if let Some(error) = error.downcast_ref::<ClusterError>() {
+        of_cluster(error)
+    } else if let Some(error) = error.downcast_ref::<JournalError>() {
+        of_journal(error)
+    } else {
+        Explained::new(Exit::Internal, error)
+            .because(error.chain().skip(1))
+            .now("")
+            .hint("this should not happen; please report it with what you typed")
+    }
+}
+
+fn of_cli(error: &CliError) -> Explained {
+    match error {
+        CliError::Usage { hint, .. } => Explained::new(Exit::Usage, error).hint(hint),
+        CliError::NoDatabase(app_file) => Explained::new(Exit::Usage, error)
+            .because([format!(
+                "there is no app file {}, no --url, and DATABASE_URL is not set",
+                app_file.display()
+            )])
+            .hint("name the database: --url sqlite://FILE, or the app file: --config FILE"),
+        CliError::NotAsked => Explained::new(Exit::Usage, error).hint("to go ahead, type the same with --yes"),
+        CliError::Declined => Explained::new(Exit::Usage, error),
+        CliError::Refused(refusals) => of_refusals(refusals),
+        CliError::NoRun => Explained::new(Exit::Usage, error).hint("check --journal, --context and --kubeconfig"),
+        CliError::Halted(halted) => of_halt(halted),
+        CliError::Fenced(run) => Explained::new(Exit::Locked, error)
+            .now("this process has written nothing since")
+            .hint(format!("to follow it: stepback report {run}")),
+        CliError::BrokeOff { run, source } => {
+            let inner = of_road(source);
+            let mut explained = Explained::new(Exit::Halted, error)
+                .because([inner.error])
+                .because(inner.because)
+                .now("what its journal says has happened; nothing was started after that")
+                .hint(format!("to continue: stepback resume {run}"));
+            if inner.exit_code == Exit::Locked {
+                explained.exit_code = Exit::Locked;
+            }
+            explained
+        }
+    }
+}
+
+fn of_refusals(refusals: &Refusals) -> Explained {
+    let mut explained = Explained::new(Exit::Refused, "the plan is refused");
+    explained.findings = refusals.findings().to_vec();
+    explained
+}
+
+fn of_halt(halted: &Halted) -> Explained {
+    let Halted {
+        run,
+        halt,
+        step,
+        now,
+        closed,
+    } = halted;
+    let exit = if halt.kind == HaltKind::Interrupted {
+        Exit::Interrupted
+    } else {
+        Exit::Halted
+    };
+    let what = match halt.kind {
+        HaltKind::Interrupted => "was interrupted",
+        HaltKind::Failed => "failed",
+        HaltKind::Unhealthy => "did not become healthy",
+        HaltKind::TimedOut => "was not done within its limit",
+        HaltKind::Doubtful => "is in doubt",
+        HaltKind::Foreign => "met a change by somebody else",
+    };
+    let heading = match (halt.step, step) {
+        (Some(number), Some(does)) => format!("step {number} ({does}) {what}"),
+        _ => format!("the run {what}"),
+    };
+    let explained = Explained::new(exit, heading).because([&halt.message]).now(now);
+    let explained = halt.hint.iter().fold(explained, |explained, hint| explained.hint(hint));
+    if *closed {
+        explained.hint("the run is closed: there is nothing to resume; correct the cause and type the same again")
+    } else {
+        explained.hint(format!("to continue: stepback resume {run}"))
+    }
+}
+
+fn of_load(error: &LoadError) -> Explained {
+    let explained = Explained::new(Exit::Usage, error);
+    match error {
+        LoadError::Io { source, .. } => explained.because([source]),
+        LoadError::NoAppFile(_) => {
+            explained.hint("name it with --config FILE, or for the schema alone type --url URL --dir FOLDER")
+        }
+        LoadError::NoFolder(_) => explained.hint("name the migrations folder with --dir FOLDER"),
+        LoadError::App(errors) => explained.because(errors.errors()),
+        LoadError::Unmatched(errors) => explained
+            .because(errors)
+            .hint("give the folder of the release that this app file is of with --dir FOLDER"),
+        LoadError::Catalog { errors, .. } => explained.because(errors.errors()),
+        LoadError::Exists(_) => explained.hint("give the migration another name"),
+        LoadError::NoVariable(name) => explained.hint(format!(
+            "set it: export {name}=sqlite://FILE, or name another with --url"
+        )),
+        LoadError::Secret { name, key } => explained.hint(format!(
+            "read it into the environment: DATABASE_URL=\"$(kubectl get secret {name} -o \
+             go-template='{{{{.data.{key} | base64decode}}}}')\", and write {{env: DATABASE_URL}} in the app file"
+        )),
+        LoadError::Url { .. } => explained.hint("write sqlite://FILE or postgres://USER@HOST/DATABASE"),
+        LoadError::Layout(_) => explained.hint("name the files VERSION_name.up.sql and VERSION_name.down.sql"),
+    }
+}
+
+fn of_road(error: &RoadError) -> Explained {
+    match error {
+        RoadError::Database(error) => of_database(error),
+        RoadError::Cluster(error) => of_cluster(error),
+        RoadError::Journal(error) => of_journal(error),
+        RoadError::Run(inner) => Explained::new(Exit::Halted, inner)
+            .now("what the journal says has happened")
+            .hint("to continue: stepback resume"),
+        RoadError::Refused(refusals) => of_refusals(refusals),
+        RoadError::Changed(_) => {
+            Explained::new(Exit::Refused, error).hint("look at the new plan, and type the same again")
+        }
+        RoadError::RunOpen(row) => Explained::new(Exit::Locked, error)
+            .hint(format!("to continue it: stepback resume {}", row.run))
+            .hint(format!("to see what it did: stepback report {}", row.run)),
+        RoadError::NoRun => Explained::new(Exit::Refused, error),
+        RoadError::Unfit { run, .. } => {
+            Explained::new(Exit::Refused, error).hint(format!("to see it: stepback report {run}"))
+        }
+    }
+}
+
+fn of_database(error: &DbError) -> Explained {
+    let exit = match error {
+        DbError::Unreachable { .. } | DbError::Busy { .. } | DbError::Refused { .. } => Exit::Unreachable,
+        DbError::Held(_) | DbError::Fenced | DbError::RunOpen(_) => Exit::Locked,
+        DbError::Archive { .. } | DbError::Own { .. } => Exit::Refused,
+        DbError::Script { .. } | DbError::Check { .. } => Exit::Halted,
+        DbError::Driver { .. } => Exit::Internal,
+    };
+    let explained = Explained::new(exit, error);
+    match error {
+        DbError::Unreachable { .. } => explained.hint("check the URL, and that the database is there and answers"),
+        DbError::Held(_) => explained.hint("wait until it is done, or look at what it does: stepback status"),
+        DbError::RunOpen(row) => explained.hint(format!("to continue it: stepback resume {}", row.run)),
+        DbError::Busy { .. } => explained.hint("find out who holds the lock, and try again"),
+        DbError::Refused { hint: Some(hint), .. } => explained.hint(hint),
+        _ => explained,
+    }
+}
+
+fn of_cluster(error: &ClusterError) -> Explained {
+    let exit = match error {
+        ClusterError::Unreachable(_) => Exit::Unreachable,
+        ClusterError::Held { .. } | ClusterError::Fenced { .. } => Exit::Locked,
+        _ => Exit::Refused,
+    };
+    let explained = Explained::new(exit, error);
+    let failure = error.to_failure();
+    match (error, failure.hint) {
+        (ClusterError::Unreachable(_), _) => {
+            explained.hint("check --context and --kubeconfig; `kubectl get nodes` uses the same")
+        }
+        (_, Some(hint)) => explained.hint(hint),
+        _ => explained,
+    }
+}
+
+fn of_journal(error: &JournalError) -> Explained {
+    let exit = match error {
+        JournalError::Fenced(_) => Exit::Locked,
+        JournalError::Unknown(_) | JournalError::Unreachable(_) => Exit::Unreachable,
+        JournalError::NotFound(_) => Exit::Usage,
+        _ => Exit::Refused,
+    };
+    let explained = Explained::new(exit, error);
+    match error {
+        JournalError::NotFound(_) => explained.hint("to see which runs there are: stepback runs"),
+        JournalError::Unknown(_) => explained.now("at most our own tables were touched"),
+        _ => explained,
+    }
+}

@@ -1,0 +1,113 @@
+//! The command line: one file a command.
+//!
+//! Responsible for: from what was typed to what is meant, and from what happened to words and an exit code. Not for:
+//! deciding or doing anything itself. Nobody uses it but `main`.
+
+mod carry;
+mod explain;
+mod ground;
+mod migrate;
+mod options;
+mod plan;
+mod report;
+mod resume;
+mod rollback;
+mod runs;
+#[cfg(all(feature = "sandbox", unix))]
+mod sandbox_shop;
+mod signals;
+mod status;
+mod terminal;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use explain::Exit;
+use options::Options;
+use terminal::Terminal;
+
+/// Takes a running system back to an earlier release: schema, stored data and workloads together
+///
+/// A rollback is one plan that is checked whole before the first change, carried out one recorded step at a time, and
+/// can be killed at any moment and continued with `stepback resume`.
+#[derive(Parser)]
+#[command(name = "stepback", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(after_help = "\
+Exit codes:
+    0  done, or nothing to do          4  halted; `stepback resume` continues
+    1  internal error                  5  another run holds the lock
+    2  bad usage or bad app file       6  unreachable; nothing was touched
+    3  refused; nothing was touched  130  interrupted; `stepback resume` continues")]
+struct Cli {
+    #[command(flatten)]
+    options: Options,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Status(status::Args),
+    Plan(plan::Args),
+    Rollback(rollback::Args),
+    Resume(resume::Args),
+    #[command(subcommand)]
+    Migrate(migrate::Command),
+    Runs(runs::Args),
+    Report(report::Args),
+    #[cfg(all(feature = "sandbox", unix))]
+    #[command(hide = true)]
+    SandboxShop,
+}
+
+/// Carries out what was typed. The exit codes are those of SPEC 4.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help goes to standard output, and a reader that is gone is no error.
+            drop(error.print());
+            return ExitCode::from(if error.use_stderr() { Exit::Usage } else { Exit::Done });
+        }
+    };
+    cli.options.start_logging();
+    let terminal = Terminal::new(&cli.options);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return explain::tell(&terminal, &anyhow::Error::new(error).context("cannot start")).into(),
+    };
+    let exit = match runtime.block_on(perform(cli, &terminal)) {
+        Ok(exit) => exit,
+        Err(error) => explain::tell(&terminal, &error),
+    };
+    // Not dropped: that would wait for blocking reads, and everything that matters is durable.
+    runtime.shutdown_background();
+    exit.into()
+}
+
+async fn perform(cli: Cli, terminal: &Terminal) -> anyhow::Result<Exit> {
+    let Cli { options, command } = cli;
+    match command {
+        Command::Status(args) => status::run(&options, terminal, &args).await,
+        Command::Plan(args) => plan::run(&options, terminal, &args).await,
+        Command::Rollback(args) => rollback::run(&options, terminal, &args).await,
+        Command::Resume(args) => resume::run(&options, terminal, &args).await,
+        Command::Migrate(command) => migrate::run(&options, terminal, &command).await,
+        Command::Runs(args) => runs::run(&options, terminal, &args).await,
+        Command::Report(args) => report::run(&options, terminal, &args).await,
+        #[cfg(all(feature = "sandbox", unix))]
+        Command::SandboxShop => sandbox_shop::run().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

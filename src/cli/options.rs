@@ -1,0 +1,91 @@
+//! The options that every command takes.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+/// The app file that is read when none is named.
+const APP_FILE: &str = "stepback.yaml";
+
+#[derive(Args)]
+#[command(next_help_heading = "Common options")]
+pub(super) struct Options {
+    /// The app file [default: stepback.yaml]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Form of the answer on standard output
+    #[arg(short, long, global = true, value_name = "FORM", default_value = "text")]
+    pub(super) output: Output,
+    /// Go ahead without asking
+    #[arg(short, long, global = true)]
+    pub(super) yes: bool,
+    /// No progress on standard error
+    #[arg(short, long, global = true)]
+    pub(super) quiet: bool,
+    /// Show more: SQL and what was seen; twice: debug logs
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(super) verbose: u8,
+    /// Form of the logs on standard error
+    #[arg(long, global = true, value_name = "FORM", default_value = "text")]
+    log_format: LogFormat,
+    /// When to use colour
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub(super) color: Color,
+    /// The kubeconfig file [default: KUBECONFIG, ~/.kube/config, then the cluster that this runs in]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(super) kubeconfig: Option<PathBuf>,
+    /// The context in the kubeconfig file
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(super) context: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Output {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+impl Options {
+    /// Where the app file is, or would be.
+    pub(super) fn app_file(&self) -> &Path {
+        self.config.as_deref().unwrap_or(Path::new(APP_FILE))
+    }
+
+    /// Whether the app file was named on the command line.
+    pub(super) fn names_app_file(&self) -> bool {
+        self.config.is_some()
+    }
+
+    /// Logs go to standard error: warnings, with `-v` more. `STEPBACK_LOG` says it finer, as `RUST_LOG` does elsewhere.
+    pub(super) fn start_logging(&self) {
+        let level = match self.verbose {
+            0 | 1 => "warn",
+            2 => "stepback=debug,warn",
+            _ => "debug",
+        };
+        let filter = EnvFilter::try_from_env("STEPBACK_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+        let logs = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            .with_ansi(self.color == Color::Always);
+        // Fails only where a logger is there already, and then that one logs.
+        drop(match self.log_format {
+            LogFormat::Text => logs.try_init(),
+            LogFormat::Json => logs.json().try_init(),
+        });
+    }
+}

@@ -1,0 +1,74 @@
+//! `stepback resume`.
+
+use stepback_core::model::RunId;
+use stepback_core::report::Kind;
+
+use super::Exit;
+use super::carry::{conclude, is_nothing_to_resume};
+use super::explain::CliError;
+use super::ground::{Place, find_run, join_cluster, read_journal};
+use super::options::Options;
+use super::signals::stop_on_signals;
+use super::terminal::Terminal;
+use crate::live::Lines;
+
+/// Continue a run that halted or was killed
+///
+/// Needs neither the app file nor the migrations folder, only the database: the
+/// plan, the journal and the scripts were stored before the first change. What
+/// the journal left open is looked at first, and nothing is done twice.
+///
+/// Examples:
+///   stepback resume
+///   stepback resume 01J8ZQ4T3KX2M9 --journal sqlite:///var/lib/shop/shop.db
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(super) struct Args {
+    /// The run [default: the one that is not closed]
+    run: Option<String>,
+    /// Where its journal is: cluster:NAMESPACE, file:PATH, or the URL of its database [default: the database of
+    /// DATABASE_URL, then the app file's, which knows where the journal is]
+    #[arg(long, value_name = "PLACE")]
+    journal: Option<String>,
+}
+
+pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> anyhow::Result<Exit> {
+    let place = Place::parse(args.journal.as_deref());
+    let wanted = args.run.clone().map(RunId);
+    let (mut coordinator, run) = find_run(options, &place, wanted.as_ref()).await?;
+    let open = coordinator.database.look().await?.open_run;
+    let Some(row) = open.filter(|row| run.as_ref().is_none_or(|run| row.run == *run)) else {
+        if wanted.is_none() {
+            let nothing = serde_json::json!({ "items": [] });
+            terminal.answer(Kind::RunList, &nothing, |page| {
+                page.line("nothing to resume: every run is closed")
+            })?;
+            return Ok(Exit::Done);
+        }
+        // Says whether the run is closed or unknown.
+        let stop = stop_on_signals()?;
+        let finished = coordinator.resume(run.as_ref(), stop, &mut |_| {}).await?;
+        return conclude(terminal, options.verbose > 0, &finished);
+    };
+    let stored = read_journal(options, &mut coordinator, &row).await?;
+    if stored.plan.has_workload_steps() && coordinator.cluster.is_none() {
+        join_cluster(options, &mut coordinator).await?;
+    }
+    if !terminal.quiet {
+        let what = format!("{}: {}", stored.plan.title, row.run);
+        terminal.tell(|page| page.labelled("resuming ", None, &what));
+    }
+    terminal.confirm("Go ahead?")?;
+    let stop = stop_on_signals()?;
+    let mut lines = Lines::new(std::io::stderr(), &stored.plan, terminal.quiet);
+    match coordinator.resume(Some(&row.run), stop, &mut lines).await {
+        Ok(finished) => conclude(terminal, options.verbose > 0, &finished),
+        Err(error) if is_nothing_to_resume(&error) => Err(error.into()),
+        Err(source) if stored.entries.is_empty() => Err(source.into()),
+        Err(source) => Err(CliError::BrokeOff {
+            run: row.run,
+            source: Box::new(source),
+        }
+        .into()),
+    }
+}

@@ -1,0 +1,45 @@
+//! `stepback rollback`.
+
+use stepback_core::plan::Goal;
+
+use super::Exit;
+use super::carry::carry_out;
+use super::ground::{Ground, Need, SchemaArgs, WayArgs};
+use super::options::Options;
+use super::terminal::Terminal;
+
+/// Go back to an earlier release: schema and workloads together
+///
+/// Shows the plan, asks, and carries it out one recorded step at a time.
+/// Everything that can be known to be wrong refuses before the first change.
+/// Needs no file of the newer release: the scripts were captured when they were
+/// applied.
+///
+/// Examples:
+///   stepback rollback --to 1.2.0
+///   stepback rollback --to 1.2.0 --data-loss accept --yes
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(super) struct Args {
+    /// The release to go back to
+    #[arg(long, value_name = "RELEASE")]
+    to: semver::Version,
+    #[command(flatten)]
+    way: WayArgs,
+    #[command(flatten)]
+    schema: SchemaArgs,
+}
+
+pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> anyhow::Result<Exit> {
+    let ground = Ground::find(options, &args.schema, Need::App).await?;
+    let goal = Goal::Release(args.to.clone());
+    carry_out(
+        terminal,
+        options.verbose > 0,
+        &ground,
+        goal,
+        Some(&args.way),
+        |_| Ok(()),
+    )
+    .await
+}

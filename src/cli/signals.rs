@@ -1,0 +1,36 @@
+//! Ctrl-C and SIGTERM: the first asks the run to stop between two moves, the second ends the process.
+
+use std::io::Write as _;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::explain::Exit;
+use crate::run::{Stop, stop};
+
+/// Listens for signals from now on.
+///
+/// # Errors
+/// When the system does not let us.
+pub(super) fn stop_on_signals() -> std::io::Result<Stop> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let (stopper, stop) = stop();
+    tokio::spawn(async move {
+        let mut first = true;
+        loop {
+            tokio::select! {
+                heard = interrupt.recv() => heard,
+                heard = terminate.recv() => heard,
+            };
+            if !first {
+                // A kill half-way is what the journal is for.
+                std::process::exit(i32::from(Exit::Interrupted as u8));
+            }
+            first = false;
+            let line = "stopping after the move in flight; once more ends at once";
+            drop(writeln!(std::io::stderr(), "{line}"));
+            stopper.ask();
+        }
+    });
+    Ok(stop)
+}

@@ -1,0 +1,92 @@
+//! Standard output for the answer, standard error for everything else, and the one question that is asked.
+
+use std::io::{self, ErrorKind, IsTerminal as _, Write};
+
+use serde::Serialize;
+use stepback_core::report::{Kind, Page, write_json};
+
+use super::explain::CliError;
+use super::options::{Color, Options, Output};
+
+/// What the answer and progress look like.
+pub(super) struct Terminal {
+    pub(super) output: Output,
+    pub(super) quiet: bool,
+    yes: bool,
+    color_out: bool,
+    color_err: bool,
+    width: usize,
+}
+
+impl Terminal {
+    pub(super) fn new(options: &Options) -> Self {
+        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+            || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        let color = |is_terminal: bool| match options.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => is_terminal && !plain,
+        };
+        let width = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+        Self {
+            output: options.output,
+            quiet: options.quiet,
+            yes: options.yes,
+            color_out: color(io::stdout().is_terminal()),
+            color_err: color(io::stderr().is_terminal()),
+            width: width.unwrap_or(80).min(100),
+        }
+    }
+
+    /// Writes the answer: text as `write` says, or `content` as JSON.
+    pub(super) fn answer(
+        &self,
+        kind: Kind,
+        content: &impl Serialize,
+        write: impl FnOnce(&mut Page<'_>) -> io::Result<()>,
+    ) -> anyhow::Result<()> {
+        let mut text = Vec::new();
+        match self.output {
+            Output::Json => write_json(&mut text, kind, content)?,
+            Output::Text => write(&mut Page::new(&mut text, self.width, self.color_out))?,
+        }
+        put(&mut io::stdout().lock(), &text)
+    }
+
+    /// Writes to standard error, whatever the form of the answer.
+    pub(super) fn tell(&self, write: impl FnOnce(&mut Page<'_>) -> io::Result<()>) {
+        let mut text = Vec::new();
+        // Writing to memory does not fail, and where nobody reads standard error nothing is lost but the words.
+        drop(write(&mut Page::new(&mut text, self.width, self.color_err)));
+        drop(put(&mut io::stderr().lock(), &text));
+    }
+
+    /// Asks before something is changed. Where nobody can be asked, `--yes` must have been typed.
+    ///
+    /// # Errors
+    /// [`CliError::NotAsked`] or [`CliError::Declined`].
+    pub(super) fn confirm(&self, question: &str) -> Result<(), CliError> {
+        if self.yes {
+            return Ok(());
+        }
+        if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+            return Err(CliError::NotAsked);
+        }
+        let mut asked = io::stderr().lock();
+        drop(write!(asked, "{question} [y/N] ").and_then(|()| asked.flush()));
+        let mut answer = String::new();
+        let read = io::stdin().read_line(&mut answer);
+        match answer.trim().to_ascii_lowercase().as_str() {
+            "y" | "yes" if read.is_ok() => Ok(()),
+            _ => Err(CliError::Declined),
+        }
+    }
+}
+
+/// A reader that is gone is no error: it has seen what it wanted.
+fn put(out: &mut impl Write, text: &[u8]) -> anyhow::Result<()> {
+    match out.write_all(text).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
+    }
+}

@@ -1,0 +1,121 @@
+//! Progress while a run is carried out.
+//!
+//! Responsible for: turning the executor's events into lines, into a writer it is given. Not for: the answer (core's
+//! `report`), nor for knowing what the writer is. Only `cli` uses it.
+
+use std::io::Write;
+
+use stepback_core::journal::{Entry, What};
+use stepback_core::model::{Observed, RunId, StepId};
+use stepback_core::plan::{Gate, Plan};
+
+use crate::run::{Event, Listen};
+
+/// Plain lines: one when a step starts, one when it is done, and one for each new reason for waiting.
+///
+/// What the writer does not take is lost, and the run goes on.
+pub struct Lines<W: Write + Send> {
+    out: W,
+    plan: Plan,
+    quiet: bool,
+    /// When the present step was started.
+    started: Option<jiff::Timestamp>,
+    /// What was seen of the present step.
+    seen: String,
+    /// The last reason for waiting, so that it is not said twice.
+    reason: Option<String>,
+    /// The run, once it is open.
+    opened: Option<RunId>,
+}
+
+impl<W: Write + Send> Lines<W> {
+    /// Progress of a run of this plan. When `quiet`, nothing is written.
+    pub fn new(out: W, plan: &Plan, quiet: bool) -> Self {
+        Self {
+            out,
+            plan: plan.clone(),
+            quiet,
+            started: None,
+            seen: String::new(),
+            reason: None,
+            opened: None,
+        }
+    }
+
+    /// The run, when its opening was heard: from then on it may have effects.
+    pub fn opened(&self) -> Option<&RunId> {
+        self.opened.as_ref()
+    }
+
+    fn say(&mut self, line: &str) {
+        if !self.quiet {
+            // Progress that nobody reads is no reason to stop half-way.
+            drop(writeln!(self.out, "{line}").and_then(|()| self.out.flush()));
+        }
+    }
+
+    fn say_of(&mut self, step: StepId, text: &str) {
+        let of = self.plan.steps.len();
+        self.say(&format!("step {step}/{of}  {text}"));
+    }
+
+    fn give_reason(&mut self, step: StepId, reason: String) {
+        if self.reason.as_ref() != Some(&reason) {
+            self.say_of(step, &reason);
+            self.reason = Some(reason);
+        }
+    }
+
+    fn take(&mut self, entry: &Entry) {
+        match &entry.what {
+            What::RunOpened { run, .. } => {
+                self.opened = Some(run.clone());
+                self.say(&format!("run opened  {run}"));
+            }
+            What::RunResumed { by } => self.say(&format!("run resumed by {by}")),
+            What::StepStarted { step, attempt } => {
+                self.started.get_or_insert(entry.at);
+                self.reason = None;
+                let does = self.plan.step(*step).map(|step| step.action.describe());
+                let does = does.unwrap_or_default();
+                match attempt {
+                    1 => self.say_of(*step, &does),
+                    attempt => self.say_of(*step, &format!("{does} (attempt {attempt})")),
+                }
+            }
+            What::StepApplied { seen, .. } => self.seen.clone_from(seen),
+            What::StepPassed { step, seen } => {
+                let since = self.started.take().unwrap_or(entry.at);
+                let ms = u64::try_from(entry.at.as_millisecond() - since.as_millisecond()).unwrap_or(0);
+                let seconds = format!("{}.{:02} s", ms / 1000, ms % 1000 / 10);
+                let has_gate = self.plan.step(*step).is_some_and(|step| step.gate != Gate::None);
+                let seen = if has_gate {
+                    seen.clone()
+                } else {
+                    std::mem::take(&mut self.seen)
+                };
+                self.say_of(*step, &format!("done in {seconds}: {seen}"));
+            }
+            What::RunHalted { halt } => {
+                let step = halt.step.map(|step| format!(" at step {step}")).unwrap_or_default();
+                self.say(&format!("halted{step}: {}", halt.message));
+            }
+            What::RunClosed { .. } | What::RunHandedOver { .. } => {}
+        }
+    }
+}
+
+impl<W: Write + Send> Listen for Lines<W> {
+    fn hear(&mut self, event: Event) {
+        match event {
+            Event::Entry(entry) => self.take(&entry),
+            Event::Observed {
+                step,
+                seen: Observed::Partial(progress),
+            } if progress.done > 0 => self.say_of(step, &format!("{} of {}", progress.done, progress.of)),
+            Event::Observed { .. } | Event::Performing(_) => {}
+            Event::Waiting { step, reason } => self.give_reason(step, format!("waiting: {reason}")),
+            Event::Retrying { step, reason } => self.give_reason(step, format!("trying again: {reason}")),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+ALTER TABLE items ADD COLUMN c9 text DEFAULT 'a;b';
