@@ -31,7 +31,9 @@ const RUN: &str = "INSERT INTO {s}.run (run, plan, app, journal, status, title, 
     ON CONFLICT (run) DO UPDATE SET status = excluded.status, token = excluded.token, plan = excluded.plan, \
     journal = excluded.journal, title = excluded.title, closes_itself = excluded.closes_itself, \
     changed_at = excluded.changed_at RETURNING 1";
-const RELEASE: &str = "INSERT INTO {s}.release (release, migrations, run, recorded_at) VALUES ($1, $2, $3, {now})";
+/// Writes nothing when the newest pairing of the release is this one: a fact that is recorded again is recorded once.
+const RELEASE: &str = "INSERT INTO {s}.release (release, migrations, run, recorded_at) SELECT $1, $2, $3, {now} \
+    WHERE (SELECT migrations FROM {s}.release WHERE release = $1 ORDER BY sequence DESC LIMIT 1) IS DISTINCT FROM $2";
 const FINGERPRINT: &str = "INSERT INTO {s}.fingerprint (schema_sha256, sha256, body, taken_at) VALUES ($1, $2, $3, {now}) \
     ON CONFLICT (schema_sha256) DO UPDATE SET sha256 = excluded.sha256, body = excluded.body, taken_at = excluded.taken_at";
 

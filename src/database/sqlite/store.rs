@@ -158,7 +158,10 @@ impl SqliteDatabase {
             let written = match record {
                 Record::Release { release, schema } => {
                     sqlx::query(
-                        "INSERT INTO stepback_release (release, migrations, recorded_at, run) VALUES (?, ?, ?, ?)",
+                        // A fact that is recorded again is recorded once.
+                        "INSERT INTO stepback_release (release, migrations, recorded_at, run) SELECT ?1, ?2, ?3, ?4 \
+                         WHERE (SELECT migrations FROM stepback_release WHERE release = ?1 ORDER BY sequence DESC LIMIT 1) \
+                         IS NOT ?2",
                     )
                     .bind(release.to_string())
                     .bind(serde_json::to_string(schema).map_err(own)?)

@@ -141,6 +141,16 @@ pub async fn facts_are_recorded_as_they_are_given(fresh: Fresh) -> Outcome {
     database.record(&release(&["1", "2"]), &stamp(token)).await?;
     assert!(database.recorded(&release(&["1", "2"])).await?);
     assert!(!database.recorded(&release(&["1"])).await?, "the newest pairing counts");
+    assert_eq!(database.look().await?.releases.len(), 2);
+    database.record(&release(&["1", "2"]), &stamp(token)).await?;
+    assert_eq!(
+        database.look().await?.releases.len(),
+        2,
+        "recorded again, recorded once"
+    );
+    database.record(&release(&["1"]), &stamp(token)).await?;
+    assert!(database.recorded(&release(&["1"])).await?);
+    database.record(&release(&["1", "2"]), &stamp(token)).await?;
 
     let mut fingerprint = database.fingerprint().await?;
     fingerprint
