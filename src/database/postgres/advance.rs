@@ -151,19 +151,20 @@ impl PostgresDatabase {
         );
         let results = self.ask(doing, query).await?;
         let archive = results[3].iter().map(rows::archive).collect::<Result<Vec<_>, _>>()?;
+        let archive: BTreeMap<&Version, &ArchiveRow> =
+            archive.iter().map(|row| (&row.migration.version, row)).collect();
         let mut bound = BTreeMap::new();
         for (script, row) in batch.iter().zip(&results[2]) {
             let sequence = row.try_get(0).map_err(|error| self.explain(doing, &error))?;
             let version = &script.migration.version;
-            let row = archive.iter().find(|row| row.migration.version == *version);
-            let row = row.ok_or_else(|| DbError::Archive {
+            let row = archive.get(version).ok_or_else(|| DbError::Archive {
                 message: format!("does not hold migration {}", script.migration),
             })?;
             bound.insert(
                 version.clone(),
                 Bound {
                     sequence,
-                    row: row.clone(),
+                    row: (*row).clone(),
                 },
             );
         }

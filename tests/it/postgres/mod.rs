@@ -1,0 +1,83 @@
+//! What only PostgreSQL can be asked for: sessions that outlive their client, settings that leak, rights, limits.
+
+mod objects;
+mod scripts;
+mod server;
+mod sessions;
+
+use std::time::Duration;
+
+use stepback::database::Database;
+use stepback_core::catalog::Migration;
+use stepback_core::model::{Direction, ScriptRef, Token};
+
+use crate::contract_database::{self, PostgresPlace, acquire};
+use crate::support::runner::{Case, NotPassed, case};
+
+pub fn cases() -> Vec<Case> {
+    vec![
+        case(
+            "postgres::d4_a_takeover_waits_for_work_that_it_may_not_end",
+            sessions::unkillable,
+        ),
+        case(
+            "postgres::d5_a_dead_clients_script_is_over_when_a_rival_has_the_lease",
+            sessions::dead_client,
+        ),
+        case(
+            "postgres::d5_a_lost_session_of_ours_is_gone_before_anything_is_read",
+            sessions::lost_session,
+        ),
+        case(
+            "postgres::d7_a_lost_reply_is_answered_by_the_ledger",
+            sessions::lost_reply,
+        ),
+        case(
+            "postgres::d8_settings_of_one_script_do_not_reach_the_next_or_our_rows",
+            scripts::settings,
+        ),
+        case("postgres::d7_a_batch_is_cut_at_its_size", scripts::batches),
+        case("postgres::d13_a_script_cannot_weaken_our_commit", scripts::commit),
+        case("postgres::d15_a_missing_right_is_said_plainly", server::rights),
+        case(
+            "postgres::d17_a_lock_that_is_not_free_can_be_tried_again_and_names_who_holds_it",
+            scripts::blocked,
+        ),
+        case("postgres::d17_a_statement_ends_at_its_limit", scripts::statement_limit),
+        case(
+            "postgres::d12_a_fingerprint_covers_what_a_migration_can_change",
+            objects::fingerprint,
+        ),
+        case(
+            "postgres::scripts_that_cannot_run_in_a_transaction_are_refused",
+            scripts::no_transaction,
+        ),
+        case("postgres::a_read_only_database_is_seen_and_refuses", server::read_only),
+        case(
+            "postgres::an_unreachable_server_is_named_without_its_password",
+            server::unreachable,
+        ),
+        case("postgres::a_thousand_downs_take_few_round_trips", scripts::thousand),
+    ]
+}
+
+const LOCK_WAIT: Duration = Duration::from_secs(2);
+
+/// A value with the lease, and migrations in its archive.
+async fn holder(url: &str, migrations: &[Migration]) -> Result<(Box<dyn Database>, Token), NotPassed> {
+    let database = PostgresPlace::open_at(url, LOCK_WAIT);
+    database.prepare().await?;
+    let token = acquire(&*database, "holder").await?;
+    database.stage(token, migrations).await?;
+    Ok((database, token))
+}
+
+fn up(migrations: &[Migration]) -> Vec<ScriptRef> {
+    contract_database::scripts(Direction::Up, migrations)
+}
+
+fn down(migrations: &[Migration]) -> Vec<ScriptRef> {
+    let mut downs = contract_database::scripts(Direction::Down, migrations);
+    downs.reverse();
+    downs
+}

@@ -1,0 +1,83 @@
+//! Rights, read-only databases, servers that are not there.
+
+use stepback::database::DbError;
+use stepback_core::model::Direction;
+
+use super::{LOCK_WAIT, up};
+use crate::contract_database::{Place as _, PostgresPlace, acquire, migration, stamp};
+use crate::support::runner::{Ctx, Outcome, fail};
+use crate::support::servers::Postgres;
+
+pub async fn rights(ctx: Ctx) -> Outcome {
+    let place = PostgresPlace::new(&ctx).await?;
+    let role = format!("reader_{}", place.url.rsplit('_').next().unwrap_or_default());
+    place.run(&format!("CREATE ROLE {role} LOGIN")).await?;
+    let url = place
+        .url
+        .replacen("postgres:hidden-word", &format!("{role}:hidden-word"), 1);
+    let reader = PostgresPlace::open_at(&url, LOCK_WAIT);
+    assert!(!reader.look().await?.prepared);
+    match reader.prepare().await {
+        Err(DbError::Refused { message, hint }) => {
+            assert!(message.contains("permission denied"), "{message}");
+            assert!(hint.is_some_and(|hint| hint.contains("grant")));
+        }
+        other => return fail(format_args!("{other:?}")),
+    }
+    // Where a DBA has made the tables, no right on the database or the schema itself is asked for.
+    place.open().prepare().await?;
+    place.run(&format!("GRANT USAGE ON SCHEMA stepback TO {role}; GRANT ALL ON ALL TABLES IN SCHEMA stepback TO {role}; GRANT ALL ON ALL SEQUENCES IN SCHEMA stepback TO {role}")).await?;
+    reader.prepare().await?;
+    let token = acquire(&*reader, "reader").await?;
+    let migrations = [migration("1", "CREATE SCHEMA forbidden", "DROP SCHEMA forbidden")];
+    reader.stage(token, &migrations).await?;
+    match reader.advance(Direction::Up, &up(&migrations), &stamp(token)).await {
+        Err(DbError::Script { message, retry, .. }) => {
+            assert!(message.contains("permission denied") && !retry, "{message}")
+        }
+        other => return fail(format_args!("{other:?}")),
+    }
+    drop(reader);
+    place.run(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await
+}
+
+pub async fn read_only(ctx: Ctx) -> Outcome {
+    let place = PostgresPlace::new(&ctx).await?;
+    let name = place.url.rsplit('/').next().unwrap_or_default();
+    place
+        .run(&format!("ALTER DATABASE {name} SET default_transaction_read_only = on"))
+        .await?;
+    let database = place.open();
+    assert!(database.look().await?.read_only);
+    match database.prepare().await {
+        Err(DbError::Refused { message, hint }) => {
+            assert!(
+                message.contains("read-only") && hint.is_some_and(|hint| hint.contains("primary")),
+                "{message}"
+            );
+        }
+        other => return fail(format_args!("{other:?}")),
+    }
+    Ok(())
+}
+
+pub async fn unreachable(_ctx: Ctx) -> Outcome {
+    let url = "postgres://shop:hidden-word@127.0.0.1:1/shop?password=hidden-word";
+    match PostgresPlace::open_at(url, LOCK_WAIT).look().await {
+        Err(error @ DbError::Unreachable { .. }) => {
+            let text = format!("{error} {error:?}");
+            assert!(
+                text.contains("postgres://shop@127.0.0.1:1/shop") && !text.contains("hidden-word"),
+                "{text}"
+            );
+            assert!(error.can_retry());
+        }
+        other => return fail(format_args!("{other:?}")),
+    }
+    let missing = Postgres::shared().await?.url("no_such_database");
+    match PostgresPlace::open_at(&missing, LOCK_WAIT).look().await {
+        Err(error @ DbError::Refused { .. }) => assert!(error.to_string().contains("does not exist"), "{error}"),
+        other => return fail(format_args!("{other:?}")),
+    }
+    Ok(())
+}
