@@ -317,6 +317,7 @@ pub async fn w9_giving_back_where_all_fields_are_ours(arena: &Arena) -> Outcome 
     again!(arena.cluster.give_back(&arena.web, &uid, &stamp(3, 1)))?;
     let seen = arena.seen().await?;
     assert!(is_given_back(&seen), "{:?}", seen.set.unwrap().metadata);
+    assert_eq!(managers(&seen.set.unwrap()), [""; 0]);
     Ok(())
 }
 
