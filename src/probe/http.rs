@@ -28,6 +28,8 @@ pub async fn get(cluster: &dyn Cluster, namespace: &str, pod: &str, port: u16, p
         .body(Empty::<Bytes>::new())
         .map_err(|error| error.to_string())?;
     let response = tokio::select! {
+        // An answer that has come counts, even if the connection broke right behind it.
+        biased;
         response = sender.send_request(request) => response.map_err(|error| error.to_string())?,
         Err(error) = connection => return Err(error.to_string()),
     };

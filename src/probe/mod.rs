@@ -123,13 +123,9 @@ impl Wait<'_> {
         };
         let (cluster, gate) = (self.cluster, self.gate);
         let before = incarnation(seen, pod);
-        let mut reasons = Vec::new();
         let asked = async {
             for probe in probes {
-                ask(cluster, &workload.namespace, pod, probe, &mut |reason| {
-                    reasons.push(reason)
-                })
-                .await?;
+                ask(cluster, &workload.namespace, pod, probe, &mut |reason| self.say(reason)).await?;
             }
             Ok::<(), String>(())
         };
@@ -159,18 +155,16 @@ impl Wait<'_> {
                 Ok(Settled::Healthy(what))
             }
             Ok(Err(why)) => Ok(Settled::Failed(why)),
-            Err(next) => {
-                if let Some(reason) = reasons.pop() {
-                    self.say(reason);
-                }
-                Err(next)
-            }
+            Err(next) => Err(next),
         }
     }
 }
 
 type Next = Option<Result<SeenWorkload, crate::cluster::ClusterError>>;
 type Changes = futures::stream::BoxStream<'static, Result<SeenWorkload, crate::cluster::ClusterError>>;
+
+/// How long one try of a probe may take: one that hangs must not use up the time of those that would not.
+const TRY: Duration = Duration::from_secs(5);
 
 /// Asks one probe until it has succeeded as often in a row as it must.
 ///
@@ -187,7 +181,8 @@ async fn ask(
     let mut in_a_row = 0;
     loop {
         let Ask::Http { path, port } = &probe.ask;
-        let answer = tokio::time::timeout_at(deadline, http::get(cluster, namespace, pod, *port, path)).await;
+        let limit = deadline.min(Instant::now() + TRY);
+        let answer = tokio::time::timeout_at(limit, http::get(cluster, namespace, pod, *port, path)).await;
         let why = match answer {
             Ok(Ok(())) => {
                 in_a_row += 1;
@@ -200,7 +195,10 @@ async fn ask(
                 in_a_row = 0;
                 why
             }
-            Err(_) => "no answer".to_owned(),
+            Err(_) => {
+                in_a_row = 0;
+                "no answer".to_owned()
+            }
         };
         if !why.is_empty() {
             say(format!("GET {path} on {pod}:{port}: {why}"));

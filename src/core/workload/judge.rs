@@ -4,7 +4,8 @@
 //! generation; do the pods carry the wanted revision, by their own label; are they ready; for long enough.
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{Pod, PodCondition};
 
 use super::observe::has_template;
 use crate::model::{SeenWorkload, TemplateRef, Verdict, images_of};
@@ -12,6 +13,10 @@ use crate::plan::Gate;
 
 /// Judges a gate at a moment. Probes are not part of it: they are asked once the verdict is healthy.
 pub fn judge(gate: &Gate, seen: &SeenWorkload, now: Timestamp) -> Verdict {
+    // Pods are found through the set: without it, "none is left" would be said of pods that nobody can see.
+    if seen.set.is_none() && *gate != Gate::None {
+        return Verdict::Failed(format!("{} does not exist any more", seen.workload));
+    }
     match gate {
         Gate::None => Verdict::Healthy("no gate".to_owned()),
         Gate::PodGone { pod, .. } => match find(seen, pod) {
@@ -48,12 +53,10 @@ fn judge_repointed(seen: &SeenWorkload, to: &TemplateRef) -> Verdict {
             seen.workload
         ));
     }
-    let status = set.status.as_ref();
-    let observed = status.and_then(|status| status.observed_generation).unwrap_or(0);
-    let generation = set.metadata.generation.unwrap_or(0);
-    if observed < generation {
-        return Verdict::Waiting(format!("the controller has seen generation {observed} of {generation}"));
+    if let Some(waiting) = unseen_generation(set) {
+        return waiting;
     }
+    let status = set.status.as_ref();
     let update = status
         .and_then(|status| status.update_revision.as_deref())
         .unwrap_or_default();
@@ -78,6 +81,18 @@ fn judge_repointed(seen: &SeenWorkload, to: &TemplateRef) -> Verdict {
     Verdict::Healthy(format!("new pods come from revision {update}"))
 }
 
+/// The status of a set speaks of the generation that the controller has seen, which may be an older one.
+fn unseen_generation(set: &StatefulSet) -> Option<Verdict> {
+    let observed = set
+        .status
+        .as_ref()
+        .and_then(|status| status.observed_generation)
+        .unwrap_or(0);
+    let generation = set.metadata.generation.unwrap_or(0);
+    (observed < generation)
+        .then(|| Verdict::Waiting(format!("the controller has seen generation {observed} of {generation}")))
+}
+
 fn judge_pod(
     seen: &SeenWorkload,
     pod: &str,
@@ -88,6 +103,15 @@ fn judge_pod(
     let Some(set) = &seen.set else {
         return Verdict::Failed(format!("{} does not exist any more", seen.workload));
     };
+    if !has_template(seen, template) {
+        return Verdict::Failed(format!(
+            "the template of {} is not the target's any more",
+            seen.workload
+        ));
+    }
+    if let Some(waiting) = unseen_generation(set) {
+        return waiting;
+    }
     let Some(found) = find(seen, pod) else {
         return Verdict::Waiting(format!("pod {pod} does not exist yet"));
     };
@@ -100,11 +124,12 @@ fn judge_pod(
         .as_ref()
         .and_then(|labels| labels.get("controller-revision-hash"));
     let update = set.status.as_ref().and_then(|status| status.update_revision.as_ref());
-    if label.is_none() || label != update {
+    let wanted = template.revision.as_ref().or(update);
+    if label.is_none() || label != wanted {
         return Verdict::Waiting(format!(
             "pod {pod} is of revision {}, not of {}",
             label.map_or("none", String::as_str),
-            update.map_or("none", String::as_str),
+            wanted.map_or("none", String::as_str),
         ));
     }
     let images = found.spec.as_ref().map(images_of).unwrap_or_default();
@@ -119,7 +144,7 @@ fn judge_pod(
         Some("Succeeded") => return Verdict::Waiting(format!("pod {pod} has ended")),
         _ => {}
     }
-    let Some(ready) = ready_condition(found).filter(|ready| ready.status == "True") else {
+    let Some(ready) = condition(found, "Ready").filter(|ready| ready.status == "True") else {
         return Verdict::Waiting(format!("pod {pod} is not ready ({})", why_not_ready(found)));
     };
     if min_ready_seconds > 0 {
@@ -168,16 +193,13 @@ fn phase(pod: &Pod) -> String {
     phase.map_or_else(|| "in no phase yet".to_owned(), str::to_lowercase)
 }
 
-fn ready_condition(pod: &Pod) -> Option<&k8s_openapi::api::core::v1::PodCondition> {
-    pod.status
-        .as_ref()?
-        .conditions
-        .as_ref()?
-        .iter()
-        .find(|condition| condition.type_ == "Ready")
+fn condition<'a>(pod: &'a Pod, name: &str) -> Option<&'a PodCondition> {
+    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+    conditions.iter().find(|condition| condition.type_ == name)
 }
 
-/// The likeliest reason in a few words: what a container waits for, how one ended, or what the condition says.
+/// The likeliest reason in a few words: what a container waits for, how one ended, why the pod has no node, or what the
+/// condition says.
 fn why_not_ready(pod: &Pod) -> String {
     let Some(status) = &pod.status else {
         return "no status yet".to_owned();
@@ -189,18 +211,27 @@ fn why_not_ready(pod: &Pod) -> String {
         .chain(status.container_statuses.iter().flatten());
     for container in containers {
         let Some(state) = &container.state else { continue };
-        if let Some(reason) = state.waiting.as_ref().and_then(|waiting| waiting.reason.as_deref()) {
-            let restarts = match container.restart_count {
-                0 => String::new(),
-                count => format!(", {count} restarts"),
-            };
+        let restarts = match container.restart_count {
+            0 => String::new(),
+            1 => ", 1 restart".to_owned(),
+            count => format!(", {count} restarts"),
+        };
+        let waits_for = state.waiting.as_ref().and_then(|waiting| waiting.reason.as_deref());
+        // While init containers run, the others wait for them: that is no reason of its own.
+        if let Some(reason) = waits_for.filter(|reason| *reason != "PodInitializing") {
             return format!("{}: {reason}{restarts}", container.name);
         }
-        if let Some(ended) = &state.terminated {
-            return format!("{}: ended with exit code {}", container.name, ended.exit_code);
+        // An init container that has done its work has ended too.
+        if let Some(ended) = state.terminated.as_ref().filter(|ended| ended.exit_code != 0) {
+            return format!("{}: ended with exit code {}{restarts}", container.name, ended.exit_code);
         }
     }
-    match ready_condition(pod).and_then(|ready| ready.reason.clone().or_else(|| ready.message.clone())) {
+    let unscheduled = condition(pod, "PodScheduled").filter(|scheduled| scheduled.status == "False");
+    if let Some(unscheduled) = unscheduled {
+        let message = unscheduled.message.as_ref().or(unscheduled.reason.as_ref());
+        return format!("no node for it: {}", message.map_or("no reason given", String::as_str));
+    }
+    match condition(pod, "Ready").and_then(|ready| ready.reason.clone().or_else(|| ready.message.clone())) {
         Some(reason) => reason,
         None => phase(pod),
     }

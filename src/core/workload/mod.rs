@@ -5,6 +5,8 @@
 
 mod judge;
 mod observe;
+#[cfg(test)]
+mod tests;
 
 pub use judge::{incarnation, judge};
 pub(crate) use observe::has_template as is_at;

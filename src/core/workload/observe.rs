@@ -1,5 +1,8 @@
 //! Whether a write to a workload has happened.
 
+use k8s_openapi::api::core::v1::PodTemplateSpec;
+use serde::Deserialize as _;
+
 use crate::model::{Observed, SeenWorkload, TemplateRef, revision_images};
 
 /// Why the workload is not the one that the plan was made for.
@@ -51,7 +54,7 @@ pub fn observe_repoint(seen: &SeenWorkload, uid: &str, from: &TemplateRef, to: &
     ))
 }
 
-/// Whether the workload's template is that one: byte for byte a revision's, or with exactly these images.
+/// Whether the workload's template is that one: a revision's, field for field, or with exactly these images.
 pub(crate) fn has_template(seen: &SeenWorkload, wanted: &TemplateRef) -> bool {
     let Some(set) = &seen.set else { return false };
     if seen.template_images() != wanted.images {
@@ -68,25 +71,17 @@ pub(crate) fn has_template(seen: &SeenWorkload, wanted: &TemplateRef) -> bool {
     if revision_images(revision).as_ref() != Some(&wanted.images) {
         return false;
     }
-    let Ok(mut present) = serde_json::to_value(&set.spec.template) else {
+    let recorded = revision.data.0.get("spec").and_then(|spec| spec.get("template"));
+    // Both as this program knows templates: what it does not know is in the revision's data, but not in the set it read.
+    let Some(recorded) = recorded.and_then(|template| PodTemplateSpec::deserialize(template).ok()) else {
         return false;
     };
-    let Some(mut recorded) = revision
-        .data
-        .0
-        .get("spec")
-        .and_then(|spec| spec.get("template"))
-        .cloned()
-    else {
-        return false;
+    let bare = |template: &PodTemplateSpec| {
+        let mut value = serde_json::to_value(template).ok()?;
+        forget_nothings(&mut value);
+        Some(value)
     };
-    for template in [&mut present, &mut recorded] {
-        if let Some(fields) = template.as_object_mut() {
-            fields.remove("$patch");
-        }
-        forget_nothings(template);
-    }
-    present == recorded
+    bare(&recorded).is_some_and(|recorded| Some(recorded) == bare(&set.spec.template))
 }
 
 /// Removes nulls and empty objects: the controller's revision writes `creationTimestamp: null` and `resources: {}`

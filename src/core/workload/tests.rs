@@ -1,0 +1,207 @@
+//! Judgements over objects as files: `testdata/workloads/`. A file has a set, its revisions and a pod, and cases that
+//! each change something of them (as a merge patch) and say what a gate makes of it.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::model::{Observed, SeenWorkload, TemplateRef, Verdict, WorkloadKind, WorkloadRef};
+use crate::plan::Gate;
+
+/// RFC 7386.
+fn merged(mut base: Value, patch: &Value) -> Value {
+    let Value::Object(fields) = patch else {
+        return patch.clone();
+    };
+    if !base.is_object() {
+        base = json!({});
+    }
+    for (key, value) in fields {
+        if value.is_null() {
+            base.as_object_mut().unwrap().remove(key);
+        } else {
+            let old = base[key].take();
+            base[key] = merged(old, value);
+        }
+    }
+    base
+}
+
+fn workload() -> WorkloadRef {
+    WorkloadRef {
+        kind: WorkloadKind::StatefulSet,
+        namespace: "a".into(),
+        name: "web".into(),
+    }
+}
+
+fn read(name: &str) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../testdata/workloads")
+        .join(name);
+    serde_saphyr::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn typed<T: serde::de::DeserializeOwned>(value: Value) -> T {
+    serde_json::from_value(value).unwrap()
+}
+
+/// What a case sees. `change: null` is a set that does not exist.
+fn seen_of(file: &Value, case: &Value) -> SeenWorkload {
+    let set = match case.get("change") {
+        Some(Value::Null) => None,
+        Some(change) => Some(merged(file["set"].clone(), change)),
+        None => Some(file["set"].clone()),
+    };
+    let pods = match (case.get("pods"), file.get("pod")) {
+        (Some(pods), _) => pods.clone(),
+        (None, Some(pod)) => json!([merged(pod.clone(), case.get("pod").unwrap_or(&json!({})))]),
+        (None, None) => json!([]),
+    };
+    let revisions = case.get("revisions").or(file.get("revisions")).cloned();
+    SeenWorkload {
+        workload: workload(),
+        set: set.map(typed),
+        pods: typed(pods),
+        revisions: typed(revisions.unwrap_or(json!([]))),
+    }
+}
+
+fn gate_of(file: &Value, case: &Value) -> Gate {
+    let template = || typed(case.get("template").unwrap_or(&file["template"]).clone());
+    let words: Vec<&str> = case["gate"].as_str().unwrap().split(' ').collect();
+    let workload = workload();
+    match words.as_slice() {
+        ["pod-gone", pod] => Gate::PodGone {
+            workload,
+            pod: (*pod).to_owned(),
+        },
+        ["all-gone"] => Gate::AllGone { workload },
+        ["repointed"] => Gate::Repointed {
+            workload,
+            to: template(),
+        },
+        ["pod-healthy", pod, rest @ ..] => Gate::PodHealthy {
+            workload,
+            pod: (*pod).to_owned(),
+            template: template(),
+            min_ready_seconds: match rest {
+                ["for", seconds] => seconds.parse().unwrap(),
+                _ => 0,
+            },
+            probes: vec![],
+        },
+        other => panic!("no such gate: {other:?}"),
+    }
+}
+
+fn check(name: &str) {
+    let file = read(name);
+    for (number, case) in file["cases"].as_array().unwrap().iter().enumerate() {
+        let now = case
+            .get("now")
+            .and_then(Value::as_str)
+            .unwrap_or("2026-01-01T01:00:00Z");
+        let verdict = match judge(&gate_of(&file, case), &seen_of(&file, case), now.parse().unwrap()) {
+            Verdict::Healthy(what) => format!("healthy: {what}"),
+            Verdict::Waiting(why) => format!("waiting: {why}"),
+            Verdict::Failed(why) => format!("failed: {why}"),
+        };
+        assert_eq!(
+            verdict,
+            case["expect"].as_str().unwrap(),
+            "{name}, case {}: {case:#}",
+            number + 1
+        );
+    }
+}
+
+#[test]
+fn stopping() {
+    check("stop.yaml");
+}
+
+#[test]
+fn repointing() {
+    check("repoint.yaml");
+}
+
+#[test]
+fn starting() {
+    check("start.yaml");
+}
+
+#[test]
+fn no_file_is_forgotten() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/workloads");
+    let found: BTreeSet<String> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert_eq!(
+        found,
+        ["repoint.yaml", "start.yaml", "stop.yaml"].map(String::from).into()
+    );
+}
+
+#[test]
+fn a_repoint_is_done_untouched_or_foreign() {
+    let file = read("repoint.yaml");
+    let old: TemplateRef = typed(file["template"].clone());
+    let new = TemplateRef {
+        revision: Some("web-new".into()),
+        images: [("shop".to_owned(), "shop:1.3.0".to_owned())].into(),
+    };
+    let seen = seen_of(&file, &json!({}));
+    assert!(matches!(observe_repoint(&seen, "set-1", &new, &old), Observed::Done(_)));
+    assert_eq!(observe_repoint(&seen, "set-1", &old, &new), Observed::Untouched);
+    assert!(matches!(
+        observe_repoint(&seen, "set-2", &new, &old),
+        Observed::Foreign(_)
+    ));
+    let changed = json!({ "change": { "spec": { "template": { "spec": { "restartPolicy": "Never" } } } } });
+    let changed = seen_of(&file, &changed);
+    assert!(matches!(
+        observe_repoint(&changed, "set-1", &new, &old),
+        Observed::Foreign(_)
+    ));
+    let gone = seen_of(&file, &json!({ "change": null }));
+    assert!(matches!(
+        observe_repoint(&gone, "set-1", &new, &old),
+        Observed::Foreign(_)
+    ));
+}
+
+#[test]
+fn a_count_is_done_untouched_or_foreign() {
+    let file = read("stop.yaml");
+    let seen = |replicas: i32| seen_of(&file, &json!({ "change": { "spec": { "replicas": replicas } } }));
+    assert!(matches!(observe_scale(&seen(1), "set-1", 2, 1), Observed::Done(_)));
+    assert_eq!(observe_scale(&seen(2), "set-1", 2, 1), Observed::Untouched);
+    assert!(matches!(observe_scale(&seen(3), "set-1", 2, 1), Observed::Foreign(_)));
+    assert!(matches!(observe_scale(&seen(1), "set-2", 2, 1), Observed::Foreign(_)));
+    // The API's default.
+    let unset = seen_of(&file, &json!({ "change": { "spec": { "replicas": null } } }));
+    assert!(matches!(observe_scale(&unset, "set-1", 2, 1), Observed::Done(_)));
+}
+
+#[test]
+fn a_restart_or_another_pod_is_another_incarnation() {
+    let file = read("start.yaml");
+    let seen = |uid: &str, restarts: i32| {
+        seen_of(
+            &file,
+            &json!({ "pod": { "metadata": { "uid": uid }, "status": { "containerStatuses": [
+                { "name": "shop", "ready": true, "restartCount": restarts, "image": "i", "imageID": "i" },
+            ] } } }),
+        )
+    };
+    let first = incarnation(&seen("pod-1", 0), "web-0");
+    assert!(first.is_some());
+    assert_eq!(incarnation(&seen("pod-1", 0), "web-0"), first);
+    assert_ne!(incarnation(&seen("pod-1", 1), "web-0"), first);
+    assert_ne!(incarnation(&seen("pod-2", 0), "web-0"), first);
+    assert_eq!(incarnation(&seen("pod-1", 0), "web-1"), None);
+}
