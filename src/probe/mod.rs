@@ -5,6 +5,8 @@
 
 mod http;
 mod stop;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 

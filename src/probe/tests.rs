@@ -1,0 +1,178 @@
+//! Waiting, over a cluster that shows one state and answers probes as it is told.
+
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use futures::stream::{self, BoxStream};
+use serde_json::json;
+use stepback_core::model::{SeenCluster, Stamp, TemplateRef, Token, WorkloadKind, WorkloadRef};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::*;
+use crate::cluster::{ClusterError, Wire};
+use crate::run::stop;
+
+/// Answers the n-th probe with the n-th status, and nobody listens once they are used up.
+struct Fake {
+    statuses: Mutex<Vec<u16>>,
+}
+
+fn never<T>() -> Result<T, ClusterError> {
+    Err(ClusterError::Refused("a gate only watches and dials".to_owned()))
+}
+
+fn web() -> WorkloadRef {
+    WorkloadRef {
+        kind: WorkloadKind::StatefulSet,
+        namespace: "a".into(),
+        name: "web".into(),
+    }
+}
+
+fn template() -> TemplateRef {
+    TemplateRef {
+        revision: None,
+        images: [("shop".to_owned(), "shop:1.2.0".to_owned())].into(),
+    }
+}
+
+#[async_trait]
+impl Cluster for Fake {
+    fn changes(&self, workload: &WorkloadRef) -> BoxStream<'static, Result<SeenWorkload, ClusterError>> {
+        let containers = json!({ "containers": [{ "name": "shop", "image": "shop:1.2.0" }] });
+        let set = json!({
+            "metadata": { "name": "web", "uid": "u" },
+            "spec": { "serviceName": "web", "selector": {}, "template": { "spec": containers } },
+            "status": { "replicas": 1, "updateRevision": "web-1" },
+        });
+        let pod = json!({
+            "metadata": { "name": "web-0", "uid": "p", "labels": { "controller-revision-hash": "web-1" } },
+            "spec": containers,
+            "status": { "phase": "Running", "conditions": [{ "type": "Ready", "status": "True" }] },
+        });
+        let seen = SeenWorkload {
+            workload: workload.clone(),
+            set: Some(serde_json::from_value(set).unwrap()),
+            pods: vec![serde_json::from_value(pod).unwrap()],
+            revisions: vec![],
+        };
+        stream::once(async { Ok(seen) }).chain(stream::pending()).boxed()
+    }
+
+    async fn dial(&self, _: &str, _: &str, _: u16) -> Result<Box<dyn Wire>, ClusterError> {
+        let status = {
+            let mut statuses = self.statuses.lock().unwrap();
+            if statuses.is_empty() {
+                return Err(ClusterError::Unreachable("nobody listens".to_owned()));
+            }
+            statuses.remove(0)
+        };
+        let (ours, mut theirs) = tokio::io::duplex(4096);
+        tokio::spawn(async move {
+            let mut request = [0; 4096];
+            let read = theirs.read(&mut request).await.unwrap();
+            assert!(request[..read].starts_with(b"GET /healthz HTTP/1.1\r\n"));
+            let answer = format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\n\r\n");
+            theirs.write_all(answer.as_bytes()).await.unwrap();
+        });
+        Ok(Box::new(ours))
+    }
+
+    async fn look(&self, _: &[WorkloadRef]) -> Result<SeenCluster, ClusterError> {
+        never()
+    }
+
+    async fn scale(&self, _: &WorkloadRef, _: &str, _: i32, _: i32, _: i32, _: &Stamp) -> Result<(), ClusterError> {
+        never()
+    }
+
+    async fn repoint(&self, _: &WorkloadRef, _: &str, _: &TemplateRef, _: &Stamp) -> Result<(), ClusterError> {
+        never()
+    }
+
+    async fn give_back(&self, _: &WorkloadRef, _: &str, _: &Stamp) -> Result<(), ClusterError> {
+        never()
+    }
+
+    async fn stamp(&self, _: &WorkloadRef, _: &str, _: &Stamp, _: &str) -> Result<(), ClusterError> {
+        never()
+    }
+
+    async fn acquire(&self, _: &str, _: &str, _: &str, _: Token, _: Duration, _: Duration) -> Result<(), ClusterError> {
+        never()
+    }
+
+    async fn release(&self) -> Result<(), ClusterError> {
+        never()
+    }
+
+    async fn missing_rights(&self, _: &str) -> Result<Vec<String>, ClusterError> {
+        never()
+    }
+}
+
+/// How the gate settles, what was said meanwhile, and how many answers were not asked for.
+async fn wait(statuses: &[u16], limit_ms: u64, timeout_ms: u64) -> (Settled, Vec<String>, usize) {
+    let fake = Fake {
+        statuses: Mutex::new(statuses.to_vec()),
+    };
+    let gate = Gate::PodHealthy {
+        workload: web(),
+        pod: "web-0".to_owned(),
+        template: template(),
+        min_ready_seconds: 0,
+        probes: vec![Probe {
+            ask: Ask::Http {
+                path: "/healthz".to_owned(),
+                port: 8080,
+            },
+            successes: 3,
+            period_ms: 1,
+            timeout_ms,
+        }],
+    };
+    let (_stopper, stop) = stop();
+    let mut said = Vec::new();
+    let limit = Duration::from_millis(limit_ms);
+    let settled = settle(&fake, &gate, limit, &stop, &mut |reason| said.push(reason)).await;
+    let left = fake.statuses.lock().unwrap().len();
+    (settled, said, left)
+}
+
+#[tokio::test]
+async fn successes_count_only_in_a_row() {
+    let (settled, said, left) = wait(&[200, 204, 500, 200, 200, 302, 200], 60_000, 60_000).await;
+    assert!(matches!(settled, Settled::Healthy(_)), "{settled:?}");
+    assert_eq!(left, 1, "three in a row are enough");
+    assert!(said.iter().any(|reason| reason.contains("answered 500")), "{said:?}");
+}
+
+#[tokio::test]
+async fn a_gate_whose_limit_passes_names_the_probe_that_failed() {
+    let (settled, said, _) = wait(&[], 300, 60_000).await;
+    let Settled::TimedOut(why) = settled else {
+        panic!("{settled:?}")
+    };
+    assert!(
+        why.contains("GET /healthz on web-0:8080: cannot reach the cluster: nobody listens"),
+        "{why}"
+    );
+    // Said while it was so, once.
+    assert_eq!(
+        said.iter().filter(|reason| reason.contains("nobody listens")).count(),
+        1,
+        "{said:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_probe_whose_own_limit_passes_fails_the_gate() {
+    let (settled, _, _) = wait(&[200, 200], 60_000, 200).await;
+    let Settled::Failed(why) = settled else {
+        panic!("{settled:?}")
+    };
+    assert!(
+        why.contains("did not succeed within 0.2 s") && why.contains("nobody listens"),
+        "{why}"
+    );
+}
