@@ -55,10 +55,7 @@ pub(super) async fn carry_out(
     let (plan, seen) = look_and_plan(ground, &request).await?;
     check(&plan)?;
     if plan.steps.is_empty() {
-        terminal.answer(Kind::Plan, &plan, |page| {
-            page.line(&format!("nothing to do: already at {}", plan.to))
-        })?;
-        return Ok(Exit::Done);
+        return say_nothing_to_do(terminal, &plan);
     }
     if !terminal.quiet {
         let bodies = verbose.then(|| bodies_of(&plan, ground, &seen));
@@ -72,6 +69,13 @@ pub(super) async fn carry_out(
         .start(&request, &plan, &ground.workloads, stop, &mut lines)
         .await;
     let opened = lines.opened().cloned();
+    if let Err(RoadError::Changed(_)) = &started
+        && let Ok((now, _)) = look_and_plan(ground, &request).await
+        && now.steps.is_empty()
+    {
+        // While we waited for the lease, another coordinator did the same.
+        return say_nothing_to_do(terminal, &now);
+    }
     let finished = started.map_err(|error| match opened {
         Some(run) => anyhow::Error::new(CliError::BrokeOff {
             run,
@@ -80,6 +84,13 @@ pub(super) async fn carry_out(
         None => error.into(),
     })?;
     conclude(terminal, verbose, &finished)
+}
+
+fn say_nothing_to_do(terminal: &Terminal, plan: &Plan) -> anyhow::Result<Exit> {
+    terminal.answer(Kind::Plan, plan, |page| {
+        page.line(&format!("nothing to do: already at {}", plan.to))
+    })?;
+    Ok(Exit::Done)
 }
 
 /// Answers with the report of a run that has ended or halted.

@@ -13,6 +13,7 @@ mod support;
 
 mod api;
 mod cli;
+mod cli_runs;
 mod contract_cluster;
 mod contract_database;
 mod contract_journal;
@@ -42,6 +43,7 @@ fn subjects() -> Vec<Subject> {
     subjects![
         api,
         cli,
+        cli_runs,
         contract_cluster,
         contract_database,
         contract_journal,

@@ -20,3 +20,6 @@ pub use run::{Outage, Pause, Report, StepReport};
 pub use run_text::{write_report, write_runs};
 pub use status::{MigrationStatus, Reach, SchemaMatch, Status, WorkloadStatus, survey};
 pub use status_text::{write_migrations, write_status};
+
+#[cfg(test)]
+mod tests;

@@ -144,6 +144,15 @@ pub(super) fn duration(ms: u64) -> String {
     }
 }
 
+/// As [`duration`], and shorter where it is a round one: `30 s`, `5 min`.
+pub(super) fn limit(ms: u64) -> String {
+    match ms {
+        _ if ms > 0 && ms.is_multiple_of(60_000) => format!("{} min", ms / 60_000),
+        _ if ms.is_multiple_of(1_000) => format!("{} s", ms / 1_000),
+        _ => duration(ms),
+    }
+}
+
 /// `1 step`, `2 steps`.
 pub(super) fn count(number: usize, one: &str) -> String {
     format!("{number} {one}{}", if number == 1 { "" } else { "s" })
@@ -173,6 +182,14 @@ mod tests {
         assert_eq!(
             texts,
             ["0.00 s", "0.42 s", "9.99 s", "12.3 s", "2 min 05 s", "1 h 02 min"]
+        );
+    }
+
+    #[test]
+    fn round_limits_are_short() {
+        assert_eq!(
+            [0, 500, 30_000, 90_000, 600_000].map(limit),
+            ["0 s", "0.50 s", "30 s", "90 s", "10 min"]
         );
     }
 

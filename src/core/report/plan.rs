@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use super::page::{Page, Paint, count, duration};
+use super::page::{Page, Paint, count, limit};
 use super::refusal::write_findings;
 use crate::model::{Digest, JournalPlace, ScriptRef};
 use crate::plan::{Action, Gate, Plan, Step, Strategy};
@@ -67,7 +67,7 @@ fn write_step(page: &mut Page<'_>, step: &Step, bodies: Option<&Bodies>) -> io::
         &step.action.describe(),
     )?;
     if let Some(gate) = gate(&step.gate) {
-        let limit = duration(step.limit_ms);
+        let limit = limit(step.limit_ms);
         page.labelled("       until ", Some(Paint::Dim), &format!("{gate} (at most {limit})"))?;
     }
     let scripts: &[ScriptRef] = match &step.action {

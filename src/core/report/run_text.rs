@@ -59,12 +59,16 @@ fn write_step(page: &mut Page<'_>, step: &StepReport, all: bool) -> io::Result<(
         0 | 1 => step.does.clone(),
         attempts => format!("{} ({attempts} attempts)", step.does),
     };
-    let head = format!("  {:>3}  {at}  {took:>11}  ", step.step.0);
-    let state = format!("{:<7}  ", step.state);
+    let head = format!("  {:>3}  {at}  {took:>10}  ", step.step.0);
+    // That a step has passed is what one expects; anything else is said.
+    let state = match step.state {
+        "passed" => String::new(),
+        state => format!("{state:<7}  "),
+    };
     page.columns(&[(&head, None), (&state, Some(paint_of(step.state)))], &does)?;
     if all {
         for seen in &step.seen {
-            page.labelled(&" ".repeat(39), None, seen)?;
+            page.labelled(&" ".repeat(29), None, seen)?;
         }
     }
     Ok(())

@@ -85,13 +85,11 @@ fn write_run(page: &mut Page<'_>, status: &Status) -> io::Result<()> {
             Some(Paint::Yellow),
             &format!("{} {how}: {}", run.title, run.run),
         )?;
-        if status.lease.is_none() {
-            page.labelled(
-                "           ",
-                None,
-                &format!("to continue it: stepback resume {}", run.run),
-            )?;
-        }
+        let when = match status.lease {
+            Some(_) => "once nobody holds the lease, to continue it",
+            None => "to continue it",
+        };
+        page.labelled("           ", None, &format!("{when}: stepback resume {}", run.run))?;
     }
     if let Some(lease) = &status.lease {
         let age = duration(lease.age_ms);

@@ -1,0 +1,172 @@
+//! Runs of the real binary on SQLite that meet signals, `kill -9` and one another.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    process::{Child, Stdio},
+};
+
+use sqlx::{Connection as _, Row as _, sqlite::SqliteConnection};
+
+use crate::support::{
+    binary::Binary,
+    runner::{Case, Ctx, NotPassed, Outcome, case, fail},
+};
+
+pub fn cases() -> Vec<Case> {
+    vec![
+        case("cli_runs::a_signal_halts_between_two_migrations_with_130", signal),
+        case("cli_runs::a_killed_run_is_resumed_with_nothing_but_the_url", killed),
+        case(
+            "cli_runs::of_several_at_once_one_acts_and_nothing_happens_twice",
+            several,
+        ),
+    ]
+}
+
+/// Three migrations, of which the newest one's down takes seconds, longer than a batch, and leaves what it can be told by.
+fn slow_migrations(ctx: &Ctx) -> Result<Binary, NotPassed> {
+    let folder = ctx.dir().join("migrations");
+    fs::create_dir(&folder)?;
+    let slow = "INSERT INTO tally SELECT 3;\n\
+                WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 16000000)\n\
+                INSERT INTO tally SELECT max(x) FROM n;\nDROP TABLE c;\n";
+    for (name, sql) in [
+        ("1_tally.up.sql", "CREATE TABLE tally (x integer);"),
+        ("1_tally.down.sql", "DROP TABLE tally;"),
+        ("2_b.up.sql", "CREATE TABLE b (id integer);"),
+        ("2_b.down.sql", "INSERT INTO tally SELECT 2;\nDROP TABLE b;"),
+        ("3_c.up.sql", "CREATE TABLE c (id integer);"),
+        ("3_c.down.sql", slow),
+    ] {
+        fs::write(folder.join(name), sql)?;
+    }
+    let stepback = Binary::in_dir(ctx.dir()).env("DATABASE_URL", "sqlite://a.db");
+    stepback.ends(0, "migrate up --yes")?;
+    // From here on there is no file but the database.
+    fs::remove_dir_all(folder)?;
+    Ok(stepback)
+}
+
+const DOWN: &[&str] = &["migrate", "down", "--to", "1", "--data-loss", "accept", "--yes"];
+
+/// Starts the slow down, and waits until its first step has begun.
+fn start_down(stepback: &Binary) -> Result<(Child, impl Iterator<Item = String> + use<>), NotPassed> {
+    let mut child = stepback
+        .command(DOWN)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let Some(stderr) = child.stderr.take() else {
+        return fail("its standard error is not piped");
+    };
+    let mut lines = BufReader::new(stderr).lines().map_while(Result::ok);
+    match lines.find(|line| line.starts_with("step 1/")) {
+        Some(_) => Ok((child, lines)),
+        None => fail("it ended before its first step"),
+    }
+}
+
+fn send(signal: &str, child: &Child) -> Outcome {
+    let sent = std::process::Command::new("kill")
+        .args(["-s", signal, &child.id().to_string()])
+        .status()?;
+    if sent.success() {
+        Ok(())
+    } else {
+        fail(format_args!("kill -s {signal}: {sent}"))
+    }
+}
+
+async fn rows(ctx: &Ctx, sql: &'static str) -> Result<Vec<String>, NotPassed> {
+    let path = ctx.dir().join("a.db");
+    let mut connection = SqliteConnection::connect(&format!("sqlite://{}", path.display())).await?;
+    let rows = sqlx::query(sql).fetch_all(&mut connection).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+const LEDGER: &str = "SELECT version FROM stepback_ledger ORDER BY sequence";
+const TALLY: &str = "SELECT CAST(x AS text) FROM tally";
+
+async fn signal(ctx: Ctx) -> Outcome {
+    let stepback = slow_migrations(&ctx)?;
+    let (mut child, lines) = start_down(&stepback)?;
+    send("TERM", &child)?;
+    let said: Vec<String> = lines.collect();
+    assert_eq!(child.wait()?.code(), Some(130), "{said:#?}");
+    assert!(
+        said.iter().any(|line| line.starts_with("stopping after the move")),
+        "{said:#?}"
+    );
+    let ledger = rows(&ctx, LEDGER).await?;
+    assert_eq!(
+        ledger,
+        ["1", "2"],
+        "the migration in flight was finished, and the next one not begun"
+    );
+    // What was not begun is done by typing the same again, or by a resume where the run stayed open.
+    stepback.ends(0, "resume --yes")?;
+    stepback.ends(0, &DOWN.join(" "))?;
+    assert_eq!(rows(&ctx, LEDGER).await?, ["1"]);
+    assert_eq!(
+        rows(&ctx, TALLY).await?,
+        ["3", "16000000", "2"],
+        "each down exactly once"
+    );
+    Ok(())
+}
+
+async fn killed(ctx: Ctx) -> Outcome {
+    let stepback = slow_migrations(&ctx)?;
+    let (mut child, _lines) = start_down(&stepback)?;
+    child.kill()?;
+    child.wait()?;
+    let status = stepback.ends(0, "status")?;
+    assert!(status.out.contains("stepback resume"), "{}", status.out);
+    // Another directory, as another machine would: no app file, no folder.
+    let elsewhere = ctx.dir().join("elsewhere");
+    fs::create_dir(&elsewhere)?;
+    let url = format!("sqlite://{}", ctx.dir().join("a.db").display());
+    let resumed = Binary::in_dir(&elsewhere).ends(0, &format!("resume --yes --journal {url}"))?;
+    assert!(resumed.out.contains(": done"), "{}", resumed.out);
+    assert_eq!(rows(&ctx, LEDGER).await?, ["1"]);
+    assert_eq!(
+        rows(&ctx, TALLY).await?,
+        ["3", "16000000", "2"],
+        "each down exactly once"
+    );
+    let report = stepback.ends(0, "report")?;
+    assert!(report.out.contains("ended without a word"), "{}", report.out);
+    Ok(())
+}
+
+async fn several(ctx: Ctx) -> Outcome {
+    let stepback = slow_migrations(&ctx)?;
+    let spawn = |_| {
+        stepback
+            .command(DOWN)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+    };
+    let children = (0..4).map(spawn).collect::<Result<Vec<_>, _>>()?;
+    let mut acted = 0;
+    for child in children {
+        let output = child.wait_with_output()?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        match output.status.code() {
+            Some(0) if String::from_utf8_lossy(&output.stdout).contains(": done") => acted += 1,
+            // Done by another while this one waited, or not got at all.
+            Some(0 | 5) => {}
+            code => return fail(format_args!("{code:?}: {said}")),
+        }
+    }
+    assert_eq!(acted, 1);
+    assert_eq!(rows(&ctx, LEDGER).await?, ["1"]);
+    assert_eq!(
+        rows(&ctx, TALLY).await?,
+        ["3", "16000000", "2"],
+        "each down exactly once"
+    );
+    Ok(())
+}
