@@ -4,6 +4,8 @@
 //! deciding or doing anything itself. Nobody uses it but `main`.
 
 mod carry;
+#[cfg(all(feature = "sandbox", target_os = "linux"))]
+mod demo;
 mod explain;
 mod ground;
 mod migrate;
@@ -57,6 +59,8 @@ enum Command {
     Migrate(migrate::Command),
     Runs(runs::Args),
     Report(report::Args),
+    #[cfg(all(feature = "sandbox", target_os = "linux"))]
+    Demo(demo::Args),
     #[cfg(all(feature = "sandbox", unix))]
     #[command(hide = true)]
     SandboxShop,
@@ -97,6 +101,8 @@ async fn perform(cli: Cli, terminal: &Terminal) -> anyhow::Result<Exit> {
         Command::Migrate(command) => migrate::run(&options, terminal, &command).await,
         Command::Runs(args) => runs::run(&options, terminal, &args).await,
         Command::Report(args) => report::run(&options, terminal, &args).await,
+        #[cfg(all(feature = "sandbox", target_os = "linux"))]
+        Command::Demo(args) => demo::run(&args).await,
         #[cfg(all(feature = "sandbox", unix))]
         Command::SandboxShop => sandbox_shop::run().await,
     }

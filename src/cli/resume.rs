@@ -16,7 +16,8 @@ use crate::live::Lines;
 ///
 /// Needs neither the app file nor the migrations folder, only the database: the
 /// plan, the journal and the scripts were stored before the first change. What
-/// the journal left open is looked at first, and nothing is done twice.
+/// the journal left open is looked at first, and nothing is done twice. It does
+/// not ask: the plan was agreed to when the run was opened.
 ///
 /// Examples:
 ///   stepback resume
@@ -58,7 +59,6 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
         let what = format!("{}: {}", stored.plan.title, row.run);
         terminal.tell(|page| page.labelled("resuming ", None, &what));
     }
-    terminal.confirm("Go ahead?")?;
     let stop = stop_on_signals()?;
     let mut lines = Lines::new(std::io::stderr(), &stored.plan, terminal.quiet);
     match coordinator.resume(Some(&row.run), stop, &mut lines).await {

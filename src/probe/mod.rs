@@ -31,7 +31,8 @@ pub async fn settle(
     let mut wait = Wait {
         cluster,
         gate,
-        said: String::new(),
+        // Not worth a line of its own, unless it is what a limit was spent on.
+        said: "the cluster has not answered yet".to_owned(),
         say,
     };
     let mut stop = stop.clone();

@@ -6,11 +6,11 @@ use crate::catalog::Catalog;
 
 /// Every schema that the file names and no migration has; version 0, the empty database, always exists.
 ///
-/// An empty catalog proves nothing, because a rollback must work without the migrations folder: no error then.
+/// An empty catalog proves nothing, because a rollback must work without the migrations folder. Nor does one that ends
+/// before a version: an older release's folder has never seen the newer migrations, and going back from them is what
+/// this program is for. Whether the database knows such a version is for the plan to say.
 pub fn check_against(app: &AppFile, catalog: &Catalog) -> Vec<AppFileError> {
-    if catalog.is_empty() {
-        return Vec::new();
-    }
+    let Some(newest) = catalog.newest() else { return Vec::new() };
     let known: Vec<_> = catalog
         .migrations()
         .iter()
@@ -18,7 +18,8 @@ pub fn check_against(app: &AppFile, catalog: &Catalog) -> Vec<AppFileError> {
         .collect();
     let named = app.releases.iter().flat_map(|release| &release.named_schemas);
     named
-        .filter(|(_, version, _)| !version.is_zero() && catalog.find(version).is_none())
+        .filter(|(_, version, _)| !version.is_zero() && *version <= newest.version)
+        .filter(|(_, version, _)| catalog.find(version).is_none())
         .map(|(path, version, place)| AppFileError {
             file: app.file.clone(),
             place: *place,

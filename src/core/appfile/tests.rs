@@ -242,6 +242,8 @@ fn a_schema_without_a_migration_is_found_unless_the_folder_is_empty() {
         check_against(&app, &catalog(&["20240115120000_a.up.sql", "020240301090000_b.up.sql"])),
         []
     );
+    // The folder of an older release, which has never seen the newer migrations.
+    assert_eq!(check_against(&app, &catalog(&["20240115120000_a.up.sql"])), []);
     let found = check_against(&app, &catalog(&["20240115120000_a.up.sql", "20240301090001_b.up.sql"]));
     insta::assert_snapshot!(found.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
 }

@@ -211,7 +211,7 @@ fn resolve_release(
         .and_then(|app| app.release(release))
         .map(|release| release.schema.clone());
     let schema = match (recorded, filed) {
-        (Some(recorded), Some(filed)) if recorded.newest() != Some(&filed) => {
+        (Some(recorded), Some(filed)) if recorded.newest() != Some(&filed) && !(filed.is_zero() && recorded.0.is_empty()) => {
             findings.push(Finding::refusal(
                 "pairing-differs",
                 format!("release {release}"),
@@ -233,7 +233,7 @@ fn resolve_release(
                 .into_iter()
                 .filter(|version| applied.contains(version))
                 .collect();
-            if set.newest() != Some(&filed) {
+            if set.newest() != Some(&filed) && !filed.is_zero() {
                 findings.push(Finding::refusal(
                     "target-behind",
                     format!("release {release}"),
