@@ -75,7 +75,9 @@ impl Customers {
         let (store, writer) = reflector::store();
         let pods: Api<Pod> = Api::namespaced(client, namespace);
         let mut tasks = JoinSet::new();
-        let changes = watcher(pods, watcher::Config::default()).reflect(writer).touched_objects();
+        let changes = watcher(pods, watcher::Config::default())
+            .reflect(writer)
+            .touched_objects();
         tasks.spawn(changes.for_each(|_| std::future::ready(())));
         let seen = Arc::new(Mutex::new(Seen::default()));
         let (tell, release) = watch::channel(None);
@@ -96,7 +98,11 @@ impl Customers {
     pub(super) async fn leave(mut self) -> Visit {
         self.tasks.shutdown().await;
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        Visit { answered: seen.answered, failed: seen.failed, outage: seen.outage }
+        Visit {
+            answered: seen.answered,
+            failed: seen.failed,
+            outage: seen.outage,
+        }
     }
 }
 
@@ -127,14 +133,21 @@ async fn keep_asking(pods: reflector::Store<Pod>, seen: Arc<Mutex<Seen>>, tell: 
 async fn ask_any(pods: &reflector::Store<Pod>) -> Option<String> {
     for pod in pods.state() {
         let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
-        let ready = conditions.into_iter().any(|one| one.type_ == "Ready" && one.status == "True");
+        let ready = conditions
+            .into_iter()
+            .any(|one| one.type_ == "Ready" && one.status == "True");
         if !ready || pod.metadata.deletion_timestamp.is_some() {
             continue;
         }
-        let Some(address) = pod.status.as_ref().and_then(|status| status.pod_ip.clone()) else { continue };
+        let Some(address) = pod.status.as_ref().and_then(|status| status.pod_ip.clone()) else {
+            continue;
+        };
         let asked = tokio::time::timeout(Duration::from_secs(1), send(&address, "GET", "/orders", String::new())).await;
         if let Ok(Ok((200, _))) = asked {
-            let image = pod.spec.as_ref().and_then(|spec| spec.containers.first()?.image.clone())?;
+            let image = pod
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.containers.first()?.image.clone())?;
             return Some(image.rsplit(':').next().unwrap_or_default().to_owned());
         }
     }

@@ -24,7 +24,9 @@ use shop::Shop;
 ///
 /// Needs no cluster, no database server, no network and no root; leaves nothing behind.
 #[derive(ClapArgs)]
-#[command(after_help = "Examples:\n  stepback demo\n  stepback demo --crash     kills the coordinator half-way and resumes from elsewhere")]
+#[command(
+    after_help = "Examples:\n  stepback demo\n  stepback demo --crash     kills the coordinator half-way and resumes from elsewhere"
+)]
 pub(super) struct Args {
     /// Kill the coordinator with SIGKILL half-way, and resume from a folder with neither app file nor migrations
     #[arg(long)]
@@ -46,7 +48,8 @@ async fn tell(args: &Args) -> anyhow::Result<()> {
     say("A shop: three pods of release 1.3.0 on an embedded cluster, its orders in SQLite.");
     say("Release 1.3.0 renamed a column and added a table; 1.2.0 cannot run on that schema.\n");
 
-    shop.stepback(shop.release_folder("1.3.0"), &["migrate", "up", "--yes", "--quiet"]).await?;
+    shop.stepback(shop.release_folder("1.3.0"), &["migrate", "up", "--yes", "--quiet"])
+        .await?;
     shop.open().await.context("starting the shop")?;
     for (customer, item) in [("Ada", "kettle"), ("Grace", "lamp"), ("Edsger", "chair")] {
         shop.order(customer, item).await.context("placing an order")?;
@@ -71,11 +74,18 @@ async fn tell(args: &Args) -> anyhow::Result<()> {
     let visit = customers.leave().await;
 
     let orders = shop.orders().await?;
-    ensure!(orders.len() == 3, "expected three orders after the rollback, found {}", orders.len());
+    ensure!(
+        orders.len() == 3,
+        "expected three orders after the rollback, found {}",
+        orders.len()
+    );
     say(&format!("\nAs the customers saw it: {visit}."));
     say(&format!("The orders are still there: {}.", orders.join(", ")));
     shop.close().await;
-    say(&format!("Done in {:.1} s; the embedded cluster and its files are gone.", started.elapsed().as_secs_f32()));
+    say(&format!(
+        "Done in {:.1} s; the embedded cluster and its files are gone.",
+        started.elapsed().as_secs_f32()
+    ));
     Ok(())
 }
 

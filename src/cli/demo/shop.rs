@@ -23,7 +23,10 @@ const SET: &str = include_str!("../../../testdata/apps/shop/statefulset.yaml");
 macro_rules! migration {
     ($name:literal) => {
         [
-            (concat!($name, ".up.sql"), include_str!(concat!("../../../testdata/apps/shop/migrations/", $name, ".up.sql"))),
+            (
+                concat!($name, ".up.sql"),
+                include_str!(concat!("../../../testdata/apps/shop/migrations/", $name, ".up.sql")),
+            ),
             (
                 concat!($name, ".down.sql"),
                 include_str!(concat!("../../../testdata/apps/shop/migrations/", $name, ".down.sql")),
@@ -56,7 +59,10 @@ impl Shop {
 
     /// Writes the folders and starts the cluster; nothing runs on it yet.
     pub(super) async fn prepare() -> anyhow::Result<Self> {
-        let folder = tempfile::Builder::new().prefix("stepback-demo-").tempdir().context("making a folder")?;
+        let folder = tempfile::Builder::new()
+            .prefix("stepback-demo-")
+            .tempdir()
+            .context("making a folder")?;
         let at = folder.path();
         let (newer, older, empty) = (at.join("shop-1.3.0"), at.join("shop-1.2.0"), at.join("elsewhere"));
         write_release(&newer, &MIGRATIONS)?;
@@ -72,9 +78,20 @@ impl Shop {
         let mut kubelet = KubeletOptions::new(program);
         // A readiness probe every 100 ms instead of every second: pods start as fast as their processes do.
         kubelet.second = std::time::Duration::from_millis(100);
-        let options = ControllerOptions { statefulset: true, kubelet: Some(kubelet) };
+        let options = ControllerOptions {
+            statefulset: true,
+            kubelet: Some(kubelet),
+        };
         let controllers = start_controllers(&client, options);
-        Ok(Self { newer, older, empty, api, client, controllers, folder })
+        Ok(Self {
+            newer,
+            older,
+            empty,
+            api,
+            client,
+            controllers,
+            folder,
+        })
     }
 
     pub(super) fn api(&self) -> &ApiServer {
@@ -107,7 +124,10 @@ impl Shop {
 
     /// As [`Shop::stepback`], without waiting for its end.
     pub(super) fn spawn(&self, folder: &Path, args: &[&str]) -> anyhow::Result<Child> {
-        let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let name = folder
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default();
         say(&format!("{name}$ stepback {}", args.join(" ")));
         let mut command = Command::new(std::env::current_exe()?);
         command
@@ -115,26 +135,34 @@ impl Shop {
             .current_dir(folder)
             .env("DATABASE_URL", self.database_url())
             .env("KUBECONFIG", self.folder.path().join("kubeconfig"));
-        quiet(&mut command).spawn().with_context(|| format!("starting `stepback {}`", args.join(" ")))
+        quiet(&mut command)
+            .spawn()
+            .with_context(|| format!("starting `stepback {}`", args.join(" ")))
     }
 
     /// Opens the shop as it came to be: a release 1.2.0 that was upgraded to 1.3.0, so that both revisions are kept.
     pub(super) async fn open(&self) -> anyhow::Result<()> {
         let namespace: Namespace = serde_json::from_value(json!({ "metadata": { "name": Self::NAMESPACE } }))?;
-        Api::all(self.client()).create(&PostParams::default(), &namespace).await?;
+        Api::all(self.client())
+            .create(&PostParams::default(), &namespace)
+            .await?;
         let (service, mut set) = manifests(&self.database_url())?;
-        Api::<Service>::namespaced(self.client(), Self::NAMESPACE).create(&PostParams::default(), &service).await?;
+        Api::<Service>::namespaced(self.client(), Self::NAMESPACE)
+            .create(&PostParams::default(), &service)
+            .await?;
         let sets: Api<StatefulSet> = Api::namespaced(self.client(), Self::NAMESPACE);
         set.spec.replicas = Some(0);
         set_image(&mut set, "shop:1.2.0");
         sets.create(&PostParams::default(), &set).await?;
         await_condition(sets.clone(), "shop", |set: Option<&StatefulSet>| {
-            set.and_then(|set| set.status.as_ref()?.update_revision.as_ref()).is_some()
+            set.and_then(|set| set.status.as_ref()?.update_revision.as_ref())
+                .is_some()
         })
         .await?;
         set_image(&mut set, "shop:1.3.0");
         let upgrade = json!({ "spec": { "replicas": 3, "template": set.spec.template } });
-        sets.patch("shop", &PatchParams::default(), &Patch::Merge(upgrade)).await?;
+        sets.patch("shop", &PatchParams::default(), &Patch::Merge(upgrade))
+            .await?;
         await_condition(sets, "shop", |set: Option<&StatefulSet>| {
             set.and_then(|set| set.status.as_ref()?.ready_replicas) == Some(3)
         })
@@ -143,8 +171,12 @@ impl Shop {
     }
 
     async fn first_pod(&self) -> anyhow::Result<String> {
-        let pod = Api::<Pod>::namespaced(self.client(), Self::NAMESPACE).get("shop-0").await?;
-        pod.status.and_then(|status| status.pod_ip).context("shop-0 has no address")
+        let pod = Api::<Pod>::namespaced(self.client(), Self::NAMESPACE)
+            .get("shop-0")
+            .await?;
+        pod.status
+            .and_then(|status| status.pod_ip)
+            .context("shop-0 has no address")
     }
 
     /// Places an order with the shop's first pod.
@@ -161,7 +193,10 @@ impl Shop {
         anyhow::ensure!(status == 200, "the shop answered {status}: {body}");
         let orders: Vec<Value> = serde_json::from_str(&body)?;
         let text = |order: &Value, field: &str| order[field].as_str().unwrap_or("?").to_owned();
-        Ok(orders.iter().map(|order| format!("a {} for {}", text(order, "item"), text(order, "customer"))).collect())
+        Ok(orders
+            .iter()
+            .map(|order| format!("a {} for {}", text(order, "item"), text(order, "customer")))
+            .collect())
     }
 
     /// Ends every process and removes the files.
@@ -172,7 +207,13 @@ impl Shop {
 }
 
 fn set_image(set: &mut StatefulSet, image: &str) {
-    if let Some(container) = set.spec.template.spec.as_mut().and_then(|spec| spec.containers.first_mut()) {
+    if let Some(container) = set
+        .spec
+        .template
+        .spec
+        .as_mut()
+        .and_then(|spec| spec.containers.first_mut())
+    {
         container.image = Some(image.to_owned());
     }
 }

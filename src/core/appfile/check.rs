@@ -10,7 +10,9 @@ use crate::catalog::Catalog;
 /// before a version: an older release's folder has never seen the newer migrations, and going back from them is what
 /// this program is for. Whether the database knows such a version is for the plan to say.
 pub fn check_against(app: &AppFile, catalog: &Catalog) -> Vec<AppFileError> {
-    let Some(newest) = catalog.newest() else { return Vec::new() };
+    let Some(newest) = catalog.newest() else {
+        return Vec::new();
+    };
     let known: Vec<_> = catalog
         .migrations()
         .iter()

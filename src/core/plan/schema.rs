@@ -211,7 +211,9 @@ fn resolve_release(
         .and_then(|app| app.release(release))
         .map(|release| release.schema.clone());
     let schema = match (recorded, filed) {
-        (Some(recorded), Some(filed)) if recorded.newest() != Some(&filed) && !(filed.is_zero() && recorded.0.is_empty()) => {
+        (Some(recorded), Some(filed))
+            if recorded.newest() != Some(&filed) && !(filed.is_zero() && recorded.0.is_empty()) =>
+        {
             findings.push(Finding::refusal(
                 "pairing-differs",
                 format!("release {release}"),

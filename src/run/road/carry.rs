@@ -1,0 +1,136 @@
+//! Opening a run, carrying it out, closing it.
+
+use stepback_core::journal::{Entry, FORMAT, HaltKind, Outcome, RunState, What};
+use stepback_core::model::{RunId, RunRow, RunStatus};
+use stepback_core::plan::Plan;
+
+use super::{Coordinator, Finished, Held, RoadError};
+use crate::journal::{Journal, JournalError};
+use crate::run::{Ending, Event, Execution, Listen, RunError, Stop, World, append, execute};
+
+impl Coordinator {
+    pub(super) async fn open_and_execute(
+        &self,
+        held: &Held,
+        plan: Plan,
+        stop: Stop,
+        listener: &mut dyn Listen,
+    ) -> Result<Finished, RoadError> {
+        let run = RunId(ulid::Ulid::generate().to_string());
+        let journal = self.journals.open(&plan.journal)?;
+        let mut row = RunRow {
+            run: run.clone(),
+            plan: plan.id,
+            app: plan.app.clone(),
+            journal: plan.journal.clone(),
+            status: RunStatus::Opening,
+            title: plan.title.clone(),
+            closes_itself: !plan.has_workload_steps(),
+            token: held.token,
+        };
+        journal.create(&run, &plan, held.token).await?;
+        self.database.write_run(held.token, &row).await?;
+        let opened = Entry {
+            format: FORMAT,
+            sequence: 1,
+            at: jiff::Timestamp::now(),
+            token: held.token,
+            previous: String::new(),
+            what: What::RunOpened {
+                run: run.clone(),
+                plan: plan.id,
+                by: self.by.clone(),
+            },
+        };
+        let state = RunState::open(&opened, plan.steps.len()).map_err(RunError::from)?;
+        crate::run::append::write(&*journal, &state, &opened).await?;
+        row.status = RunStatus::Open;
+        self.database.write_run(held.token, &row).await?;
+        listener.hear(Event::Entry(opened.clone()));
+        self.execute_and_close(held, row, plan, vec![opened], state, &*journal, stop, listener)
+            .await
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the state of a run, handed on once")]
+    pub(super) async fn execute_and_close(
+        &self,
+        held: &Held,
+        mut row: RunRow,
+        plan: Plan,
+        mut entries: Vec<Entry>,
+        state: RunState,
+        journal: &dyn Journal,
+        stop: Stop,
+        listener: &mut dyn Listen,
+    ) -> Result<Finished, RoadError> {
+        let mut heard = Recorder {
+            entries: &mut entries,
+            listener,
+        };
+        let execution = Execution {
+            plan: &plan,
+            state,
+            token: held.token,
+            journal,
+            world: World {
+                database: &*self.database,
+                cluster: self.cluster.as_deref(),
+            },
+            stop,
+        };
+        let ending = execute(execution, &mut heard).await?;
+        row.status = match &ending {
+            Ending::Fenced => {
+                return Ok(Finished {
+                    run: row.run,
+                    plan,
+                    entries,
+                    ending,
+                });
+            }
+            Ending::Closed(_) => RunStatus::Closed,
+            Ending::Halted(halt) if row.closes_itself && halt.kind != HaltKind::Doubtful => {
+                // Nothing is left half-way that `resume` would be needed for: correct and run again.
+                let mut state = replayed(&row.run, &entries, &plan)?;
+                let closed = What::RunClosed {
+                    outcome: Outcome::Stopped,
+                };
+                let entry = append(journal, &mut state, held.token, closed).await?;
+                Recorder {
+                    entries: &mut entries,
+                    listener,
+                }
+                .hear(Event::Entry(entry));
+                RunStatus::Closed
+            }
+            Ending::Halted(_) => RunStatus::Halted,
+        };
+        self.database.write_run(held.token, &row).await?;
+        Ok(Finished {
+            run: row.run,
+            plan,
+            entries,
+            ending,
+        })
+    }
+}
+
+pub(super) fn replayed(run: &RunId, entries: &[Entry], plan: &Plan) -> Result<RunState, RoadError> {
+    let state = RunState::replay(entries, plan.steps.len()).map_err(|illegal| JournalError::illegal(run, &illegal))?;
+    state.ok_or(RoadError::NoRun)
+}
+
+/// Keeps every entry that is heard, for the report, and passes everything on.
+pub(super) struct Recorder<'a> {
+    pub(super) entries: &'a mut Vec<Entry>,
+    pub(super) listener: &'a mut dyn Listen,
+}
+
+impl Listen for Recorder<'_> {
+    fn hear(&mut self, event: Event) {
+        if let Event::Entry(entry) = &event {
+            self.entries.push(entry.clone());
+        }
+        self.listener.hear(event);
+    }
+}

@@ -1,0 +1,105 @@
+//! The right to act: the database's lease first, then the cluster's, and the takeover's stamps (LAWS W6).
+
+use std::time::Duration;
+
+use stepback_core::journal::{RunState, StepState};
+use stepback_core::model::{RunId, Stamp, StepId, WorkloadRef, annotation};
+use stepback_core::plan::Plan;
+
+use super::{Coordinator, Held, RoadError};
+use crate::cluster::ClusterError;
+use crate::database::LeaseRequest;
+
+impl Coordinator {
+    /// The highest token that is written on a workload: a lease must be issued above it.
+    pub(super) async fn highest_stamp(&self, workloads: &[WorkloadRef]) -> Result<u64, RoadError> {
+        let Some(cluster) = self.cluster.as_ref().filter(|_| !workloads.is_empty()) else {
+            return Ok(0);
+        };
+        let seen = cluster.look(workloads).await?;
+        let stamps = seen
+            .workloads
+            .iter()
+            .filter_map(|seen| seen.annotation(annotation::STAMP)?.parse::<Stamp>().ok());
+        Ok(stamps.map(|stamp| stamp.token.number).max().unwrap_or(0))
+    }
+
+    /// The database's lease first, because it issues the token; then the cluster's (LAWS W6).
+    pub(super) async fn take_leases(&self, plan: &Plan, above: u64) -> Result<Held, RoadError> {
+        let life = Duration::from_millis(plan.limits.lease_ms);
+        let wait = Duration::from_millis(plan.limits.lock_ms);
+        let holder = self.by.to_string();
+        let mut request = LeaseRequest {
+            holder: holder.clone(),
+            life,
+            wait,
+            above,
+        };
+        let (Some(planned), Some(cluster)) = (&plan.cluster, &self.cluster) else {
+            let token = self.database.acquire(&request).await?;
+            return Ok(Held { token });
+        };
+        let name = format!("stepback-{}", plan.app.as_deref().unwrap_or("app"));
+        loop {
+            let token = self.database.acquire(&request).await?;
+            match cluster
+                .acquire(&planned.namespace, &name, &holder, token, life, wait)
+                .await
+            {
+                Ok(()) => return Ok(Held { token }),
+                // The cluster has seen a higher token than the database remembers: it may have been restored from a
+                // backup. A token must be above every one seen anywhere, so it is issued again.
+                Err(ClusterError::Fenced { token: seen, .. }) if seen.number > request.above => {
+                    self.release().await;
+                    request.above = seen.number;
+                }
+                Err(error) => {
+                    self.release().await;
+                    return Err(error.into());
+                }
+            }
+        }
+    }
+
+    /// Gives both leases back, in reverse. What cannot be given back dies by itself.
+    pub(super) async fn release(&self) {
+        if let Some(cluster) = &self.cluster
+            && let Err(error) = cluster.release().await
+        {
+            tracing::warn!(%error, "the cluster lease could not be given back; it ends by itself");
+        }
+        if let Err(error) = self.database.release().await {
+            tracing::warn!(%error, "the lease could not be given back; it ends by itself");
+        }
+    }
+
+    /// A takeover first stamps its token on every workload of the plan, so that a sleeper's write meets it (LAWS W6).
+    pub(super) async fn stamp_takeover(
+        &self,
+        held: &Held,
+        run: &RunId,
+        plan: &Plan,
+        state: &RunState,
+    ) -> Result<(), RoadError> {
+        let Some(cluster) = &self.cluster else { return Ok(()) };
+        let step = state.current().unwrap_or(StepId(0));
+        for (workload, uid) in plan.workload_uids() {
+            let given_back = plan.steps.iter().any(|step| {
+                matches!(&step.action, stepback_core::plan::Action::GiveBack { workload: other, .. } if *other == workload)
+                    && matches!(state.step(step.id), Some(StepState::Applied | StepState::Passed))
+            });
+            // What was given back must stay free of our marks; a sleeper's write to it meets the cluster Lease.
+            if given_back {
+                continue;
+            }
+            let stamp = Stamp {
+                run: run.clone(),
+                step,
+                token: held.token,
+            };
+            let line = format!("run {run}: resumed at step {step}; to continue: stepback resume {run}");
+            cluster.stamp(&workload, &uid, &stamp, &line).await?;
+        }
+        Ok(())
+    }
+}

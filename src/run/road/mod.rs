@@ -1,0 +1,154 @@
+//! The road of a run: prepare, take the lease, look again, open, carry out, close; and joining it again part-way.
+//!
+//! Opening goes in this order: plan objects; run row `opening`; `RunOpened`; row `open`, fenced; only then a step. A
+//! row that is `opening` did nothing. Closing: `RunClosed`, then the row; where the two differ, the journal wins.
+
+mod carry;
+mod lease;
+mod resume;
+
+use std::sync::Arc;
+
+use stepback_core::journal::{By, Entry};
+use stepback_core::model::{RunId, RunRow, Token, WorkloadRef};
+use stepback_core::plan::{Plan, Refusals, Request, Seen, plan};
+
+use super::{Ending, Listen, RunError, Stop, look};
+use crate::cluster::{Cluster, ClusterError};
+use crate::database::{Database, DbError};
+use crate::journal::{JournalError, Journals};
+
+/// Who acts on what.
+pub struct Coordinator {
+    /// The database.
+    pub database: Arc<dyn Database>,
+    /// The cluster, when workloads take part.
+    pub cluster: Option<Arc<dyn Cluster>>,
+    /// Where journals are.
+    pub journals: Arc<dyn Journals>,
+    /// Who acts.
+    pub by: By,
+}
+
+/// A run that this process has carried out, as far as it came.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    /// The run.
+    pub run: RunId,
+    /// Its plan.
+    pub plan: Plan,
+    /// Its whole journal, as this process knows it.
+    pub entries: Vec<Entry>,
+    /// How it ended.
+    pub ending: Ending,
+}
+
+/// Why a run could not be started, continued or closed.
+#[derive(Debug, thiserror::Error)]
+pub enum RoadError {
+    /// The database.
+    #[error(transparent)]
+    Database(#[from] DbError),
+    /// The cluster.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// Carrying out.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// The plan is refused, now that the lease is held.
+    #[error("the plan is refused")]
+    Refused(Refusals),
+    /// The world is not the one that the plan was made for.
+    #[error("the world has changed since the plan was made: {}", .0.join(", "))]
+    Changed(Vec<String>),
+    /// Another run is not closed.
+    #[error("run {} ({}) is not closed", .0.run, .0.title)]
+    RunOpen(Box<RunRow>),
+    /// There is nothing to resume.
+    #[error("there is no run to resume here")]
+    NoRun,
+    /// The run cannot be resumed as it is; nothing was touched.
+    #[error("run {run} cannot be resumed: {message}")]
+    Unfit {
+        /// Which run.
+        run: RunId,
+        /// Why not.
+        message: String,
+    },
+}
+
+/// The right to act, held in both places.
+struct Held {
+    token: Token,
+}
+
+impl Coordinator {
+    /// Reads everything that a plan needs. Creates nothing.
+    ///
+    /// # Errors
+    /// When database or cluster cannot be read.
+    pub async fn look(&self, workloads: &[WorkloadRef]) -> Result<Seen, RoadError> {
+        look(&*self.database, self.cluster.as_deref(), workloads).await
+    }
+
+    /// Carries a plan out, after making sure that the world is still the one that it was made for.
+    ///
+    /// # Errors
+    /// Before the run is open: nothing but our own tables, captured scripts and the lease was touched.
+    pub async fn start(
+        &self,
+        request: &Request<'_>,
+        planned: &Plan,
+        workloads: &[WorkloadRef],
+        stop: Stop,
+        listener: &mut dyn Listen,
+    ) -> Result<Finished, RoadError> {
+        self.database.prepare().await?;
+        let above = self.highest_stamp(workloads).await?;
+        let held = self.take_leases(planned, above).await?;
+        let started = self
+            .start_held(&held, request, planned, workloads, stop, listener)
+            .await;
+        self.release().await;
+        started
+    }
+
+    async fn start_held(
+        &self,
+        held: &Held,
+        request: &Request<'_>,
+        planned: &Plan,
+        workloads: &[WorkloadRef],
+        stop: Stop,
+        listener: &mut dyn Listen,
+    ) -> Result<Finished, RoadError> {
+        self.close_leftover(held, self.database.look().await?).await?;
+        let used = planned.scripts();
+        let captured: Vec<_> = request
+            .catalog
+            .migrations()
+            .iter()
+            .filter(|migration| used.iter().any(|script| script.migration.version == migration.version))
+            .cloned()
+            .collect();
+        self.database.stage(held.token, &captured).await?;
+        let seen = self.look(workloads).await?;
+        let now = plan(request, &seen).map_err(RoadError::Refused)?;
+        let changed: Vec<String> = planned
+            .world
+            .keys()
+            .chain(now.world.keys())
+            .filter(|part| planned.world.get(*part) != now.world.get(*part))
+            .cloned()
+            .collect::<std::collections::BTreeSet<_>>()
+            .into_iter()
+            .collect();
+        if !changed.is_empty() {
+            return Err(RoadError::Changed(changed));
+        }
+        self.open_and_execute(held, now, stop, listener).await
+    }
+}
