@@ -59,6 +59,12 @@ pub trait Journal: Send + Sync {
 
     /// The runs that have a plan here, newest first.
     async fn runs(&self) -> Result<Vec<RunId>, JournalError>;
+
+    /// Removes the oldest finished runs of an app until `keep` are left, and returns which; nothing where room is no
+    /// question. Runs that are not over stay.
+    async fn prune(&self, _app: &str, _keep: usize) -> Result<Vec<RunId>, JournalError> {
+        Ok(Vec::new())
+    }
 }
 
 /// Opens journals by their place.

@@ -139,7 +139,7 @@ pub(super) fn duration(ms: u64) -> String {
     match ms {
         0..10_000 => format!("{}.{:02} s", ms / 1000, ms % 1000 / 10),
         10_000..60_000 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
-        60_000..3_600_000 if ms % 60_000 == 0 => format!("{} min", ms / 60_000),
+        60_000..3_600_000 if ms.is_multiple_of(60_000) => format!("{} min", ms / 60_000),
         60_000..3_600_000 => format!("{} min {:02} s", ms / 60_000, ms / 1000 % 60),
         _ => format!("{} h {:02} min", ms / 3_600_000, ms / 60_000 % 60),
     }

@@ -128,4 +128,8 @@ impl Journal for ClusterJournal {
         runs.dedup();
         Ok(runs)
     }
+
+    async fn prune(&self, app: &str, keep: usize) -> Result<Vec<RunId>, JournalError> {
+        self.forget(app, keep).await
+    }
 }

@@ -16,7 +16,7 @@ impl ClusterJournal {
     ///
     /// # Errors
     /// When the cluster cannot be asked, or does not allow it; what was removed until then is gone.
-    pub async fn prune(&self, app: &str, keep: usize) -> Result<Vec<RunId>, JournalError> {
+    pub(super) async fn forget(&self, app: &str, keep: usize) -> Result<Vec<RunId>, JournalError> {
         let params = ListParams::default().labels(&objects::first_parts());
         let plans = self.maps.list_metadata(&params).await;
         let plans = plans.map_err(|error| self.unread(&error))?;

@@ -8,6 +8,9 @@ use super::{Coordinator, Finished, Held, RoadError};
 use crate::journal::{Journal, JournalError};
 use crate::run::{Ending, Event, Execution, Listen, RunError, Stop, World, append, execute};
 
+/// How many finished runs of an app keep their journal.
+const KEPT_RUNS: usize = 10;
+
 impl Coordinator {
     pub(super) async fn open_and_execute(
         &self,
@@ -106,6 +109,13 @@ impl Coordinator {
             Ending::Halted(_) => RunStatus::Halted,
         };
         self.database.write_run(held.token, &row).await?;
+        if row.status == RunStatus::Closed {
+            // Room for the next runs (LAWS W10). What cannot be removed now is removed by a later one.
+            let app = plan.app.as_deref().unwrap_or_default();
+            if let Err(error) = journal.prune(app, KEPT_RUNS).await {
+                tracing::debug!(%error, "old journals could not be removed");
+            }
+        }
         Ok(Finished {
             run: row.run,
             plan,

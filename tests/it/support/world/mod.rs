@@ -153,7 +153,7 @@ pub(super) enum Called {
     Answer(Result<(), Refusal>),
     Crash,
     /// Sleep, and then land this.
-    SleepBefore(Option<Effect>),
+    SleepBefore(Option<Box<Effect>>),
     SleepAfter,
 }
 
@@ -195,7 +195,7 @@ impl World {
     fn call(&mut self, effect: Option<Effect>) -> Called {
         self.calls += 1;
         // The controller does not wait for us.
-        if self.calls % 3 == 0 {
+        if self.calls.is_multiple_of(3) {
             self.set.step();
         }
         self.land_due();
@@ -229,7 +229,7 @@ impl World {
                 }
                 Called::Answer(Err(Refusal::Lost))
             }
-            Some(Fault::SleepBefore) => Called::SleepBefore(effect),
+            Some(Fault::SleepBefore) => Called::SleepBefore(effect.map(Box::new)),
             Some(Fault::SleepAfter) => {
                 drop(land(self, effect));
                 Called::SleepAfter
