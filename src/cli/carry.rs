@@ -63,7 +63,7 @@ pub(super) async fn carry_out(
     }
     terminal.confirm("Go ahead?")?;
     let stop = stop_on_signals()?;
-    let mut lines = Lines::new(std::io::stderr(), &plan, terminal.quiet);
+    let mut lines = Lines::new(terminal.progress(), &plan, terminal.quiet);
     let started = ground
         .coordinator
         .start(&request, &plan, &ground.workloads, stop, &mut lines)

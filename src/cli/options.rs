@@ -28,7 +28,7 @@ pub(super) struct Options {
     pub(super) verbose: u8,
     /// Form of the logs on standard error
     #[arg(long, global = true, value_name = "FORM", default_value = "text")]
-    log_format: LogFormat,
+    pub(super) log_format: LogFormat,
     /// When to use colour
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub(super) color: Color,
@@ -47,7 +47,7 @@ pub(super) enum Output {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum LogFormat {
+pub(super) enum LogFormat {
     Text,
     Json,
 }

@@ -60,7 +60,7 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
         terminal.tell(|page| page.labelled("resuming ", None, &what));
     }
     let stop = stop_on_signals()?;
-    let mut lines = Lines::new(std::io::stderr(), &stored.plan, terminal.quiet);
+    let mut lines = Lines::new(terminal.progress(), &stored.plan, terminal.quiet);
     match coordinator.resume(Some(&row.run), stop, &mut lines).await {
         Ok(finished) => conclude(terminal, options.verbose > 0, &finished),
         Err(error) if is_nothing_to_resume(&error) => Err(error.into()),

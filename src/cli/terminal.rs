@@ -6,13 +6,14 @@ use serde::Serialize;
 use stepback_core::report::{Kind, Page, write_json};
 
 use super::explain::CliError;
-use super::options::{Color, Options, Output};
+use super::options::{Color, LogFormat, Options, Output};
 
 /// What the answer and progress look like.
 pub(super) struct Terminal {
     pub(super) output: Output,
     pub(super) quiet: bool,
     yes: bool,
+    log_format: LogFormat,
     color_out: bool,
     color_err: bool,
     width: usize,
@@ -32,6 +33,7 @@ impl Terminal {
             output: options.output,
             quiet: options.quiet,
             yes: options.yes,
+            log_format: options.log_format,
             color_out: color(io::stdout().is_terminal()),
             color_err: color(io::stderr().is_terminal()),
             width: width.unwrap_or(80).min(100),
@@ -53,12 +55,24 @@ impl Terminal {
         put(&mut io::stdout().lock(), &text)
     }
 
-    /// Writes to standard error, whatever the form of the answer.
+    /// Writes to standard error, whatever the form of the answer; as one log line where logs are for programs.
     pub(super) fn tell(&self, write: impl FnOnce(&mut Page<'_>) -> io::Result<()>) {
         let mut text = Vec::new();
+        let color = self.color_err && self.log_format == LogFormat::Text;
         // Writing to memory does not fail, and where nobody reads standard error nothing is lost but the words.
-        drop(write(&mut Page::new(&mut text, self.width, self.color_err)));
+        drop(write(&mut Page::new(&mut text, self.width, color)));
+        if self.log_format == LogFormat::Json {
+            text = log_line(&String::from_utf8_lossy(&text));
+        }
         drop(put(&mut io::stderr().lock(), &text));
+    }
+
+    /// Where progress goes, a line at a time.
+    pub(super) fn progress(&self) -> Progress {
+        Progress {
+            log_format: self.log_format,
+            line: Vec::new(),
+        }
     }
 
     /// Asks before something is changed. Where nobody can be asked, `--yes` must have been typed.
@@ -81,6 +95,41 @@ impl Terminal {
             _ => Err(CliError::Declined),
         }
     }
+}
+
+/// Standard error for progress: each line as it is, or as a log line where logs are for programs.
+pub(super) struct Progress {
+    log_format: LogFormat,
+    line: Vec<u8>,
+}
+
+impl Write for Progress {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.line.extend_from_slice(bytes);
+        while let Some(end) = self.line.iter().position(|byte| *byte == b'\n') {
+            let mut line: Vec<u8> = self.line.drain(..=end).collect();
+            if self.log_format == LogFormat::Json {
+                line = log_line(&String::from_utf8_lossy(&line));
+            }
+            io::stderr().write_all(&line)?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+/// A message in the form in which `tracing` writes its own.
+fn log_line(message: &str) -> Vec<u8> {
+    let line = serde_json::json!({
+        "timestamp": jiff::Timestamp::now().to_string(),
+        "level": "INFO",
+        "fields": { "message": message.trim_end() },
+        "target": "stepback::cli",
+    });
+    format!("{line}\n").into_bytes()
 }
 
 /// A reader that is gone is no error: it has seen what it wanted.

@@ -468,6 +468,18 @@ fn json(ctx: &Ctx) -> Outcome {
     assert_eq!(runs["items"][0]["status"], "closed");
     assert_eq!(read(0, "report -o json")?["run"], runs["items"][0]["run"]);
     assert_eq!(read(0, "resume -o json")?["items"], serde_json::json!([]));
+    for typed in [
+        "migrate down --yes --data-loss accept --log-format json",
+        "migrate down --log-format json",
+        "status --url sqlite://other.db --log-format json",
+    ] {
+        let ran = stepback.run(typed)?;
+        assert!(!ran.err.is_empty(), "{typed}");
+        for line in ran.err.lines() {
+            let line: serde_json::Value = serde_json::from_str(line)?;
+            assert!(line["fields"]["message"].is_string(), "{typed}: {line}");
+        }
+    }
     assert_eq!(read(6, "status -o json --url sqlite://other.db")?["exitCode"], 6);
     Ok(())
 }
