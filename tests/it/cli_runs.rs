@@ -10,7 +10,8 @@ use sqlx::{Connection as _, Row as _, sqlite::SqliteConnection};
 
 use crate::support::{
     binary::Binary,
-    runner::{Case, Ctx, NotPassed, Outcome, case, fail},
+    runner::{Case, Ctx, NotPassed, Outcome, case, fail, root},
+    servers::Postgres,
 };
 
 pub fn cases() -> Vec<Case> {
@@ -20,6 +21,10 @@ pub fn cases() -> Vec<Case> {
         case(
             "cli_runs::of_several_at_once_one_acts_and_nothing_happens_twice",
             several,
+        ),
+        case(
+            "cli_runs::on_postgres_the_shop_goes_up_and_back_without_files",
+            postgres,
         ),
     ]
 }
@@ -167,6 +172,42 @@ async fn several(ctx: Ctx) -> Outcome {
         rows(&ctx, TALLY).await?,
         ["3", "16000000", "2"],
         "each down exactly once"
+    );
+    Ok(())
+}
+
+async fn postgres(ctx: Ctx) -> Outcome {
+    let server = Postgres::shared().await?;
+    let url = server.fresh_database("cli").await?;
+    let stepback = Binary::in_dir(ctx.dir()).env("DATABASE_URL", &url);
+    let folder = root().join("testdata/apps/shop/migrations");
+    stepback.ends(0, &format!("migrate up --yes --dir {}", folder.display()))?;
+    let mut connection = sqlx::PgConnection::connect(&url).await?;
+    sqlx::query("INSERT INTO orders (id, product, quantity, customer) VALUES (1, 'tea', 3, 'Ada')")
+        .execute(&mut connection)
+        .await?;
+    let ran = stepback.ends(0, "migrate goto 20240115120000 --data-loss accept --yes -v")?;
+    assert!(ran.err.contains("| DROP TABLE payments;"), "{}", ran.err);
+    let item: String = sqlx::query("SELECT item FROM orders WHERE id = 1")
+        .fetch_one(&mut connection)
+        .await?
+        .get(0);
+    assert_eq!(item, "tea", "the order survives, and its column has its old name");
+    let status = stepback.ends(0, "migrate status")?;
+    assert!(status.out.contains("2 migrations applied"), "{}", status.out);
+    stepback.ends(0, "migrate down --to 0 --data-loss accept --yes")?;
+    let runs = stepback.ends(0, "runs")?;
+    assert_eq!(runs.out.matches("closed").count(), 3, "{}", runs.out);
+    for typed in ["report -v", "report -o json", "migrate status -vvv", "runs -o json"] {
+        let said = stepback.ends(0, typed)?;
+        assert!(
+            !format!("{said:?}").contains("hidden-word"),
+            "{typed} shows the password"
+        );
+    }
+    assert!(
+        !format!("{ran:?}").contains("hidden-word"),
+        "the run shows the password"
     );
     Ok(())
 }
