@@ -85,16 +85,19 @@ impl<W: Write + Send> Lines<W> {
             }
             What::StepApplied { seen, .. } => self.seen.clone_from(seen),
             What::StepPassed { step, seen } => {
-                let since = self.started.take().unwrap_or(entry.at);
-                let ms = u64::try_from(entry.at.as_millisecond() - since.as_millisecond()).unwrap_or(0);
-                let seconds = format!("{}.{:02} s", ms / 1000, ms % 1000 / 10);
+                // A step that another process started took longer than what was seen of it here.
+                let took = self.started.take().map(|since| {
+                    let ms = u64::try_from(entry.at.as_millisecond() - since.as_millisecond()).unwrap_or(0);
+                    format!(" in {}.{:02} s", ms / 1000, ms % 1000 / 10)
+                });
+                let took = took.unwrap_or_default();
                 let has_gate = self.plan.step(*step).is_some_and(|step| step.gate != Gate::None);
                 let seen = if has_gate {
                     seen.clone()
                 } else {
                     std::mem::take(&mut self.seen)
                 };
-                self.say_of(*step, &format!("done in {seconds}: {seen}"));
+                self.say_of(*step, &format!("done{took}: {seen}"));
             }
             What::RunHalted { halt } => {
                 let step = halt.step.map(|step| format!(" at step {step}")).unwrap_or_default();
@@ -114,6 +117,7 @@ impl<W: Write + Send> Listen for Lines<W> {
                 seen: Observed::Partial(progress),
             } if progress.done > 0 => self.say_of(step, &format!("{} of {}", progress.done, progress.of)),
             Event::Observed { .. } | Event::Performing(_) => {}
+            Event::Held { reason } => self.say(&format!("waiting: {reason}")),
             Event::Waiting { step, reason } => self.give_reason(step, format!("waiting: {reason}")),
             Event::Retrying { step, reason } => self.give_reason(step, format!("trying again: {reason}")),
         }
