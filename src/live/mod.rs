@@ -26,6 +26,8 @@ pub struct Lines<W: Write + Send> {
     reason: Option<String>,
     /// The run, once it is open.
     opened: Option<RunId>,
+    /// Whether an entry was heard.
+    begun: bool,
 }
 
 impl<W: Write + Send> Lines<W> {
@@ -39,12 +41,18 @@ impl<W: Write + Send> Lines<W> {
             seen: String::new(),
             reason: None,
             opened: None,
+            begun: false,
         }
     }
 
     /// The run, when its opening was heard: from then on it may have effects.
     pub fn opened(&self) -> Option<&RunId> {
         self.opened.as_ref()
+    }
+
+    /// Whether an entry was heard: this process has begun to carry the run out, or on.
+    pub fn has_begun(&self) -> bool {
+        self.begun
     }
 
     fn say(&mut self, line: &str) {
@@ -111,7 +119,10 @@ impl<W: Write + Send> Lines<W> {
 impl<W: Write + Send> Listen for Lines<W> {
     fn hear(&mut self, event: Event) {
         match event {
-            Event::Entry(entry) => self.take(&entry),
+            Event::Entry(entry) => {
+                self.begun = true;
+                self.take(&entry);
+            }
             Event::Observed {
                 step,
                 seen: Observed::Partial(progress),
