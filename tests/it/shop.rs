@@ -1,27 +1,19 @@
 //! The shop as its clients see it, on each engine: a release answers on its own schema and on no other.
 
-use std::{fs, net::Ipv4Addr, path::PathBuf, process::Stdio};
+use std::{fs, net::Ipv4Addr, path::PathBuf};
 
-use http_body_util::{BodyExt, Full};
-use hyper::{Method, Request, StatusCode, body::Bytes, client::conn::http1};
-use hyper_util::rt::TokioIo;
+use hyper::{Method, StatusCode};
 use k8s_openapi::api::core::v1::Service;
 use kube::{Api, api::PostParams};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
-use stepback_sandbox::{kubelet::Program, shop::PORT};
-use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    net::TcpStream,
-    process::{Child, Command},
-};
 
 use crate::support::{
     cluster::Kind,
-    runner::{Case, Ctx, NotPassed, Outcome, case, fail, root},
+    runner::{Case, Ctx, NotPassed, Outcome, case, root},
     scene::{Scene, is_ready},
     servers::Postgres,
-    shop,
+    shop::{Shop, ask, command},
 };
 
 pub fn cases() -> Vec<Case> {
@@ -39,69 +31,6 @@ pub fn cases() -> Vec<Case> {
         case("shop::a_shop_starts_without_its_database", without_database),
         case("shop::says_why_it_cannot_start", cannot_start),
     ]
-}
-
-/// A shop that listens, and ends with this.
-struct Shop {
-    address: Ipv4Addr,
-    /// None where a kubelet keeps it.
-    _process: Option<Child>,
-}
-
-fn command(release: &str, address: Ipv4Addr, url: &str) -> Command {
-    let Program { path, args } = shop::program();
-    let mut command = Command::new(path);
-    command
-        .args(args)
-        .env("SHOP_RELEASE", release)
-        .env("SHOP_ADDRESS", address.to_string());
-    command
-        .env("DATABASE_URL", url)
-        .stdin(Stdio::null())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
-    command
-}
-
-impl Shop {
-    async fn open(release: &str, url: &str) -> Result<Shop, NotPassed> {
-        let [.., a, b, c] = ulid::Ulid::generate().random().to_be_bytes();
-        let address = Ipv4Addr::new(127, a.max(1), b, c.clamp(1, 254));
-        let mut process = command(release, address, url).spawn()?;
-        let mut log = BufReader::new(process.stderr.take().unwrap()).lines();
-        match log.next_line().await? {
-            Some(line) if line.contains("listens on") => Ok(Shop {
-                address,
-                _process: Some(process),
-            }),
-            said => fail(format_args!("the shop does not listen: {said:?}")),
-        }
-    }
-
-    async fn ask(&self, method: Method, path: &str, body: Value) -> Result<(StatusCode, Value), NotPassed> {
-        let stream = TcpStream::connect((self.address, PORT)).await?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        let connection = tokio::spawn(connection);
-        let body = if body.is_null() {
-            Bytes::new()
-        } else {
-            Bytes::from(body.to_string())
-        };
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("host", "shop")
-            .body(Full::new(body))?;
-        let response = sender.send_request(request).await?;
-        let status = response.status();
-        let body = response.into_body().collect().await?.to_bytes();
-        connection.abort();
-        Ok((status, serde_json::from_slice(&body)?))
-    }
-
-    async fn get(&self, path: &str) -> Result<(StatusCode, Value), NotPassed> {
-        self.ask(Method::GET, path, Value::Null).await
-    }
 }
 
 /// The scripts of one direction in the order they run.
@@ -263,10 +192,8 @@ async fn manifest(kind: Kind, ctx: Ctx) -> Outcome {
         })
         .await?;
     let status = pods["shop-2"].status.clone().unwrap();
-    let shop = Shop {
-        address: status.pod_ip.unwrap().parse()?,
-        _process: None,
-    };
-    assert_eq!(shop.get("/orders").await?, (StatusCode::OK, json!([])));
+    let address = status.pod_ip.unwrap().parse()?;
+    let orders = ask(address, Method::GET, "/orders", Value::Null).await?;
+    assert_eq!(orders, (StatusCode::OK, json!([])));
     Ok(())
 }
