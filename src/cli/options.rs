@@ -73,8 +73,7 @@ impl Options {
     /// Logs go to standard error: warnings, with `-v` more. `STEPBACK_LOG` says it finer, as `RUST_LOG` does elsewhere.
     pub(super) fn start_logging(&self) {
         let level = match self.verbose {
-            // What the client logs as an error is told in our own words, once.
-            0 | 1 => "warn,kube_client=off",
+            0 | 1 => "warn",
             2 => "stepback=debug,warn",
             _ => "debug",
         };

@@ -18,9 +18,9 @@ mod contract_cluster;
 mod contract_database;
 mod contract_journal;
 mod crash;
-mod docs;
 mod kubelet;
 mod layering;
+mod main_road;
 mod postgres;
 mod servers;
 mod shop;
@@ -50,8 +50,8 @@ fn subjects() -> Vec<Subject> {
         contract_journal,
         crash,
         kubelet,
-        docs,
         layering,
+        main_road,
         postgres,
         servers,
         shop,

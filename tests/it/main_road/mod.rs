@@ -1,0 +1,21 @@
+//! The main road from end to end: the real binary takes a real shop back, schema and StatefulSet together; undisturbed,
+//! killed on the way, in a crowd, and refused.
+//!
+//! `stage` sets the scene, `world` is what must be there afterwards, written by hand.
+
+mod history;
+mod journey;
+mod kill;
+mod program;
+mod refusals;
+mod rivals;
+mod stage;
+mod store;
+mod world;
+
+use crate::support::runner::Case;
+
+pub fn cases() -> Vec<Case> {
+    let subjects = [journey::cases(), kill::cases(), rivals::cases(), refusals::cases()];
+    subjects.into_iter().flatten().collect()
+}

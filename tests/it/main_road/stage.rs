@@ -1,0 +1,300 @@
+//! The scene of every case: a shop that came from an older release to 1.3.0, on a cluster and a database of its own.
+
+use std::{
+    fs,
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use hyper::Method;
+use k8s_openapi::api::{
+    apps::v1::StatefulSet,
+    core::v1::{Namespace, Pod, Service},
+};
+use kube::{
+    Api, Client,
+    api::{Patch, PatchParams, PostParams},
+    runtime::wait::await_condition,
+};
+use serde_json::{Value, from_value, json};
+use stepback_sandbox::{
+    ControllerOptions, Controllers,
+    api::{ApiServer, Options},
+    kubelet::KubeletOptions,
+    start_controllers,
+};
+use tokio::time::timeout;
+
+use super::{
+    program::Credentials,
+    store::{Engine, Store},
+};
+use crate::support::{
+    cluster::{Cluster, Kind},
+    controlplane::connect,
+    runner::{NotPassed, fail, root},
+    shop::{ask, program},
+};
+
+/// How long the shop may take to open.
+const OPENING: Duration = Duration::from_secs(60);
+
+/// The shop's releases and the migration that each of them ends with.
+const RELEASES: [(&str, &str); 3] = [
+    ("1.1.0", "20240101090000"),
+    ("1.2.0", "20240115120000"),
+    ("1.3.0", "20240301090000"),
+];
+
+/// What a case's shop is to be.
+#[derive(Clone)]
+pub struct Setting {
+    pub engine: Engine,
+    /// Our own sandbox, or a cluster that is shared.
+    pub kind: Kind,
+    pub replicas: i32,
+    /// The release that it was before it was upgraded.
+    pub from: &'static str,
+    /// Merged into the StatefulSet's `spec`.
+    pub spec: Value,
+    /// Put into the app file's `spec`.
+    pub app: &'static str,
+    /// Whether each down writes down that it ran, into a table `audit` that no migration makes.
+    pub audited: bool,
+}
+
+impl Setting {
+    pub fn new(engine: Engine, kind: Kind, from: &'static str) -> Self {
+        Setting {
+            engine,
+            kind,
+            replicas: 3,
+            from,
+            spec: json!({}),
+            app: "",
+            audited: false,
+        }
+    }
+}
+
+/// What runs the cluster.
+enum Ground {
+    Own {
+        server: ApiServer,
+        _controllers: Controllers,
+    },
+    Shared,
+}
+
+pub struct Stage {
+    pub setting: Setting,
+    pub store: Store,
+    pub credentials: Credentials,
+    pub namespace: String,
+    pub client: Client,
+    pub sets: Api<StatefulSet>,
+    pub pods: Api<Pod>,
+    /// The name of the older release's revision.
+    pub old_revision: String,
+    dir: PathBuf,
+    ground: Ground,
+}
+
+impl Stage {
+    /// Sets the scene: schema at its newest, the shop open at 1.3.0, no order placed.
+    pub async fn set(setting: Setting, dir: &Path, hint: &str) -> Result<Stage, NotPassed> {
+        Self::set_with(setting, dir, hint, |_| Ok(())).await
+    }
+
+    /// The same, once something has been done to the folder of 1.3.0.
+    pub async fn set_with(
+        setting: Setting,
+        dir: &Path,
+        hint: &str,
+        prepare: fn(&Path) -> Result<(), std::io::Error>,
+    ) -> Result<Stage, NotPassed> {
+        let store = Store::make(setting.engine, dir, hint).await?;
+        let (ground, kubeconfig, namespace) = match setting.kind {
+            Kind::Sandbox => {
+                let server = ApiServer::start(Options::default()).await?;
+                let kubeconfig = dir.join("kubeconfig");
+                fs::write(&kubeconfig, server.kubeconfig_yaml("shop"))?;
+                let mut kubelet = KubeletOptions::new(program());
+                kubelet.second = Duration::from_millis(100);
+                let options = ControllerOptions {
+                    statefulset: true,
+                    kubelet: Some(kubelet),
+                };
+                let client = Client::try_from(server.client_config())?;
+                let namespace: Namespace = from_value(json!({ "metadata": { "name": "shop" } }))?;
+                Api::all(client.clone())
+                    .create(&PostParams::default(), &namespace)
+                    .await?;
+                let controllers = start_controllers(&client, options);
+                let ground = Ground::Own {
+                    server,
+                    _controllers: controllers,
+                };
+                (ground, kubeconfig, "shop".to_owned())
+            }
+            kind => {
+                let cluster = Cluster::shared(kind).await?;
+                let namespace = cluster
+                    .fresh_namespace(hint.rsplit("::").next().unwrap_or(hint))
+                    .await?;
+                (Ground::Shared, cluster.kubeconfig().to_owned(), namespace)
+            }
+        };
+        let client = connect(&kubeconfig).await?;
+        let credentials = Credentials {
+            kubeconfig,
+            database: store.url.clone(),
+        };
+        let mut stage = Stage {
+            sets: Api::namespaced(client.clone(), &namespace),
+            pods: Api::namespaced(client.clone(), &namespace),
+            dir: dir.to_owned(),
+            old_revision: String::new(),
+            setting,
+            store,
+            credentials,
+            namespace,
+            client,
+            ground,
+        };
+        stage.write_folders()?;
+        prepare(&stage.folder("1.3.0"))?;
+        if stage.setting.audited {
+            stage.store.run("CREATE TABLE audit (what text NOT NULL)").await?;
+        }
+        stage
+            .credentials
+            .run(0, &stage.folder("1.3.0"), "migrate up --yes")
+            .await?;
+        stage.open().await?;
+        Ok(stage)
+    }
+
+    /// The sandbox of this case's own.
+    pub fn server(&self) -> &ApiServer {
+        match &self.ground {
+            Ground::Own { server, .. } => server,
+            Ground::Shared => panic!("this case has no sandbox of its own"),
+        }
+    }
+
+    /// The folder of a release: its app file, and the migrations that it knew.
+    pub fn folder(&self, release: &str) -> PathBuf {
+        self.dir.join(release)
+    }
+
+    /// A folder with nothing in it.
+    pub fn empty_folder(&self) -> PathBuf {
+        self.dir.join("elsewhere")
+    }
+
+    fn write_folders(&self) -> Result<(), NotPassed> {
+        let files = root().join("testdata/apps/shop");
+        let app = fs::read_to_string(files.join("stepback.yaml"))?
+            .replace("namespace: shop", &format!("namespace: {}", self.namespace))
+            .replace("period: 200ms", "period: 50ms");
+        for (release, newest) in RELEASES {
+            let folder = self.folder(release);
+            fs::create_dir_all(folder.join("migrations"))?;
+            fs::write(folder.join("stepback.yaml"), format!("{app}{}", self.setting.app))?;
+            for entry in fs::read_dir(files.join("migrations"))? {
+                let entry = entry?;
+                let name = entry.file_name().to_string_lossy().into_owned();
+                let mut text = fs::read_to_string(entry.path())?;
+                let version = &name[..newest.len()];
+                if self.setting.audited && name.ends_with(".down.sql") {
+                    text.push_str(&format!("INSERT INTO audit VALUES ('down {version}');\n"));
+                }
+                if version <= newest {
+                    fs::write(folder.join("migrations").join(&name), text)?;
+                }
+            }
+        }
+        fs::create_dir(self.empty_folder())?;
+        Ok(())
+    }
+
+    async fn open(&mut self) -> Result<(), NotPassed> {
+        let (service, set) = self.manifests()?;
+        Api::<Service>::namespaced(self.client.clone(), &self.namespace)
+            .create(&PostParams::default(), &service)
+            .await?;
+        self.sets.create(&PostParams::default(), &set).await?;
+        let status = |set: Option<&StatefulSet>| set.and_then(|set| set.status.clone()).unwrap_or_default();
+        let seen = timeout(
+            OPENING,
+            await_condition(self.sets.clone(), "shop", |set: Option<&StatefulSet>| {
+                status(set).update_revision.is_some() && status(set).observed_generation >= Some(1)
+            }),
+        );
+        let seen = seen.await??.and_then(|set| set.status?.update_revision);
+        self.old_revision = seen.unwrap_or_default();
+        let replicas = self.setting.replicas;
+        let mut template = serde_json::to_value(&set.spec.template)?;
+        template["spec"]["containers"][0]["image"] = json!("shop:1.3.0");
+        let upgrade = json!({ "spec": { "replicas": replicas, "template": template } });
+        self.sets
+            .patch("shop", &PatchParams::default(), &Patch::Merge(upgrade))
+            .await?;
+        let opened = await_condition(self.sets.clone(), "shop", |set: Option<&StatefulSet>| {
+            let status = status(set);
+            status.available_replicas == Some(replicas)
+                && status.updated_replicas == Some(replicas)
+                && status.current_revision == status.update_revision
+        });
+        match timeout(OPENING, opened).await {
+            Ok(opened) => opened?,
+            Err(_) => {
+                return fail(format_args!(
+                    "the shop did not open: {:#?}",
+                    self.sets.get("shop").await?.status
+                ));
+            }
+        };
+        Ok(())
+    }
+
+    fn manifests(&self) -> Result<(Service, StatefulSet), NotPassed> {
+        let file = root().join("testdata/apps/shop/statefulset.yaml");
+        let text = fs::read_to_string(file)?
+            .replace("namespace: shop", &format!("namespace: {}", self.namespace))
+            .replace("sqlite://shop.db", &self.store.url)
+            .replace("shop:1.3.0", &format!("shop:{}", self.setting.from));
+        let mut documents = text.split("\n---\n");
+        let mut next = || {
+            documents
+                .next()
+                .expect("statefulset.yaml holds a Service and a StatefulSet")
+        };
+        let service = serde_saphyr::from_str(next())?;
+        let mut set: Value = serde_saphyr::from_str(next())?;
+        set["spec"]["replicas"] = json!(0);
+        for (key, value) in self.setting.spec.as_object().expect("what is merged is an object") {
+            set["spec"][key] = value.clone();
+        }
+        Ok((service, from_value(set)?))
+    }
+
+    /// Places an order with the first pod, which is of release 1.3.0.
+    pub async fn order(&self, product: &str, quantity: u32, customer: &str, paid: u32) -> Result<(), NotPassed> {
+        let order = json!({ "item": product, "quantity": quantity, "customer": customer, "paid": paid });
+        let (status, body) = ask(self.address("shop-0").await?, Method::POST, "/orders", order).await?;
+        assert_eq!(status, 201, "{body}");
+        Ok(())
+    }
+
+    /// Where a pod listens.
+    pub async fn address(&self, pod: &str) -> Result<Ipv4Addr, NotPassed> {
+        let pod = self.pods.get(pod).await?;
+        match pod.status.and_then(|status| status.pod_ip) {
+            Some(address) => Ok(address.parse()?),
+            None => fail("the pod has no address"),
+        }
+    }
+}
