@@ -5,6 +5,8 @@ use std::{future::Future, path::Path, time::Duration};
 
 use futures::{StreamExt, TryStreamExt, stream};
 use hyper::Method;
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
 use stepback_core::{
     journal::What,
     model::{Stamp, annotation},
@@ -16,7 +18,7 @@ use tokio::time::timeout;
 use super::{
     stage::{Setting, Stage},
     store::Engine,
-    world::{TO_1_2_0, check_journals, place_orders},
+    world::{TO_1_2_0, check_journals, journals, place_orders},
 };
 use crate::support::{
     cluster::Kind,
@@ -99,6 +101,10 @@ pub fn cases() -> Vec<Case> {
             cases.push(case(name, move |ctx| each_write(ctx, engine, then)).limit(ALL));
         }
     }
+    cases.push(case(
+        "main_road::sqlite_resumed_while_others_write",
+        resumed_beside_others,
+    ));
     cases
 }
 
@@ -219,7 +225,70 @@ async fn killed_at(engine: Engine, write: Write, then: Then, dir: &Path, hint: &
         // Refused where the controller has written since it was sent: then it is one more that is lost.
         Then::Done => assert!([200, 201, 409].contains(&hold.let_through().await?)),
     }
+    no_effect_without_intent(&stage).await?;
     finish(&stage).await?;
+    TO_1_2_0.check(&stage).await?;
+    check_journals(&stage).await?;
+    Ok(())
+}
+
+/// What the dead one has changed, its journal says that it may have.
+async fn no_effect_without_intent(stage: &Stage) -> Outcome {
+    let mut started = Vec::new();
+    for (_run, journal) in journals(stage).await? {
+        for entry in &journal.entries {
+            if let What::StepStarted { step, .. } = entry.what {
+                started.extend(journal.plan.step(step).map(|step| step.action.clone()));
+            }
+        }
+    }
+    let intended = |is_it: fn(&Action) -> bool| started.iter().any(is_it);
+    let set = stage.sets.get("shop").await?;
+    let replicas = set.spec.replicas.unwrap_or(1);
+    let image = set.spec.template.spec.and_then(|pod| pod.containers[0].image.clone());
+    let effects: [(bool, fn(&Action) -> bool); 4] = [
+        (replicas < 2, |action| {
+            matches!(action, Action::Scale { from: 2, to: 1, .. })
+        }),
+        (replicas < 1, |action| {
+            matches!(action, Action::Scale { from: 1, to: 0, .. })
+        }),
+        (!stage.store.ask("SELECT what FROM audit").await?.is_empty(), |action| {
+            matches!(action, Action::Revert { .. })
+        }),
+        (image.as_deref() != Some("shop:1.3.0"), |action| {
+            matches!(action, Action::Repoint { .. })
+        }),
+    ];
+    for (number, (seen, is_it)) in effects.into_iter().enumerate() {
+        if seen && !intended(is_it) {
+            return fail(format_args!(
+                "effect {number} was had before its intent was recorded: {started:#?}"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The resume's first write to the StatefulSet meets a version that is old already, as when the controller is writing
+/// its status: no reason to stop.
+async fn resumed_beside_others(ctx: Ctx) -> Outcome {
+    let stage = scene(Engine::Sqlite, &ctx.dir().join("world"), ctx.name()).await?;
+    let mut hold = stage.server().hold(writes_the_set);
+    let rollback = stage.credentials.start(&stage.folder("1.2.0"), ROLLBACK)?;
+    hold.arrived().await?;
+    rollback.kill().await?;
+    hold.drop_request().await?;
+    let mut hold = stage.server().hold(writes_the_set);
+    let mut resume = stage.credentials.start(&stage.empty_folder(), "resume --yes")?;
+    tokio::select! {
+        held = hold.arrived() => drop(held?),
+        ended = resume.ended() => return fail(format_args!("it wrote nothing: {}", ended?)),
+    }
+    let other = Patch::Merge(json!({ "metadata": { "labels": { "touched": "by-another" } } }));
+    stage.sets.patch("shop", &PatchParams::default(), &other).await?;
+    assert_eq!(hold.let_through().await?, 409);
+    resume.ended().await?.with(0)?;
     TO_1_2_0.check(&stage).await?;
     check_journals(&stage).await?;
     Ok(())
