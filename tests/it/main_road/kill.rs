@@ -232,6 +232,8 @@ async fn killed_at(engine: Engine, write: Write, then: Then, dir: &Path, hint: &
     Ok(())
 }
 
+type IsIt = fn(&Action) -> bool;
+
 /// What the dead one has changed, its journal says that it may have.
 async fn no_effect_without_intent(stage: &Stage) -> Outcome {
     let mut started = Vec::new();
@@ -242,11 +244,11 @@ async fn no_effect_without_intent(stage: &Stage) -> Outcome {
             }
         }
     }
-    let intended = |is_it: fn(&Action) -> bool| started.iter().any(is_it);
+    let intended = |is_it: IsIt| started.iter().any(is_it);
     let set = stage.sets.get("shop").await?;
     let replicas = set.spec.replicas.unwrap_or(1);
     let image = set.spec.template.spec.and_then(|pod| pod.containers[0].image.clone());
-    let effects: [(bool, fn(&Action) -> bool); 4] = [
+    let effects: [(bool, IsIt); 4] = [
         (replicas < 2, |action| {
             matches!(action, Action::Scale { from: 2, to: 1, .. })
         }),
