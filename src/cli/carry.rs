@@ -152,8 +152,3 @@ fn state_now(report: &Report) -> String {
         .collect();
     texts.join(", ")
 }
-
-/// What a resume without anything to resume answers.
-pub(super) fn is_nothing_to_resume(error: &RoadError) -> bool {
-    matches!(error, RoadError::NoRun)
-}

@@ -73,7 +73,8 @@ impl Options {
     /// Logs go to standard error: warnings, with `-v` more. `STEPBACK_LOG` says it finer, as `RUST_LOG` does elsewhere.
     pub(super) fn start_logging(&self) {
         let level = match self.verbose {
-            0 | 1 => "warn",
+            // What the client logs as an error is told in our own words, once.
+            0 | 1 => "warn,kube_client=off",
             2 => "stepback=debug,warn",
             _ => "debug",
         };

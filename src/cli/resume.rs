@@ -4,7 +4,7 @@ use stepback_core::model::RunId;
 use stepback_core::report::Kind;
 
 use super::Exit;
-use super::carry::{conclude, is_nothing_to_resume};
+use super::carry::conclude;
 use super::explain::CliError;
 use super::ground::{Place, find_run, join_cluster, read_journal};
 use super::options::Options;
@@ -63,8 +63,8 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
     let mut lines = Lines::new(terminal.progress(), &stored.plan, terminal.quiet);
     match coordinator.resume(Some(&row.run), stop, &mut lines).await {
         Ok(finished) => conclude(terminal, options.verbose > 0, &finished),
-        Err(error) if is_nothing_to_resume(&error) => Err(error.into()),
-        Err(source) if stored.entries.is_empty() => Err(source.into()),
+        // Nothing was done by this process: say why, and not that the run broke off.
+        Err(source) if !lines.has_begun() => Err(source.into()),
         Err(source) => Err(CliError::BrokeOff {
             run: row.run,
             source: Box::new(source),

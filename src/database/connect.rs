@@ -30,10 +30,12 @@ pub fn redact(url: &str) -> String {
         return "(no URL)".to_owned();
     };
     // Everything from the first colon to the last @ can be a password, even one that was not escaped. Passwords can
-    // also stand among the parameters, so those are not shown at all.
+    // also stand among the parameters, so those are not shown at all; nor is what follows an @ among them, which may be
+    // a host or the rest of a password.
     match rest.rsplit_once('@') {
-        Some((user, host)) => {
-            let user = user.split([':', '/', '?']).next().unwrap_or_default();
+        Some((before, host)) => {
+            let user = before.split([':', '/', '?', '@']).next().unwrap_or_default();
+            let host = if before.contains('?') { "(hidden)" } else { host };
             format!("{scheme}://{user}@{}", host.split('?').next().unwrap_or_default())
         }
         None => format!("{scheme}://{}", rest.split('?').next().unwrap_or_default()),
@@ -79,7 +81,8 @@ mod tests {
                 "postgres://shop:p@ss@db/shop?password=s3cret",
                 "postgres://shop@db/shop",
             ),
-            ("postgres://shop@db/shop?password=s3@cret", "postgres://shop@cret"),
+            ("postgres://shop@db/shop?password=s3@cret", "postgres://shop@(hidden)"),
+            ("postgres://shop:s3?cret@db/shop", "postgres://shop@(hidden)"),
             ("postgres://db/shop", "postgres://db/shop"),
             ("sqlite:///var/lib/shop.db", "sqlite:///var/lib/shop.db"),
             ("mysql://root:a/b@db/shop", "mysql://root@db/shop"),

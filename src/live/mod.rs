@@ -26,6 +26,8 @@ pub struct Lines<W: Write + Send> {
     reason: Option<String>,
     /// The run, once it is open.
     opened: Option<RunId>,
+    /// Whether an entry was heard.
+    begun: bool,
 }
 
 impl<W: Write + Send> Lines<W> {
@@ -39,12 +41,18 @@ impl<W: Write + Send> Lines<W> {
             seen: String::new(),
             reason: None,
             opened: None,
+            begun: false,
         }
     }
 
     /// The run, when its opening was heard: from then on it may have effects.
     pub fn opened(&self) -> Option<&RunId> {
         self.opened.as_ref()
+    }
+
+    /// Whether an entry was heard: this process has begun to carry the run out, or on.
+    pub fn has_begun(&self) -> bool {
+        self.begun
     }
 
     fn say(&mut self, line: &str) {
@@ -85,16 +93,19 @@ impl<W: Write + Send> Lines<W> {
             }
             What::StepApplied { seen, .. } => self.seen.clone_from(seen),
             What::StepPassed { step, seen } => {
-                let since = self.started.take().unwrap_or(entry.at);
-                let ms = u64::try_from(entry.at.as_millisecond() - since.as_millisecond()).unwrap_or(0);
-                let seconds = format!("{}.{:02} s", ms / 1000, ms % 1000 / 10);
+                // A step that another process started took longer than what was seen of it here.
+                let took = self.started.take().map(|since| {
+                    let ms = u64::try_from(entry.at.as_millisecond() - since.as_millisecond()).unwrap_or(0);
+                    format!(" in {}.{:02} s", ms / 1000, ms % 1000 / 10)
+                });
+                let took = took.unwrap_or_default();
                 let has_gate = self.plan.step(*step).is_some_and(|step| step.gate != Gate::None);
                 let seen = if has_gate {
                     seen.clone()
                 } else {
                     std::mem::take(&mut self.seen)
                 };
-                self.say_of(*step, &format!("done in {seconds}: {seen}"));
+                self.say_of(*step, &format!("done{took}: {seen}"));
             }
             What::RunHalted { halt } => {
                 let step = halt.step.map(|step| format!(" at step {step}")).unwrap_or_default();
@@ -108,12 +119,16 @@ impl<W: Write + Send> Lines<W> {
 impl<W: Write + Send> Listen for Lines<W> {
     fn hear(&mut self, event: Event) {
         match event {
-            Event::Entry(entry) => self.take(&entry),
+            Event::Entry(entry) => {
+                self.begun = true;
+                self.take(&entry);
+            }
             Event::Observed {
                 step,
                 seen: Observed::Partial(progress),
             } if progress.done > 0 => self.say_of(step, &format!("{} of {}", progress.done, progress.of)),
             Event::Observed { .. } | Event::Performing(_) => {}
+            Event::Held { reason } => self.say(&format!("waiting: {reason}")),
             Event::Waiting { step, reason } => self.give_reason(step, format!("waiting: {reason}")),
             Event::Retrying { step, reason } => self.give_reason(step, format!("trying again: {reason}")),
         }

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 use crate::cluster::{ClusterError, Wire};
-use crate::run::stop;
+use crate::probe::stop;
 
 /// Answers the n-th probe with the n-th status, and nobody listens once they are used up.
 struct Fake {

@@ -24,6 +24,11 @@ pub enum Event {
         /// Why, in a sentence.
         reason: String,
     },
+    /// Another coordinator holds the lease, and it is waited for.
+    Held {
+        /// Who, and how long its lease lives if it is dead.
+        reason: String,
+    },
     /// Something did not work and is tried again.
     Retrying {
         /// Which step.

@@ -516,6 +516,7 @@ fn help(ctx: &Ctx) -> Outcome {
         "migrate new",
         "runs",
         "report",
+        "demo",
     ] {
         let typed = format!("{command} --help");
         let ran = stepback.ends(0, &typed)?;

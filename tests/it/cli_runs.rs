@@ -128,6 +128,8 @@ async fn killed(ctx: Ctx) -> Outcome {
     child.wait()?;
     let status = stepback.ends(0, "status")?;
     assert!(status.out.contains("stepback resume"), "{}", status.out);
+    // The dead one's lease still lives, and is waited out.
+    assert!(status.out.contains("lease    held by"), "{}", status.out);
     // Another directory, as another machine would: no app file, no folder.
     let elsewhere = ctx.dir().join("elsewhere");
     fs::create_dir(&elsewhere)?;

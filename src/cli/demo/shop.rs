@@ -228,7 +228,9 @@ fn manifests(database_url: &str) -> anyhow::Result<(Service, StatefulSet)> {
 fn write_release(folder: &Path, migrations: &[[(&str, &str); 2]]) -> anyhow::Result<()> {
     let files = folder.join("migrations");
     std::fs::create_dir_all(&files).with_context(|| format!("making {}", files.display()))?;
-    std::fs::write(folder.join("stepback.yaml"), APP)?;
+    // A dead coordinator's lease ends after 2 s here, so that the demo is short; 15 s is the default.
+    let app = APP.replace("  dataLoss: accept\n", "  dataLoss: accept\n  limits: { lease: 2s }\n");
+    std::fs::write(folder.join("stepback.yaml"), app)?;
     for (name, text) in migrations.iter().flatten() {
         std::fs::write(files.join(name), text)?;
     }

@@ -8,6 +8,7 @@ mod lease;
 mod resume;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use stepback_core::journal::{By, Entry};
 use stepback_core::model::{RunId, RunRow, Token, WorkloadRef};
@@ -108,6 +109,8 @@ impl Coordinator {
     ) -> Result<Finished, RoadError> {
         self.database.prepare().await?;
         let above = self.highest_stamp(workloads).await?;
+        self.say_who_holds(Duration::from_millis(planned.limits.lock_ms), listener)
+            .await?;
         let held = self.take_leases(planned, above).await?;
         let started = self
             .start_held(&held, request, planned, workloads, stop, listener)

@@ -53,6 +53,8 @@ impl Coordinator {
         }
         let newest = stored.entries.last().map_or(0, |entry| entry.token.number);
         let above = self.highest_stamp(&workloads).await?.max(newest);
+        self.say_who_holds(std::time::Duration::from_millis(stored.plan.limits.lock_ms), listener)
+            .await?;
         let held = self.take_leases(&stored.plan, above).await?;
         let resumed = self.resume_held(&held, row, &*journal, stop, listener).await;
         self.release().await;

@@ -1,0 +1,163 @@
+//! What the documentation says is what the program does: the README's transcript, the table of findings, the demo.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::process::Command;
+
+use crate::support::runner::{Case, Ctx, NotPassed, Outcome, case, fail, root, sync_case};
+
+pub fn cases() -> Vec<Case> {
+    vec![
+        sync_case("docs::every_finding_has_its_row", |_ctx| findings()),
+        case("docs::the_readme_shows_what_the_demo_prints", readme).limit(Duration::from_secs(90)),
+        case("docs::the_demo_leaves_nothing_behind", demo).limit(Duration::from_secs(90)),
+    ]
+}
+
+/// The codes in the source: the first string after a call that makes a finding.
+fn codes_in(dir: &Path, codes: &mut BTreeSet<String>) -> Result<(), NotPassed> {
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            codes_in(&path, codes)?;
+            continue;
+        }
+        let text = fs::read_to_string(&path)?;
+        for call in ["Finding::refusal(", "Finding::warning(", "self.refuse("] {
+            for (at, _) in text.match_indices(call) {
+                let first = text[at + call.len()..].trim_start();
+                let code = first.strip_prefix('"').and_then(|rest| rest.split('"').next());
+                codes.extend(code.map(str::to_owned));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn findings() -> Outcome {
+    let mut raised = BTreeSet::new();
+    codes_in(&root().join("src/core/plan"), &mut raised)?;
+    assert!(raised.len() > 20, "{raised:?}");
+    let page = fs::read_to_string(root().join("docs/findings.md"))?;
+    let rows = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let documented: BTreeSet<String> = rows.map(str::to_owned).collect();
+    assert_eq!(raised, documented, "src/core/plan and docs/findings.md differ");
+    Ok(())
+}
+
+async fn run_demo(ctx: &Ctx, arguments: &[&str]) -> Result<String, NotPassed> {
+    let run = Command::new(env!("CARGO_BIN_EXE_stepback"))
+        .arg("demo")
+        .args(arguments)
+        .env("COLUMNS", "80")
+        .env("USER", "ada")
+        .env("HOSTNAME", "laptop")
+        .env("TMPDIR", ctx.dir())
+        .kill_on_drop(true)
+        .output()
+        .await?;
+    let text = String::from_utf8_lossy(&run.stdout).into_owned();
+    if !run.status.success() {
+        let errors = String::from_utf8_lossy(&run.stderr);
+        return fail(format_args!("the demo failed: {}\n{text}\n{errors}", run.status));
+    }
+    Ok(text)
+}
+
+/// The answers' words, without what differs from run to run. Where lines wrap depends on a path's length.
+fn settled(text: &str) -> String {
+    let words: Vec<String> = text.split_whitespace().map(mask).collect();
+    // How often a write met a conflict depends on the controller's pace.
+    words.join(" ").replace(" … attempts)", "")
+}
+
+fn mask(word: &str) -> String {
+    let bare = word.trim_matches(|c: char| c == '(' || c == ')' || c == ',' || c == ';' || c == '.');
+    let is_ulid = bare.len() == 26 && bare.starts_with("01");
+    let is_time = bare.len() >= 8 && bare.as_bytes()[2] == b':' && bare.as_bytes()[5] == b':';
+    let is_date = bare.len() == 10 && bare.as_bytes()[4] == b'-';
+    let is_revision = bare
+        .strip_prefix("shop-")
+        .is_some_and(|hash| hash.len() > 6 && !hash.contains('.'));
+    let is_hash = bare.len() == 12 && bare.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_number =
+        !bare.is_empty() && bare.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') && bare.len() < 14;
+    if word.contains("://") {
+        "URL".to_owned()
+    } else if is_ulid || is_time || is_date || is_revision || is_hash || (is_number && !is_release(bare)) {
+        "…".to_owned()
+    } else {
+        word.to_owned()
+    }
+}
+
+fn is_release(word: &str) -> bool {
+    word.matches('.').count() == 2
+}
+
+/// Standard output alone: what is shown on standard error depends on what the pods happened to be doing.
+async fn readme(ctx: Ctx) -> Outcome {
+    let page = fs::read_to_string(root().join("README.md"))?;
+    let block = page.split("```text\n").nth(1).and_then(|rest| rest.split("```").next());
+    let Some(block) = block else {
+        return fail("the README has no transcript");
+    };
+    let shown = settled(&said(block));
+    let printed = settled(&said(&run_demo(&ctx, &["--crash"]).await?));
+    assert_eq!(
+        shown, printed,
+        "README.md (left) is not what `stepback demo --crash` prints (right)"
+    );
+    Ok(())
+}
+
+/// The lines that every run prints: progress comes and goes with the pods' pace, and attempts with conflicts.
+fn said(text: &str) -> String {
+    let mut lines = Vec::new();
+    let mut plan = false;
+    for line in text.lines() {
+        // The plan and the progress go to standard error, which only the README shows.
+        if line.starts_with("rollback ") && !line.ends_with(": done") {
+            plan = true;
+        }
+        if line.starts_with("***") || line.contains("$ stepback ") || line.ends_with(": done") {
+            plan = false;
+        }
+        let progress = ["step ", "run opened", "run resumed", "resuming ", "waiting: "];
+        if plan || line.is_empty() || progress.iter().any(|start| line.starts_with(start)) {
+            continue;
+        }
+        lines.push(line);
+    }
+    lines.join("\n")
+}
+
+async fn demo(ctx: Ctx) -> Outcome {
+    let text = run_demo(&ctx, &[]).await?;
+    assert!(text.contains("As the customers saw it:"), "{text}");
+    assert!(
+        text.contains("a kettle for Ada, a lamp for Grace, a chair for Edsger"),
+        "{text}"
+    );
+    let left: Vec<_> = fs::read_dir(ctx.dir())?.collect();
+    assert!(left.is_empty(), "{left:?}");
+    // No process of ours is left that has the demo's folder in its environment or arguments.
+    let folder = ctx.dir().to_string_lossy().into_owned();
+    for process in fs::read_dir("/proc")?.flatten() {
+        let Ok(environment) = fs::read(process.path().join("environ")) else {
+            continue;
+        };
+        let environment = String::from_utf8_lossy(&environment);
+        assert!(
+            !environment.contains(&format!("{folder}/stepback-demo")),
+            "process {:?} is left",
+            process.file_name()
+        );
+    }
+    Ok(())
+}
