@@ -106,7 +106,7 @@ mod tests {
         assert_eq!(next_version(&catalog("0009"), now).unwrap(), "0010");
         assert_eq!(next_version(&catalog("20240101090000"), now).unwrap(), "20260304050607");
         assert!(next_version(&catalog("20990101090000"), now).is_err());
-        assert!(next_version(&catalog("1.2"), now).is_err());
+        assert!(next_version(&catalog("123456789012345678901234"), now).is_err());
     }
 
     #[test]
