@@ -44,9 +44,9 @@ pub async fn looking_reads_what_the_set_owns(arena: &Arena) -> Outcome {
     arena.until_settled(2).await?;
     arena.set_image("shop:1.3.0").await?;
     arena.until_settled(2).await?;
-    // Same labels, but nobody's.
+    // Same labels, but nobody's; and no name of the set's, which would have the controller adopt it.
     let stray: Pod = from_value(json!({
-        "metadata": { "name": "web-7", "labels": { "app": "web" } },
+        "metadata": { "name": "stray", "labels": { "app": "web" } },
         "spec": { "containers": [{ "name": "shop", "image": "shop:1.2.0" }] },
     }))?;
     arena.pods.create(&PostParams::default(), &stray).await?;
