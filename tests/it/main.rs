@@ -18,6 +18,7 @@ mod contract_cluster;
 mod contract_database;
 mod contract_journal;
 mod crash;
+mod docs;
 mod kubelet;
 mod layering;
 mod main_road;
@@ -49,6 +50,7 @@ fn subjects() -> Vec<Subject> {
         contract_database,
         contract_journal,
         crash,
+        docs,
         kubelet,
         layering,
         main_road,

@@ -3,17 +3,34 @@
 use std::time::Duration;
 
 use stepback_core::journal::{RunState, StepState};
-use stepback_core::model::{RunId, Stamp, StepId, WorkloadRef, annotation};
+use stepback_core::model::{LeaseSeen, RunId, Stamp, StepId, WorkloadRef, annotation};
 use stepback_core::plan::Plan;
 
 use super::{Coordinator, Held, RoadError};
 use crate::cluster::{Cluster, ClusterError};
 use crate::database::LeaseRequest;
+use crate::run::{Event, Listen};
 
 /// How often a takeover tries to stamp a workload that others are writing to, waiting longer each time: 40 to 640 ms.
 const STAMP_TRIES: u32 = 6;
 
 impl Coordinator {
+    /// Says whose lease is waited for, where somebody's is alive: the wait can take as long as that lease lives.
+    pub(super) async fn say_who_holds(&self, limit: Duration, listener: &mut dyn Listen) -> Result<(), RoadError> {
+        if let Some(lease) = self.database.look().await?.lease.filter(LeaseSeen::is_alive) {
+            let seconds = |ms: u64| Duration::from_millis(ms).as_secs_f32();
+            listener.hear(Event::Held {
+                reason: format!(
+                    "{} holds the lease; if it is dead, the lease ends in {:.0} s (waiting at most {:.0} s)",
+                    lease.holder,
+                    seconds(lease.life_ms.saturating_sub(lease.age_ms)).ceil(),
+                    limit.as_secs_f32(),
+                ),
+            });
+        }
+        Ok(())
+    }
+
     /// The highest token that is written on a workload: a lease must be issued above it.
     pub(super) async fn highest_stamp(&self, workloads: &[WorkloadRef]) -> Result<u64, RoadError> {
         let Some(cluster) = self.cluster.as_ref().filter(|_| !workloads.is_empty()) else {
