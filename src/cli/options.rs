@@ -79,6 +79,11 @@ impl Options {
             _ => "debug",
         };
         let filter = EnvFilter::try_from_env("STEPBACK_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+        // The driver repeats parameters of the URL that it does not know, and one can be a password with a slip.
+        let filter = match "sqlx_postgres::options=off".parse() {
+            Ok(silent) => filter.add_directive(silent),
+            Err(_) => filter,
+        };
         let logs = tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_writer(std::io::stderr)

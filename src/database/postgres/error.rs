@@ -59,8 +59,12 @@ pub(super) fn explain(database: &str, doing: &'static str, error: &sqlx::Error) 
     };
     let Some(server) = of_server(error) else {
         return match error {
+            // A certificate that does not hold reaches us as data that makes no sense to the socket.
+            sqlx::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+                unreachable(format!("TLS: {error}; {}", super::tls::HINT))
+            }
             sqlx::Error::Io(error) => unreachable(error.to_string()),
-            sqlx::Error::Tls(error) => unreachable(format!("TLS: {error}")),
+            sqlx::Error::Tls(error) => unreachable(format!("TLS: {error}; {}", super::tls::HINT)),
             error => DbError::Driver {
                 doing,
                 message: error.to_string(),

@@ -22,6 +22,7 @@ mod rows;
 mod script;
 mod session;
 mod store;
+mod tls;
 
 use std::str::FromStr as _;
 use std::time::Duration;
@@ -95,7 +96,7 @@ impl PostgresDatabase {
                 "write postgres://USER@HOST:PORT/DATABASE, special characters of the password as %XX",
             )
         })?;
-        let connect = connect
+        let connect = tls::protect(connect, url)
             .application_name("stepback")
             .extra_float_digits(None)
             .statement_cache_capacity(0)
