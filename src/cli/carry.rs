@@ -57,20 +57,35 @@ pub(super) async fn carry_out(
     if plan.steps.is_empty() {
         return say_nothing_to_do(terminal, &plan);
     }
+    let bodies = verbose.then(|| bodies_of(&plan, ground, &seen));
+    carry_plan(terminal, verbose, ground, &request, &plan, bodies.as_ref()).await
+}
+
+/// Shows a plan, asks, carries it out, and answers with the report.
+///
+/// # Errors
+/// [`RoadError::Changed`] where the world is not the one that the plan was made for; others as they come.
+pub(super) async fn carry_plan(
+    terminal: &Terminal,
+    verbose: bool,
+    ground: &Ground,
+    request: &Request<'_>,
+    plan: &Plan,
+    bodies: Option<&Bodies>,
+) -> anyhow::Result<Exit> {
     if !terminal.quiet {
-        let bodies = verbose.then(|| bodies_of(&plan, ground, &seen));
-        terminal.tell(|page| write_plan(page, &plan, bodies.as_ref()).and_then(|()| page.blank()));
+        terminal.tell(|page| write_plan(page, plan, bodies).and_then(|()| page.blank()));
     }
     terminal.confirm("Go ahead?")?;
     let stop = stop_on_signals()?;
-    let mut lines = Lines::new(terminal.progress(), &plan, terminal.quiet);
+    let mut lines = Lines::new(terminal.progress(), plan, terminal.quiet);
     let started = ground
         .coordinator
-        .start(&request, &plan, &ground.workloads, stop, &mut lines)
+        .start(request, plan, &ground.workloads, stop, &mut lines)
         .await;
     let opened = lines.opened().cloned();
     if let Err(RoadError::Changed(_)) = &started
-        && let Ok((now, _)) = look_and_plan(ground, &request).await
+        && let Ok((now, _)) = look_and_plan(ground, request).await
         && now.steps.is_empty()
     {
         // While we waited for the lease, another coordinator did the same.
@@ -86,7 +101,8 @@ pub(super) async fn carry_out(
     conclude(terminal, verbose, &finished)
 }
 
-fn say_nothing_to_do(terminal: &Terminal, plan: &Plan) -> anyhow::Result<Exit> {
+/// Answers that the goal is reached already.
+pub(super) fn say_nothing_to_do(terminal: &Terminal, plan: &Plan) -> anyhow::Result<Exit> {
     terminal.answer(Kind::Plan, plan, |page| {
         page.line(&format!("nothing to do: already at {}", plan.to))
     })?;

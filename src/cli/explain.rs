@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 use stepback_core::journal::{Halt, HaltKind};
 use stepback_core::model::{Finding, RunId};
-use stepback_core::plan::Refusals;
+use stepback_core::plan::{Change, Refusals, SavedPlanError};
 use stepback_core::report::{Kind, Page, Paint, write_findings};
 
 use super::options::Output;
@@ -73,6 +73,16 @@ pub(super) enum CliError {
     /// The plan is refused.
     #[error("the plan is refused")]
     Refused(Refusals),
+    /// A saved plan was made for another world.
+    #[error("the world has changed since {} was saved", file.display())]
+    Stale {
+        /// The file.
+        file: PathBuf,
+        /// What is not as it was.
+        changes: Vec<Change>,
+        /// What to type for a new plan.
+        again: String,
+    },
     /// No journal of a run lies there.
     #[error("there is no journal of any run there")]
     NoRun,
@@ -218,6 +228,9 @@ fn of_cli(error: &CliError) -> Explained {
         CliError::NotAsked => Explained::new(Exit::Usage, error).hint("to go ahead, type the same with --yes"),
         CliError::Declined => Explained::new(Exit::Usage, error),
         CliError::Refused(refusals) => of_refusals(refusals),
+        CliError::Stale { changes, again, .. } => Explained::new(Exit::Refused, error)
+            .because(changes)
+            .hint(format!("to make a new plan: {again}")),
         CliError::NoRun => Explained::new(Exit::Usage, error).hint("check --journal, --context and --kubeconfig"),
         CliError::Halted(halted) => of_halt(halted),
         CliError::Fenced(run) => Explained::new(Exit::Locked, error)
@@ -291,6 +304,8 @@ fn of_load(error: &LoadError) -> Explained {
             .because(errors)
             .hint("give the folder of the release that this app file is of with --dir FOLDER"),
         LoadError::Catalog { errors, .. } => explained.because(errors.errors()),
+        LoadError::Saved { path, error } => of_saved(explained, path, error),
+        LoadError::NotOver(_) => explained.hint("give --out another name; only a saved plan is ever replaced"),
         LoadError::Exists(_) => explained.hint("give the migration another name"),
         LoadError::NoVariable(name) => explained.hint(format!(
             "set it: export {name}=sqlite://FILE, or name another with --url"
@@ -304,6 +319,25 @@ fn of_load(error: &LoadError) -> Explained {
     }
 }
 
+fn of_saved(explained: Explained, path: &std::path::Path, error: &SavedPlanError) -> Explained {
+    let again = format!("write it again: stepback plan --to RELEASE --out {}", path.display());
+    let refused = Explained {
+        exit_code: Exit::Refused,
+        ..explained
+    };
+    match error {
+        SavedPlanError::Other { .. } => Explained {
+            exit_code: Exit::Usage,
+            ..refused
+        }
+        .hint(again),
+        SavedPlanError::Newer { program, .. } => refused
+            .hint(format!("apply it with {program} or a newer one"))
+            .hint(again),
+        _ => refused.hint(again),
+    }
+}
+
 fn of_road(error: &RoadError) -> Explained {
     match error {
         RoadError::Database(error) => of_database(error),
@@ -313,9 +347,9 @@ fn of_road(error: &RoadError) -> Explained {
             .now("what the journal says has happened")
             .hint("to continue: stepback resume"),
         RoadError::Refused(refusals) => of_refusals(refusals),
-        RoadError::Changed(_) => {
-            Explained::new(Exit::Refused, error).hint("look at the new plan, and type the same again")
-        }
+        RoadError::Changed(changes) => Explained::new(Exit::Refused, error)
+            .because(changes)
+            .hint("look at the new plan, and type the same again"),
         RoadError::RunOpen(row) => Explained::new(Exit::Locked, error)
             .hint(format!("to continue it: stepback resume {}", row.run))
             .hint(format!("to see what it did: stepback report {}", row.run)),

@@ -8,7 +8,7 @@ use stepback_core::appfile::{AppFile, DataLoss, Limits, Tool};
 use stepback_core::catalog::Catalog;
 use stepback_core::journal::By;
 use stepback_core::model::{JournalPlace, RunId, RunRow, WorkloadRef};
-use stepback_core::plan::{Goal, Order, Request, workloads_of};
+use stepback_core::plan::{Goal, Order, Request, SavedPlan, workloads_of};
 
 use super::explain::CliError;
 use super::options::Options;
@@ -79,6 +79,8 @@ pub(super) struct Ground {
     pub(super) app: Option<AppFile>,
     pub(super) catalog: Catalog,
     pub(super) workloads: Vec<WorkloadRef>,
+    /// The current namespace, where a cluster is joined.
+    pub(super) namespace: Option<String>,
     pub(super) coordinator: Coordinator,
 }
 
@@ -93,15 +95,36 @@ impl Ground {
             .as_ref()
             .filter(|app| matches!(need, Need::App | Need::Look) && !app.workloads.is_empty());
         let mut coordinator = coordinator(&url, app.as_ref(), need == Need::Folder)?;
-        let mut workloads = Vec::new();
-        if let Some(app) = with_workloads {
-            let namespace = join_cluster(options, &mut coordinator).await?;
-            workloads = workloads_of(app, &namespace);
-        }
+        let (workloads, namespace) = join_workloads(options, &mut coordinator, with_workloads).await?;
         Ok(Self {
             app,
             catalog,
             workloads,
+            namespace,
+            coordinator,
+        })
+    }
+
+    /// What a saved plan stands on: everything but the database's URL is in it, and `catalog` is its part of the folder.
+    pub(super) async fn of_saved(
+        options: &Options,
+        saved: &SavedPlan,
+        catalog: Catalog,
+        url: Option<&str>,
+    ) -> anyhow::Result<Self> {
+        let url = match url {
+            Some(url) => load::given(url)?,
+            None => load::from_plan(&saved.plan.database.source)?,
+        };
+        let app = saved.app.clone();
+        let mut coordinator = coordinator(&url, app.as_ref(), false)?;
+        let with_workloads = app.as_ref().filter(|app| !app.workloads.is_empty());
+        let (workloads, namespace) = join_workloads(options, &mut coordinator, with_workloads).await?;
+        Ok(Self {
+            app,
+            catalog,
+            workloads,
+            namespace,
             coordinator,
         })
     }
@@ -124,6 +147,19 @@ impl Ground {
             journal: None,
         }
     }
+}
+
+/// Joins the cluster where the app has workloads: gives them, and the current namespace.
+async fn join_workloads(
+    options: &Options,
+    coordinator: &mut Coordinator,
+    app: Option<&AppFile>,
+) -> anyhow::Result<(Vec<WorkloadRef>, Option<String>)> {
+    let Some(app) = app else {
+        return Ok((Vec::new(), None));
+    };
+    let namespace = join_cluster(options, coordinator).await?;
+    Ok((workloads_of(app, &namespace), Some(namespace)))
 }
 
 /// A database alone, for commands that need nothing else: `resume`, `runs`, `report`.

@@ -3,6 +3,7 @@
 //! Responsible for: from what was typed to what is meant, and from what happened to words and an exit code. Not for:
 //! deciding or doing anything itself. Nobody uses it but `main`.
 
+mod apply;
 mod carry;
 #[cfg(all(feature = "sandbox", target_os = "linux"))]
 mod demo;
@@ -27,7 +28,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 pub use explain::Exit;
-use options::Options;
+use options::{Options, Output};
 use terminal::Terminal;
 
 /// Takes a running system back to an earlier release: schema, stored data and workloads together
@@ -54,6 +55,7 @@ enum Command {
     Status(status::Args),
     Plan(plan::Args),
     Rollback(rollback::Args),
+    Apply(apply::Args),
     Resume(resume::Args),
     #[command(subcommand)]
     Migrate(migrate::Command),
@@ -64,6 +66,16 @@ enum Command {
     #[cfg(all(feature = "sandbox", unix))]
     #[command(hide = true)]
     SandboxShop,
+}
+
+impl Command {
+    /// The forms in which it answers.
+    fn forms(&self) -> &'static [Output] {
+        match self {
+            Self::Plan(_) => &[Output::Text, Output::Json, Output::Markdown, Output::Sql],
+            _ => &[Output::Text, Output::Json],
+        }
+    }
 }
 
 /// Carries out what was typed. The exit codes are those of SPEC 4.
@@ -93,9 +105,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 async fn perform(cli: Cli, terminal: &Terminal) -> anyhow::Result<Exit> {
     let Cli { options, command } = cli;
+    options.check_form(command.forms())?;
     match command {
         Command::Status(args) => status::run(&options, terminal, &args).await,
         Command::Plan(args) => plan::run(&options, terminal, &args).await,
+        Command::Apply(args) => apply::run(&options, terminal, &args).await,
         Command::Rollback(args) => rollback::run(&options, terminal, &args).await,
         Command::Resume(args) => resume::run(&options, terminal, &args).await,
         Command::Migrate(command) => migrate::run(&options, terminal, &command).await,

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
+use super::explain::CliError;
+
 /// The app file that is read when none is named.
 const APP_FILE: &str = "stepback.yaml";
 
@@ -44,6 +46,8 @@ pub(super) struct Options {
 pub(super) enum Output {
     Text,
     Json,
+    Markdown,
+    Sql,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -60,6 +64,25 @@ pub(super) enum Color {
 }
 
 impl Options {
+    /// Whether the answer can be had in the form that was asked for.
+    ///
+    /// # Errors
+    /// [`CliError::Usage`] with the forms that there are.
+    pub(super) fn check_form(&self, forms: &[Output]) -> Result<(), CliError> {
+        if forms.contains(&self.output) {
+            return Ok(());
+        }
+        let name = |form: &Output| form.to_possible_value().map(|value| value.get_name().to_owned());
+        let names: Vec<String> = forms.iter().filter_map(name).collect();
+        Err(CliError::Usage {
+            message: format!(
+                "there is no answer of the form {} here",
+                name(&self.output).unwrap_or_default()
+            ),
+            hint: format!("ask for one of -o {}", names.join("|")),
+        })
+    }
+
     /// Where the app file is, or would be.
     pub(super) fn app_file(&self) -> &Path {
         self.config.as_deref().unwrap_or(Path::new(APP_FILE))

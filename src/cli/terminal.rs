@@ -50,8 +50,18 @@ impl Terminal {
         let mut text = Vec::new();
         match self.output {
             Output::Json => write_json(&mut text, kind, content)?,
-            Output::Text => write(&mut Page::new(&mut text, self.width, self.color_out))?,
+            // A form that is none of these two is written by the command itself; what else it says is text.
+            Output::Text | Output::Markdown | Output::Sql => {
+                write(&mut Page::new(&mut text, self.width, self.color_out))?
+            }
         }
+        put(&mut io::stdout().lock(), &text)
+    }
+
+    /// Writes an answer in a form of the command's own.
+    pub(super) fn print(&self, write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> anyhow::Result<()> {
+        let mut text = Vec::new();
+        write(&mut text)?;
         put(&mut io::stdout().lock(), &text)
     }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use stepback_core::appfile::{AppFileError, AppFileErrors};
 use stepback_core::catalog::CatalogErrors;
+use stepback_core::plan::SavedPlanError;
 
 /// An error of reading.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +41,17 @@ pub enum LoadError {
         #[source]
         errors: CatalogErrors,
     },
+    /// A file is not a saved plan that can be carried out.
+    #[error("the saved plan {} cannot be used: {error}", path.display())]
+    Saved {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        error: SavedPlanError,
+    },
+    /// A plan is to be saved over something else.
+    #[error("{} is there, and is no saved plan", .0.display())]
+    NotOver(PathBuf),
     /// A file is already there.
     #[error("{} is already there", .0.display())]
     Exists(PathBuf),

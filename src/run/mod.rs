@@ -49,6 +49,9 @@ pub enum RunError {
     /// An entry would not be legal: a mistake in this program, found before it was written.
     #[error("the next journal entry is not legal: {0}")]
     Illegal(#[from] Illegal),
+    /// The plan cannot be written down: a mistake in this program, found before a run was opened.
+    #[error("the plan cannot be written: {0}")]
+    Plan(serde_json::Error),
 }
 
 /// A run that is being carried out.

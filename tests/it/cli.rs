@@ -37,13 +37,13 @@ pub fn cases() -> Vec<Case> {
     ]
 }
 
-const CREATE: &str = "20240101090000";
-const CUSTOMER: &str = "20240115120000";
-const PRODUCT: &str = "20240220103000";
-const PAYMENTS: &str = "20240301090000";
+pub const CREATE: &str = "20240101090000";
+pub const CUSTOMER: &str = "20240115120000";
+pub const PRODUCT: &str = "20240220103000";
+pub const PAYMENTS: &str = "20240301090000";
 
 /// An app file of the shop without workloads, whose folder is `folder`.
-fn shop(dir: &Path, folder: &str) -> Result<Binary, NotPassed> {
+pub fn shop(dir: &Path, folder: &str) -> Result<Binary, NotPassed> {
     let releases = [("1.3.0", PAYMENTS), ("1.2.0", CUSTOMER), ("1.1.0", CREATE)];
     let releases: String = releases
         .iter()
@@ -57,7 +57,7 @@ fn shop(dir: &Path, folder: &str) -> Result<Binary, NotPassed> {
     Ok(Binary::in_dir(dir).env("DATABASE_URL", "sqlite://shop.db"))
 }
 
-fn shop_migrations() -> PathBuf {
+pub fn shop_migrations() -> PathBuf {
     root().join("testdata/apps/shop/migrations")
 }
 
@@ -72,12 +72,12 @@ fn copied_migrations(dir: &Path) -> Result<PathBuf, NotPassed> {
     Ok(to)
 }
 
-async fn open(path: &Path) -> Result<SqliteConnection, NotPassed> {
+pub async fn open(path: &Path) -> Result<SqliteConnection, NotPassed> {
     Ok(SqliteConnection::connect(&format!("sqlite://{}", path.display())).await?)
 }
 
 /// The definition and the rows of every table, view, index and trigger that is not ours.
-async fn dump(path: &Path) -> Result<BTreeMap<String, Vec<String>>, NotPassed> {
+pub async fn dump(path: &Path) -> Result<BTreeMap<String, Vec<String>>, NotPassed> {
     let mut connection = open(path).await?;
     let objects = sqlx::query(
         "SELECT type, name, coalesce(sql, '') FROM sqlite_schema WHERE name NOT LIKE 'stepback%' AND name NOT LIKE \
@@ -108,7 +108,7 @@ async fn dump(path: &Path) -> Result<BTreeMap<String, Vec<String>>, NotPassed> {
 }
 
 /// Every file of a directory, byte for byte.
-fn files(dir: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>, NotPassed> {
+pub fn files(dir: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>, NotPassed> {
     let mut files = BTreeMap::new();
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
@@ -119,7 +119,7 @@ fn files(dir: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>, NotPassed> {
     Ok(files)
 }
 
-fn contains(ran: &Ran, what: &str) -> Outcome {
+pub fn contains(ran: &Ran, what: &str) -> Outcome {
     // Lines are wrapped, so blanks are not compared.
     let plain = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     if plain(&ran.out).contains(what) || plain(&ran.err).contains(what) {
@@ -507,6 +507,7 @@ fn help(ctx: &Ctx) -> Outcome {
         "status",
         "plan",
         "rollback",
+        "apply",
         "resume",
         "migrate",
         "migrate up",

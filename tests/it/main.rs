@@ -23,6 +23,7 @@ mod kubelet;
 mod layering;
 mod main_road;
 mod postgres;
+mod saved_plans;
 mod servers;
 mod shop;
 mod statefulset;
@@ -55,6 +56,7 @@ fn subjects() -> Vec<Subject> {
         layering,
         main_road,
         postgres,
+        saved_plans,
         servers,
         shop,
         statefulset,

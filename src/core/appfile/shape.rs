@@ -1,4 +1,5 @@
-//! What an app file says, as types. They can be serialised, because a plan holds probes and limits.
+//! What an app file says, as types. They can be serialised, because a saved plan carries the app file that it was made
+//! with: fields are added with a default, and never renamed.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,7 +10,8 @@ use super::error::Place;
 use crate::model::Version;
 
 /// A `stepback.yaml` that was read and found consistent.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct AppFile {
     /// The file's name, for messages.
     pub file: String,
@@ -50,7 +52,8 @@ impl AppFile {
 }
 
 /// `spec.database`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Database {
     /// How to get the URL.
     pub url: UrlSource,
@@ -148,7 +151,8 @@ pub enum UserKind {
 }
 
 /// One release of the app.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Release {
     /// Its version.
     pub version: semver::Version,
@@ -161,8 +165,10 @@ pub struct Release {
     /// The stored data versions that its server can open, by engine.
     pub engine: BTreeMap<DataEngine, semver::VersionReq>,
     /// Where its version stands in the file.
+    #[serde(skip)]
     pub place: Place,
     /// Where its schema stands, and the ends of `accepts` that are written out.
+    #[serde(skip)]
     pub(super) named_schemas: Vec<(String, Version, Place)>,
 }
 

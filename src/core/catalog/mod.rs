@@ -59,6 +59,15 @@ impl Catalog {
         })
     }
 
+    /// A catalog of migrations that were read before; of two with one version the first counts.
+    pub fn of(mut migrations: Vec<Migration>) -> Self {
+        migrations.sort_by(|one, other| one.version.cmp(&other.version));
+        migrations.dedup_by(|one, other| one.version == other.version);
+        Self {
+            migrations: migrations.into(),
+        }
+    }
+
     /// The migrations, oldest version first.
     pub fn migrations(&self) -> &[Migration] {
         &self.migrations

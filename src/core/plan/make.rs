@@ -131,7 +131,7 @@ fn title(request: &Request<'_>, from: &crate::model::Target, to: &crate::model::
 
 /// What the plan was made for, by part. Nothing that comes and goes, and nothing that preparing makes: scripts count
 /// by checksum, wherever they lie.
-fn world(seen: &Seen, scripts: &[ScriptRef]) -> BTreeMap<String, Digest> {
+pub(super) fn world(seen: &Seen, scripts: &[ScriptRef]) -> BTreeMap<String, Digest> {
     let mut world = BTreeMap::new();
     let identity = &seen.database.database.identity;
     let text = format!("{}\n{}\n{}", identity.system, identity.timeline, identity.database);

@@ -3,9 +3,11 @@
 //! Responsible for: what a plan, a step, an action and a gate are, the plan's id, and (in the submodules) making one.
 //! Not for: carrying it out (`run`), the checks (`assess`). Same inputs, same plan, same id: no clock, no connection.
 
+mod changed;
 mod make;
 mod refusal;
 mod request;
+mod saved;
 mod schema;
 mod scripts;
 mod undone;
@@ -20,9 +22,11 @@ use crate::model::{
     WorkloadRef,
 };
 
+pub use changed::{Change, changes, other_steps};
 pub use make::plan;
 pub use refusal::Refusals;
 pub use request::{Goal, Order, Request, Seen};
+pub use saved::{Asked, Origin, SAVED_FORMAT, SavedPlan, SavedPlanError};
 pub use undone::undone;
 pub use workloads::workloads_of;
 

@@ -9,7 +9,8 @@ use crate::catalog::Catalog;
 use crate::model::{Digest, Fingerprint, JournalPlace, SeenCluster, SeenDatabase, Version};
 
 /// Where to go.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Goal {
     /// To a release, schema and workloads together.
     Release(semver::Version),

@@ -1,11 +1,13 @@
 //! What people and programs are shown: plans, refusals, runs, the state of things.
 //!
-//! Responsible for: turning data that is already complete into text of 80 columns or into versioned JSON, into a writer
+//! Responsible for: turning data that is already complete into text of 80 columns, Markdown, SQL or versioned JSON, into a writer
 //! it is given. Not for: finding anything out, deciding, or knowing a terminal. `cli` uses it.
 
 mod json;
 mod page;
 mod plan;
+mod plan_markdown;
+mod plan_sql;
 mod refusal;
 mod run;
 mod run_text;
@@ -15,6 +17,8 @@ mod status_text;
 pub use json::{API_VERSION, Kind, write_json};
 pub use page::{Page, Paint};
 pub use plan::{Bodies, write_plan};
+pub use plan_markdown::write_plan_markdown;
+pub use plan_sql::write_plan_sql;
 pub use refusal::{write_finding, write_findings};
 pub use run::{Outage, Pause, Report, StepReport};
 pub use run_text::{write_report, write_runs};

@@ -6,7 +6,7 @@ use std::io;
 use super::page::{Page, Paint, count, limit};
 use super::refusal::write_findings;
 use crate::model::{Digest, JournalPlace, ScriptRef};
-use crate::plan::{Action, Gate, Plan, Step, Strategy};
+use crate::plan::{Action, ChosenStrategy, Gate, Plan, Step, Strategy};
 
 /// The text of scripts by checksum, where the SQL is to be shown.
 pub type Bodies = BTreeMap<Digest, String>;
@@ -28,13 +28,12 @@ pub fn write_plan(page: &mut Page<'_>, plan: &Plan, bodies: Option<&Bodies>) -> 
     page.labelled("  from     ", None, &plan.from.to_string())?;
     page.labelled("  to       ", None, &plan.to.to_string())?;
     if let Some(chosen) = &plan.strategy {
-        let Strategy::Offline = chosen.strategy;
-        page.labelled("  strategy ", None, &format!("offline: {}", chosen.reason))?;
+        page.labelled("  strategy ", None, &describe_strategy(chosen))?;
     }
     if plan.steps.is_empty() {
         page.labelled("  steps    ", None, "nothing to do")?;
     } else {
-        page.labelled("  journal  ", None, &journal(&plan.journal))?;
+        page.labelled("  journal  ", None, &describe_journal(&plan.journal))?;
         page.labelled("  plan     ", None, &plan.id.to_string())?;
         page.blank()?;
         let heading = page.paint(Paint::Bold, &count(plan.steps.len(), "step"));
@@ -52,7 +51,13 @@ pub fn write_plan(page: &mut Page<'_>, plan: &Plan, bodies: Option<&Bodies>) -> 
     Ok(())
 }
 
-fn journal(place: &JournalPlace) -> String {
+/// `offline: why`.
+pub(super) fn describe_strategy(chosen: &ChosenStrategy) -> String {
+    let Strategy::Offline = chosen.strategy;
+    format!("offline: {}", chosen.reason)
+}
+
+pub(super) fn describe_journal(place: &JournalPlace) -> String {
     match place {
         JournalPlace::Database => "in the database".to_owned(),
         JournalPlace::Cluster(namespace) => format!("in ConfigMaps of namespace {namespace}"),
@@ -66,7 +71,7 @@ fn write_step(page: &mut Page<'_>, step: &Step, bodies: Option<&Bodies>) -> io::
         Some(Paint::Bold),
         &step.action.describe(),
     )?;
-    if let Some(gate) = gate(&step.gate) {
+    if let Some(gate) = describe_gate(&step.gate) {
         let limit = limit(step.limit_ms);
         page.labelled("       until ", Some(Paint::Dim), &format!("{gate} (at most {limit})"))?;
     }
@@ -96,7 +101,7 @@ fn write_step(page: &mut Page<'_>, step: &Step, bodies: Option<&Bodies>) -> io::
     Ok(())
 }
 
-fn gate(gate: &Gate) -> Option<String> {
+pub(super) fn describe_gate(gate: &Gate) -> Option<String> {
     match gate {
         Gate::None => None,
         Gate::PodGone { pod, .. } => Some(format!("{pod} is gone")),

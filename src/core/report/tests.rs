@@ -307,6 +307,37 @@ fn a_plan_says_what_and_why_and_what_it_waits_for() {
     insta::assert_snapshot!(page(|page| write_plan(page, &plan(), Some(&bodies))));
 }
 
+fn written(write: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) -> String {
+    let mut text = Vec::new();
+    write(&mut text).unwrap();
+    String::from_utf8(text).unwrap()
+}
+
+/// One body ends without a semicolon, and the other one holds a fence.
+fn bodies() -> Bodies {
+    Bodies::from([
+        (
+            Digest::of(PAYMENTS_DOWN.as_bytes()),
+            PAYMENTS_DOWN.trim_end_matches([';', '\n']).to_owned(),
+        ),
+        (Digest::of(b"x"), "/* ``` */ SELECT 'a_b';\n".to_owned()),
+    ])
+}
+
+#[test]
+fn a_plan_as_sql_names_each_script_and_keeps_them_apart() {
+    insta::assert_snapshot!(written(|out| write_plan_sql(out, &plan(), &bodies())));
+    let mut named = plan();
+    named.title = "a\nDROP TABLE b;".into();
+    let text = written(|out| write_plan_sql(out, &named, &bodies()));
+    assert!(text.starts_with("-- a DROP TABLE b;\n"), "{text}");
+}
+
+#[test]
+fn a_plan_as_markdown_can_be_pasted_into_a_ticket() {
+    insta::assert_snapshot!(written(|out| write_plan_markdown(out, &plan(), &bodies())));
+}
+
 #[test]
 fn a_report_tells_the_run_with_its_halt_and_its_outage() {
     let report = Report::new(&RunId("01J8".into()), &plan(), &entries());

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use stepback_core::journal::{By, Entry};
 use stepback_core::model::{RunId, RunRow, Token, WorkloadRef};
-use stepback_core::plan::{Plan, Refusals, Request, Seen, plan};
+use stepback_core::plan::{Change, Plan, Refusals, Request, Seen, changes, other_steps, plan};
 
 use super::{Ending, Listen, RunError, Stop, look};
 use crate::cluster::{Cluster, ClusterError};
@@ -63,8 +63,8 @@ pub enum RoadError {
     #[error("the plan is refused")]
     Refused(Refusals),
     /// The world is not the one that the plan was made for.
-    #[error("the world has changed since the plan was made: {}", .0.join(", "))]
-    Changed(Vec<String>),
+    #[error("the world has changed since the plan was made")]
+    Changed(Vec<Change>),
     /// Another run is not closed.
     #[error("run {} ({}) is not closed", .0.run, .0.title)]
     RunOpen(Box<RunRow>),
@@ -95,7 +95,7 @@ impl Coordinator {
         look(&*self.database, self.cluster.as_deref(), workloads).await
     }
 
-    /// Carries a plan out, after making sure that the world is still the one that it was made for.
+    /// Carries a plan out, and no other, after making sure that the world is still the one that it was made for.
     ///
     /// # Errors
     /// Before the run is open: nothing but our own tables, captured scripts and the lease was touched.
@@ -140,18 +140,17 @@ impl Coordinator {
         self.database.stage(held.token, &captured).await?;
         let seen = self.look(workloads).await?;
         let now = plan(request, &seen).map_err(RoadError::Refused)?;
-        let changed: Vec<String> = planned
-            .world
-            .keys()
-            .chain(now.world.keys())
-            .filter(|part| planned.world.get(*part) != now.world.get(*part))
-            .cloned()
-            .collect::<std::collections::BTreeSet<_>>()
-            .into_iter()
-            .collect();
+        let mut changed = changes(planned, &seen, request.catalog);
+        changed.extend(other_steps(planned, &now));
         if !changed.is_empty() {
             return Err(RoadError::Changed(changed));
         }
-        self.open_and_execute(held, now, stop, listener).await
+        let mut carried = planned.clone();
+        if carried.database.identity != now.database.identity {
+            // Our own tables were made just now, and with them this database got an id of ours.
+            carried.database.identity = now.database.identity;
+            carried.id = carried.compute_id().map_err(RunError::Plan)?;
+        }
+        self.open_and_execute(held, carried, stop, listener).await
     }
 }

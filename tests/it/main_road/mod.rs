@@ -9,6 +9,7 @@ mod kill;
 mod program;
 mod refusals;
 mod rivals;
+mod saved;
 mod stage;
 mod store;
 mod world;
@@ -16,6 +17,12 @@ mod world;
 use crate::support::runner::Case;
 
 pub fn cases() -> Vec<Case> {
-    let subjects = [journey::cases(), kill::cases(), rivals::cases(), refusals::cases()];
+    let subjects = [
+        journey::cases(),
+        kill::cases(),
+        rivals::cases(),
+        refusals::cases(),
+        saved::cases(),
+    ];
     subjects.into_iter().flatten().collect()
 }

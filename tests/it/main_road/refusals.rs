@@ -180,6 +180,6 @@ async fn stays_as_it_is(stage: &Stage, typed: &str, said: &[&str]) -> Outcome {
     Ok(())
 }
 
-async fn everything(stage: &Stage) -> Result<String, NotPassed> {
+pub async fn everything(stage: &Stage) -> Result<String, NotPassed> {
     Ok(format!("{}\n{}", stage.store.dump(&[]).await?, stage.server().dump()))
 }
