@@ -1,8 +1,9 @@
 //! From an action to its seam: observing, performing and settling one step.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use stepback_core::model::{Direction, Failure, Observed, Settled, Stamp, WorkloadRef};
+use stepback_core::model::{Difference, Digest, Direction, Failure, Observed, Settled, Stamp, WorkloadRef};
 use stepback_core::plan::{Action, Gate, Plan, Step};
 use stepback_core::run::{observe_scripts, recheck_scripts};
 use stepback_core::workload::{observe_repoint, observe_scale};
@@ -56,7 +57,12 @@ impl World<'_> {
                     &ledger,
                 ))
             }
-            Action::Verify { schema, drifted, .. } => self.verify(schema, drifted).await,
+            Action::Verify {
+                schema,
+                expected,
+                drifted,
+                before,
+            } => self.verify(schema, expected, drifted, before.as_ref()).await,
             Action::TakeFingerprint { schema } => {
                 let recorded = self
                     .database
@@ -139,6 +145,9 @@ impl World<'_> {
                     .map_err(|error| error.to_failure())?;
                 return Ok(recorded.map_or(Observed::Untouched, |_| Observed::Done("it is recorded".to_owned())));
             }
+            // It said what this run had made of the schema. What others have made of it since is not this run's, and the
+            // steps that made it are asked themselves.
+            Action::Verify { .. } => return Ok(Observed::Done("it was compared after the downs".to_owned())),
             _ => return self.observe(plan, step).await,
         };
         let ledger = self.database.ledger().await.map_err(|error| error.to_failure())?;
@@ -162,7 +171,9 @@ impl World<'_> {
     async fn verify(
         &self,
         schema: &stepback_core::model::MigrationSet,
+        planned: &Digest,
         drifted: &[String],
+        before: Option<&BTreeMap<String, Digest>>,
     ) -> Result<Observed, Failure> {
         let failed = |error: crate::database::DbError| error.to_failure();
         let Some(expected) = self.database.recorded_fingerprint(schema).await.map_err(failed)? else {
@@ -170,11 +181,29 @@ impl World<'_> {
                 "the fingerprint that the plan compares with is no longer recorded".into(),
             ));
         };
+        if expected.digest() != *planned {
+            return Ok(Observed::Doubtful(
+                "another fingerprint is recorded for this state than the plan compares with".into(),
+            ));
+        }
         let found = self.database.fingerprint().await.map_err(failed)?;
+        if !expected.is_comparable(&found) {
+            return Ok(Observed::Done(format!(
+                "not compared: the fingerprint was recorded on {}, this is {}",
+                expected.server, found.server
+            )));
+        }
+        // What is as it was before the run is nothing that the run made.
+        let is_as_before = |difference: &Difference| {
+            before.is_some_and(|before| {
+                let was = before.get(&difference.object).copied();
+                was == difference.found.as_ref().map(|found| Digest::of(found.as_bytes()))
+            })
+        };
         let made: Vec<_> = expected
             .differences(&found)
             .into_iter()
-            .filter(|difference| !drifted.contains(&difference.object))
+            .filter(|difference| !drifted.contains(&difference.object) && !is_as_before(difference))
             .collect();
         if made.is_empty() {
             return Ok(Observed::Done(format!(

@@ -19,6 +19,7 @@ mod contract_database;
 mod contract_journal;
 mod crash;
 mod docs;
+mod drift;
 mod kubelet;
 mod layering;
 mod main_road;
@@ -52,6 +53,7 @@ fn subjects() -> Vec<Subject> {
         contract_journal,
         crash,
         docs,
+        drift,
         kubelet,
         layering,
         main_road,

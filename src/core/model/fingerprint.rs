@@ -43,7 +43,14 @@ impl Fingerprint {
         Digest::of(text.as_bytes())
     }
 
-    /// What differs in `found` from `self`, by object, in their order.
+    /// Whether two fingerprints can be compared: the same form, of the same server in the same major version. Another
+    /// one may print the same object in another way.
+    pub fn is_comparable(&self, other: &Self) -> bool {
+        self.format == other.format && major(&self.server) == major(&other.server)
+    }
+
+    /// What differs in `found` from `self`, by object, in their order. Means something only where the two are
+    /// [comparable](Self::is_comparable).
     pub fn differences(&self, found: &Self) -> Vec<Difference> {
         let names: std::collections::BTreeSet<&String> = self.objects.keys().chain(found.objects.keys()).collect();
         names
@@ -56,6 +63,13 @@ impl Fingerprint {
             })
             .collect()
     }
+}
+
+/// The server's name and the first number of its version.
+fn major(server: &str) -> (&str, &str) {
+    let (name, version) = server.split_once(' ').unwrap_or((server, ""));
+    let end = version.find(|c: char| !c.is_ascii_digit()).unwrap_or(version.len());
+    (name, &version[..end])
 }
 
 impl std::fmt::Display for Difference {
@@ -99,6 +113,28 @@ mod tests {
             fingerprint(&[("a", "b\nc")]).digest(),
             fingerprint(&[("a\nb", "c")]).digest()
         );
+    }
+
+    #[test]
+    fn d12_fingerprints_of_different_servers_are_not_compared() {
+        let of = |server: &str| Fingerprint {
+            server: server.to_owned(),
+            ..fingerprint(&[])
+        };
+        for (one, other, comparable) in [
+            ("PostgreSQL 15.4", "PostgreSQL 15.18 (Debian 15.18-0+deb12u1)", true),
+            ("PostgreSQL 15.4", "PostgreSQL 16.1", false),
+            ("PostgreSQL 9.6", "PostgreSQL 96", false),
+            ("SQLite 3.40.1", "SQLite 3.51.0", true),
+            ("SQLite 3", "PostgreSQL 3", false),
+        ] {
+            assert_eq!(of(one).is_comparable(&of(other)), comparable, "{one} and {other}");
+        }
+        let newer = Fingerprint {
+            format: 2,
+            ..fingerprint(&[])
+        };
+        assert!(!newer.is_comparable(&fingerprint(&[])));
     }
 
     #[test]

@@ -165,6 +165,10 @@ pub enum Action {
         expected: Digest,
         /// Objects that already differed before the run: drift that this run did not make (LAWS D12).
         drifted: Vec<String>,
+        /// Where it is not known how the schema was recorded before the run, every object as it was then, by the digest
+        /// of its definition: what the run leaves as it was is nothing that this run made (LAWS D12).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        before: Option<BTreeMap<String, Digest>>,
     },
     /// Records the schema's fingerprint for the set of migrations that is now applied.
     TakeFingerprint {

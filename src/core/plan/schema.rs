@@ -1,7 +1,7 @@
 //! The schema's half of a plan: where it goes, what is undone or applied, and how that is verified.
 
 use crate::appfile::AppFile;
-use crate::model::{Finding, MigrationSet, ScriptRef, Target, Version};
+use crate::model::{Digest, Finding, MigrationSet, ScriptRef, Target, Version};
 
 use super::request::{Goal, Request, Seen};
 use super::scripts::Scripts;
@@ -82,6 +82,8 @@ pub(super) fn plan_schema(request: &Request<'_>, seen: &Seen) -> SchemaHalf {
     }
     if !ups.is_empty() {
         push_ups(request.app, &to.schema, &missing, &ups, &mut actions);
+    } else if goes_up && missing.is_empty() {
+        push_missing_records(request.app, seen, &applied, &mut actions);
     }
     SchemaHalf {
         from,
@@ -287,8 +289,12 @@ fn current_release(app: Option<&AppFile>, seen: &Seen) -> Option<semver::Version
 
 /// Compares with the fingerprint that was recorded for the target, where there is one.
 fn verify(seen: &Seen, target: &MigrationSet, actions: &mut Vec<(Action, Gate)>, findings: &mut Vec<Finding>) {
-    let drifted: Vec<String> = match &seen.recorded {
-        Some(recorded) => recorded
+    let known = seen
+        .recorded
+        .as_ref()
+        .filter(|known| known.is_comparable(&seen.fingerprint));
+    let drifted: Vec<String> = match known {
+        Some(known) => known
             .differences(&seen.fingerprint)
             .into_iter()
             .map(|d| d.object)
@@ -307,17 +313,61 @@ fn verify(seen: &Seen, target: &MigrationSet, actions: &mut Vec<(Action, Gate)>,
         ));
     }
     let wanted = target.digest();
-    match seen.database.fingerprints.iter().find(|(schema, _)| *schema == wanted) {
-        Some((_, expected)) => {
-            let action = Action::Verify { schema: target.clone(), expected: *expected, drifted };
-            actions.push((action, Gate::None));
-        }
-        None => findings.push(Finding::warning(
+    let Some((_, expected)) = seen.database.fingerprints.iter().find(|(schema, _)| *schema == wanted) else {
+        findings.push(Finding::warning(
             "fingerprint-unknown",
             "schema",
             "no fingerprint was recorded when this schema was last current, so the result of the downs cannot be compared",
             "apply migrations with stepback from now on: it records one for every release",
-        )),
+        ));
+        return;
+    };
+    if known.is_none() {
+        findings.push(Finding::warning(
+            "drift-unknown",
+            "schema",
+            match seen.recorded {
+                Some(_) => {
+                    "its fingerprint was recorded on another version of the server, so changes by hand are not known"
+                }
+                None => {
+                    "no fingerprint is recorded for the migrations that are applied, so changes by hand are not known"
+                }
+            },
+            "what the downs leave as it is will not be compared; `stepback migrate up` records a fingerprint",
+        ));
+    }
+    let before = known.is_none().then(|| {
+        let objects = seen.fingerprint.objects.iter();
+        objects
+            .map(|(object, definition)| (object.clone(), Digest::of(definition.as_bytes())))
+            .collect()
+    });
+    let action = Action::Verify {
+        schema: target.clone(),
+        expected: *expected,
+        drifted,
+        before,
+    };
+    actions.push((action, Gate::None));
+}
+
+/// What an `up` that was interrupted left unrecorded: fingerprint and pairings of the migrations that are applied. Nothing
+/// else would ever record them, as there is nothing left to apply.
+fn push_missing_records(app: Option<&AppFile>, seen: &Seen, applied: &MigrationSet, actions: &mut Vec<(Action, Gate)>) {
+    let Some(newest) = applied.newest() else { return };
+    let digest = applied.digest();
+    if !seen.database.fingerprints.iter().any(|(schema, _)| *schema == digest) {
+        let schema = applied.clone();
+        actions.push((Action::TakeFingerprint { schema }, Gate::None));
+    }
+    let releases = app.into_iter().flat_map(|app| app.releases_at(newest));
+    for release in releases.filter(|release| seen.database.paired(&release.version).is_none()) {
+        let action = Action::RecordRelease {
+            release: release.version.clone(),
+            schema: applied.clone(),
+        };
+        actions.push((action, Gate::None));
     }
 }
 

@@ -239,8 +239,9 @@ impl Story {
         };
         let verify = Action::Verify {
             schema: versions(&[1, 2]),
-            expected: Digest::of("not asked here"),
+            expected: crate::support::world::fingerprint_of(versions(&[1, 2]).0.iter()).digest(),
             drifted: vec![],
+            before: None,
         };
         let repoint = Action::Repoint {
             workload: workload.clone(),

@@ -1,0 +1,133 @@
+//! What the comparison after the downs makes of changes by hand, of downs that forget something, and of databases that
+//! have no fingerprint of their present state (LAWS D12), on each engine.
+
+use std::fs;
+
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
+
+use crate::support::{
+    binary::Binary,
+    runner::{Case, Ctx, NotPassed, Outcome, case},
+    servers::Postgres,
+};
+
+pub fn cases() -> Vec<Case> {
+    vec![
+        case("drift::sqlite::d12_only_what_the_run_made_halts", |ctx| {
+            only_what_the_run_made(ctx, false)
+        }),
+        case("drift::postgres::d12_only_what_the_run_made_halts", |ctx| {
+            only_what_the_run_made(ctx, true)
+        }),
+        case("drift::sqlite::d12_nothing_recorded_is_no_drift", |ctx| {
+            nothing_recorded(ctx, false)
+        }),
+        case("drift::postgres::d12_nothing_recorded_is_no_drift", |ctx| {
+            nothing_recorded(ctx, true)
+        }),
+        case("drift::sqlite::up_records_what_an_interrupted_up_left_out", interrupted),
+    ]
+}
+
+/// A database with the binary beside it, and a folder of three migrations: 3 forgets its index when it goes down.
+struct Stage {
+    stepback: Binary,
+    url: String,
+}
+
+impl Stage {
+    async fn new(ctx: &Ctx, postgres: bool) -> Result<Self, NotPassed> {
+        let url = if postgres {
+            Postgres::shared().await?.fresh_database("drift").await?
+        } else {
+            format!("sqlite://{}", ctx.dir().join("a.db").display())
+        };
+        let folder = ctx.dir().join("migrations");
+        fs::create_dir(&folder)?;
+        for (name, sql) in [
+            ("1_a.up.sql", "CREATE TABLE a (id integer);"),
+            ("1_a.down.sql", "DROP TABLE a;"),
+            ("2_b.up.sql", "CREATE TABLE b (id integer);"),
+            ("2_b.down.sql", "DROP TABLE b;"),
+            (
+                "3_c.up.sql",
+                "CREATE TABLE c (id integer); CREATE INDEX forgotten ON a (id);",
+            ),
+            ("3_c.down.sql", "DROP TABLE c;"),
+        ] {
+            fs::write(folder.join(name), sql)?;
+        }
+        let stepback = Binary::in_dir(ctx.dir()).env("DATABASE_URL", &url);
+        Ok(Self { stepback, url })
+    }
+
+    /// Somebody changes the database by hand.
+    async fn by_hand(&self, sql: &str) -> Outcome {
+        let sql = AssertSqlSafe(sql.to_owned());
+        if self.url.starts_with("sqlite") {
+            let mut connection = SqliteConnection::connect(&self.url).await?;
+            sqlx::raw_sql(sql).execute(&mut connection).await?;
+            connection.close().await?;
+        } else {
+            let mut connection = PgConnection::connect(&self.url).await?;
+            sqlx::raw_sql(sql).execute(&mut connection).await?;
+            connection.close().await?;
+        }
+        Ok(())
+    }
+
+    fn down(&self, code: i32, to: &str) -> Result<String, NotPassed> {
+        let typed = format!("migrate down --to {to} --data-loss accept --yes");
+        let ran = self.stepback.ends(code, &typed)?;
+        Ok(format!("{}{}", ran.out, ran.err))
+    }
+}
+
+async fn only_what_the_run_made(ctx: Ctx, postgres: bool) -> Outcome {
+    let stage = Stage::new(&ctx, postgres).await?;
+    for version in ["1", "2", "3"] {
+        stage.stepback.ends(0, &format!("migrate up --to {version} --yes"))?;
+    }
+    stage.by_hand("CREATE INDEX by_hand ON b (id)").await?;
+    let said = stage.down(4, "2")?;
+    assert!(said.contains("[drift]"), "{said}");
+    assert!(said.contains("forgotten"), "what the down left behind halts: {said}");
+    let halt = said.split("differs from how it was recorded for this state").last();
+    assert!(
+        halt.is_some_and(|halt| !halt.contains("by_hand")),
+        "what was there before does not: {said}"
+    );
+    stage.by_hand("DROP INDEX forgotten").await?;
+    let said = stage.down(0, "1")?;
+    assert!(
+        !said.contains("differs from how it was recorded for this state"),
+        "{said}"
+    );
+    Ok(())
+}
+
+async fn nothing_recorded(ctx: Ctx, postgres: bool) -> Outcome {
+    let stage = Stage::new(&ctx, postgres).await?;
+    stage.stepback.ends(0, "migrate up --to 1 --yes")?;
+    stage.stepback.ends(0, "migrate up --yes")?;
+    let said = stage.down(0, "2")?;
+    assert!(
+        said.contains("[fingerprint-unknown]"),
+        "1 and 2 together were never recorded: {said}"
+    );
+    stage.by_hand("CREATE TABLE by_hand (id integer)").await?;
+    let said = stage.down(0, "1")?;
+    assert!(said.contains("[drift-unknown]"), "{said}");
+    Ok(())
+}
+
+async fn interrupted(ctx: Ctx) -> Outcome {
+    let stage = Stage::new(&ctx, false).await?;
+    stage.stepback.ends(0, "migrate up --yes")?;
+    stage.by_hand("DELETE FROM stepback_fingerprint").await?;
+    let said = stage.stepback.ends(0, "migrate up --yes")?;
+    assert!(said.out.contains("record the schema's fingerprint"), "{}", said.out);
+    let said = stage.stepback.ends(0, "migrate up --yes")?;
+    assert!(said.out.contains("nothing to do"), "{}", said.out);
+    Ok(())
+}
