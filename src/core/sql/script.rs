@@ -11,6 +11,8 @@ use crate::model::Engine;
 pub struct Transactional<'a> {
     /// SQLite: what `PRAGMA foreign_keys` is set to before the transaction begins (LAWS D10); `None`: not asked for.
     pub foreign_keys: Option<bool>,
+    /// Whether an outer `BEGIN … COMMIT` was taken off.
+    pub was_wrapped: bool,
     /// The statements, without an outer `BEGIN … COMMIT` and without that pragma.
     pub statements: Vec<Statement<'a>>,
 }
@@ -21,6 +23,19 @@ pub enum ScriptProblem {
     /// It is not UTF-8.
     #[error("the script is not UTF-8")]
     Encoding,
+    /// PostgreSQL's protocol ends a message at a NUL: the rest of the script, and our own statements after it, would not
+    /// run. SQLite's interface ends a statement there.
+    #[error("line {line}: the script holds a NUL character")]
+    Nul {
+        /// Where, from 1.
+        line: usize,
+    },
+    /// It asks its client for rows.
+    #[error("line {line}: COPY from or to the client cannot be carried out from a script; write INSERT instead")]
+    CopyThroughClient {
+        /// Where, from 1.
+        line: usize,
+    },
     /// A quote or comment is never closed.
     #[error(transparent)]
     Lex(#[from] LexError),
@@ -44,7 +59,19 @@ pub enum ScriptProblem {
 /// Why it cannot run in one transaction.
 pub fn transactional(body: &[u8], engine: Engine) -> Result<Transactional<'_>, ScriptProblem> {
     let text = std::str::from_utf8(body).map_err(|_| ScriptProblem::Encoding)?;
+    if let Some(at) = text.find('\0') {
+        let line = text[..at].matches('\n').count() + 1;
+        return Err(ScriptProblem::Nul { line });
+    }
+    // What is never closed would swallow the statements that come after the script in the same message.
     let statements = split(text, engine)?;
+    if engine == Engine::Postgres
+        && let Some(copy) = statements
+            .iter()
+            .find(|statement| copies_through_client(statement.text))
+    {
+        return Err(ScriptProblem::CopyThroughClient { line: copy.line });
+    }
     let (foreign_keys, statements) = match engine {
         Engine::Sqlite => {
             let hoisted = leading_foreign_keys_pragma(&statements)?;
@@ -58,8 +85,17 @@ pub fn transactional(body: &[u8], engine: Engine) -> Result<Transactional<'_>, S
     }
     Ok(Transactional {
         foreign_keys,
+        was_wrapped: unwrapped.was_wrapped,
         statements: unwrapped.statements,
     })
+}
+
+fn copies_through_client(statement: &str) -> bool {
+    let mut words = statement
+        .split(|c: char| !c.is_alphanumeric() && c != '_')
+        .filter(|word| !word.is_empty());
+    words.next().is_some_and(|word| word.eq_ignore_ascii_case("copy"))
+        && words.any(|word| word.eq_ignore_ascii_case("stdin") || word.eq_ignore_ascii_case("stdout"))
 }
 
 #[cfg(test)]
@@ -99,6 +135,23 @@ mod tests {
             texts("VACUUM;", Engine::Postgres),
             Err(ScriptProblem::NoTransaction(_))
         ));
+        assert!(matches!(
+            transactional(b"SELECT 1;\nCOPY a (i) FROM STDIN;", Engine::Postgres),
+            Err(ScriptProblem::CopyThroughClient { line: 2 })
+        ));
+        assert!(
+            transactional(
+                b"COPY a FROM '/srv/stdin.csv'; SELECT 'copy from stdin'",
+                Engine::Sqlite
+            )
+            .is_ok()
+        );
+        for engine in [Engine::Postgres, Engine::Sqlite] {
+            assert!(matches!(
+                transactional(b"SELECT 1;\nSELECT '\0'; DROP TABLE a", engine),
+                Err(ScriptProblem::Nul { line: 2 })
+            ));
+        }
         assert!(matches!(
             transactional(b"\xff", Engine::Sqlite),
             Err(ScriptProblem::Encoding)

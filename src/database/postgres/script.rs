@@ -1,7 +1,7 @@
 //! Whether and how a script runs inside our transaction (LAWS D8).
 
 use stepback_core::model::Engine;
-use stepback_core::sql::{script_needs_no_transaction, split, unwrap_outer};
+use stepback_core::sql::transactional;
 
 /// A script as it is put into a message.
 #[derive(Debug, PartialEq, Eq)]
@@ -12,39 +12,17 @@ pub(super) struct Fit<'a> {
     pub(super) lines_before: usize,
 }
 
-/// Makes a body fit for our transaction.
+/// Makes a body fit for our transaction. What cannot run in one was refused by the plan already, by the same rules.
 ///
 /// # Errors
 /// Why it cannot run in one, in a sentence.
 pub(super) fn fit(body: &[u8]) -> Result<Fit<'_>, String> {
-    let text = std::str::from_utf8(body).map_err(|error| format!("the script is not UTF-8: {error}"))?;
-    // The protocol ends a message at a NUL: the rest of the script, and our own statements after it, would not run.
-    if let Some(at) = text.find('\0') {
-        let line = text[..at].matches('\n').count() + 1;
-        return Err(format!("line {line}: the script holds a NUL character"));
-    }
-    // What is never closed would swallow the statements that come after the script in the same message.
-    let statements = split(text, Engine::Postgres).map_err(|error| error.to_string())?;
-    if let Some(why) = script_needs_no_transaction(text, &statements, Engine::Postgres) {
-        return Err(format!(
-            "{why}, and scripts outside of a transaction are not carried out on PostgreSQL yet; run it by hand, or split it \
-             off into a migration of its own"
-        ));
-    }
-    if let Some(copy) = statements
-        .iter()
-        .find(|statement| copies_through_client(statement.text))
-    {
-        return Err(format!(
-            "line {}: COPY from or to the client cannot be carried out from a script",
-            copy.line
-        ));
-    }
-    let unwrapped = unwrap_outer(&statements, Engine::Postgres).map_err(|error| error.to_string())?;
-    if !unwrapped.was_wrapped {
+    let ready = transactional(body, Engine::Postgres).map_err(|problem| problem.to_string())?;
+    let text = std::str::from_utf8(body).map_err(|error| error.to_string())?;
+    if !ready.was_wrapped {
         return Ok(Fit { text, lines_before: 0 });
     }
-    let (Some(first), Some(last)) = (unwrapped.statements.first(), unwrapped.statements.last()) else {
+    let (Some(first), Some(last)) = (ready.statements.first(), ready.statements.last()) else {
         return Ok(Fit {
             text: "",
             lines_before: 0,
@@ -54,14 +32,6 @@ pub(super) fn fit(body: &[u8]) -> Result<Fit<'_>, String> {
         text: &text[first.offset..last.end()],
         lines_before: text[..first.offset].matches('\n').count(),
     })
-}
-
-fn copies_through_client(statement: &str) -> bool {
-    let mut words = statement
-        .split(|c: char| !c.is_alphanumeric() && c != '_')
-        .filter(|word| !word.is_empty());
-    words.next().is_some_and(|word| word.eq_ignore_ascii_case("copy"))
-        && words.any(|word| word.eq_ignore_ascii_case("stdin") || word.eq_ignore_ascii_case("stdout"))
 }
 
 #[cfg(test)]
