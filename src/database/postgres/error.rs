@@ -1,5 +1,7 @@
 //! From the driver's errors to ours.
 
+use std::borrow::Cow;
+
 use sqlx::postgres::{PgDatabaseError, PgErrorPosition, PgSeverity};
 
 use crate::database::DbError;
@@ -32,15 +34,38 @@ pub(super) fn is_contention(error: &PgDatabaseError) -> bool {
     matches!(error.code(), "55P03" | "40P01" | "40001")
 }
 
-/// The server's message with what it adds to it.
+/// The server's message with what it adds to it, and without values of rows: a halt is written into a journal that more
+/// people may read than the table.
 pub(super) fn sentence(error: &PgDatabaseError) -> String {
-    let mut text = format!("{} (SQLSTATE {})", error.message(), error.code());
-    for (label, more) in [("detail", error.detail()), ("hint", error.hint())] {
+    let code = error.code();
+    let mut text = format!("{} (SQLSTATE {code})", without_values(code, error.message()));
+    let detail = error.detail().filter(|_| tells_no_row(code));
+    for (label, more) in [("detail", detail), ("hint", error.hint())] {
         if let Some(more) = more {
             text.push_str(&format!("; {label}: {more}"));
         }
     }
     text
+}
+
+/// Whether the DETAIL of such an error names objects and sessions only. Of the others, 23505 shows the key, 23502 and
+/// 23514 the whole row, and what a script raises itself can show anything.
+fn tells_no_row(code: &str) -> bool {
+    let class = code.get(..2).unwrap_or_default();
+    matches!(
+        class,
+        "08" | "0A" | "25" | "28" | "2B" | "3D" | "3F" | "42" | "53" | "54" | "55" | "57" | "SB"
+    ) || matches!(code, "40P01" | "40001")
+}
+
+/// Errors of the class 22 (data exception) quote the value, such as in `invalid input syntax for type integer: "…"`.
+fn without_values<'a>(code: &str, message: &'a str) -> Cow<'a, str> {
+    match (code.starts_with("22"), message.find('"'), message.rfind('"')) {
+        (true, Some(first), Some(last)) => {
+            Cow::Owned(format!("{}(a value){}", &message[..first], &message[last + 1..]))
+        }
+        _ => Cow::Borrowed(message),
+    }
 }
 
 /// Where in the message the server points, in characters from 1.
@@ -97,5 +122,44 @@ pub(super) fn explain(database: &str, doing: &'static str, error: &sqlx::Error) 
         "3D000" => refused("check the name of the database in the URL"),
         "42P01" | "42703" | "3F000" => DbError::Own { message },
         _ => DbError::Driver { doing, message },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_of_rows_are_not_repeated() {
+        for (code, message, shown) in [
+            (
+                "22P02",
+                "invalid input syntax for type integer: \"4711 Ada\"",
+                "invalid input syntax for type integer: (a value)",
+            ),
+            (
+                "22P02",
+                "malformed: \"a \"quoted\" b\" here",
+                "malformed: (a value) here",
+            ),
+            ("22012", "division by zero", "division by zero"),
+            ("22001", "one \" alone", "one (a value) alone"),
+            (
+                "42P01",
+                "relation \"orders\" does not exist",
+                "relation \"orders\" does not exist",
+            ),
+        ] {
+            assert_eq!(without_values(code, message), shown);
+        }
+        for (code, shown) in [
+            ("23505", false),
+            ("23502", false),
+            ("P0001", false),
+            ("2BP01", true),
+            ("SB003", true),
+        ] {
+            assert_eq!(tells_no_row(code), shown, "{code}");
+        }
     }
 }
