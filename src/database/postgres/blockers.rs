@@ -34,7 +34,7 @@ impl Watch {
         let (connect, pid, tell) = (connect.clone(), waiting.pid, Arc::clone(&seen));
         let task = tokio::spawn(async move {
             tokio::time::sleep(lock_wait / 2).await;
-            let Ok(mut session) = Session::open(&connect).await else {
+            let Ok(mut session) = Session::open(&connect, Duration::ZERO).await else {
                 return;
             };
             while let Ok(results) = session.send(fill(WHO, "", &[Value::Int(pid)])).await {

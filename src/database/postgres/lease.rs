@@ -218,7 +218,7 @@ impl PostgresDatabase {
 async fn beat_once(connect: &PgConnectOptions, slot: &mut Option<Session>, message: &str) -> Result<bool, sqlx::Error> {
     let mut session = match slot.take() {
         Some(session) => session,
-        None => Session::open(connect).await?,
+        None => Session::open(connect, Duration::ZERO).await?,
     };
     match session.send(message.to_owned()).await {
         Ok(results) => {

@@ -70,6 +70,8 @@ struct Work {
     lost: Option<SessionId>,
     /// The token under which this connection works.
     token: Option<Token>,
+    /// What the first session said of the database that it led to.
+    server: Option<String>,
 }
 
 impl PostgresDatabase {
@@ -126,7 +128,26 @@ impl PostgresDatabase {
         let mut work = self.work.lock().await;
         if work.session.is_none() {
             let failed = |error: sqlx::Error| self.explain("connecting", &error);
-            let mut session = Session::open(&self.connect).await.map_err(failed)?;
+            let opening = Session::open(&self.connect, self.options.statement);
+            let mut session = opening.await.map_err(failed)?;
+            let server = session.server().await;
+            if let (Some(first), Some(now)) = (&work.server, &server)
+                && first != now
+            {
+                return Err(DbError::Refused {
+                    message: format!(
+                        "the connection was lost, and a new one to {} leads to another database: it was {first}, and is \
+                         {now}; what was committed last may be missing there",
+                        self.redacted
+                    ),
+                    hint: Some(
+                        "find out which is the right one (a failover, a restore?) and what its ledger says: \
+                         `stepback migrate status`"
+                            .to_owned(),
+                    ),
+                });
+            }
+            work.server = work.server.take().or(server);
             if let Some(lost) = &work.lost {
                 self.see_gone(&mut session, lost, Own::Yes).await?;
                 work.lost = None;

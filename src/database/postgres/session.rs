@@ -15,6 +15,10 @@ use super::quote::{Value, fill};
 /// How long making a connection may take.
 const CONNECT: Duration = Duration::from_secs(10);
 
+/// How much longer than a statement may take an answer may take. The server ends a statement at its limit, so what is
+/// silent for longer is not there any more: a firewall forgot the connection, or the host was lost without a word.
+const SILENCE: Duration = Duration::from_secs(30);
+
 /// A server session, by what no later session shares with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SessionId {
@@ -58,6 +62,7 @@ pub(super) enum Life {
 pub(super) struct Session {
     connection: PgConnection,
     id: SessionId,
+    patience: Duration,
 }
 
 /// What each statement of a message returned.
@@ -87,6 +92,11 @@ const WHO: &str = "SELECT pid::bigint, to_char(backend_start AT TIME ZONE 'UTC',
     current_setting('standard_conforming_strings') AS strings \
     FROM pg_catalog.pg_stat_activity WHERE pid = pg_catalog.pg_backend_pid()";
 
+/// The timeline is that of the log being written: the control file names the new one only after the next checkpoint.
+const SERVER: &str = "SELECT (SELECT oid::text FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()) \
+    || CASE WHEN pg_catalog.pg_is_in_recovery() THEN ', a standby' \
+    ELSE ', timeline ' || left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8) END";
+
 const LIFE: &str = "SELECT state, to_char(backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US') AS started \
     FROM pg_catalog.pg_stat_activity WHERE pid = $1";
 
@@ -95,16 +105,11 @@ const TERMINATE: &str = "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_cat
     WHERE pid = $1 AND to_char(backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US') = $2";
 
 impl Session {
-    /// Connects.
-    pub(super) async fn open(options: &PgConnectOptions) -> Result<Self, sqlx::Error> {
-        let connecting = tokio::time::timeout(CONNECT, options.connect());
-        let mut connection = connecting.await.map_err(|_| {
-            sqlx::Error::Io(std::io::Error::new(
-                std::io::ErrorKind::TimedOut,
-                "no answer within 10 s",
-            ))
-        })??;
-        let rows = sqlx::raw_sql(WHO).fetch_all(&mut connection).await?;
+    /// Connects. `statement` is the limit that the server will be given for one statement.
+    pub(super) async fn open(options: &PgConnectOptions, statement: Duration) -> Result<Self, sqlx::Error> {
+        let mut connection = within(CONNECT, options.connect()).await?;
+        let asking = sqlx::raw_sql(WHO).fetch_all(&mut connection);
+        let rows = within(CONNECT, asking).await?;
         let row = rows.first().ok_or(sqlx::Error::RowNotFound)?;
         if row.try_get::<&str, _>("strings")? != "on" {
             let message =
@@ -115,7 +120,18 @@ impl Session {
             pid: row.try_get("pid")?,
             started: row.try_get("started")?,
         };
-        Ok(Self { connection, id })
+        Ok(Self {
+            connection,
+            id,
+            patience: statement.saturating_add(SILENCE),
+        })
+    }
+
+    /// Which database answers: of two answers that differ, one comes from a restored copy, or from a standby that took
+    /// over and may lack what was committed last (LAWS D13). `None` where the server cannot be asked.
+    pub(super) async fn server(&mut self) -> Option<String> {
+        let results = self.send(SERVER.to_owned()).await.ok()?;
+        results.first()?.first()?.try_get(0).ok()
     }
 
     /// Which session this is.
@@ -123,13 +139,14 @@ impl Session {
         &self.id
     }
 
-    /// Sends one message and collects what each of its statements returns. After an error no transaction is left open.
+    /// Sends one message and collects what each of its statements returns. After an error no transaction is left open,
+    /// or the session has [ended](Failed::ended): so also when the server is silent for longer than a statement may take.
     pub(super) async fn send(&mut self, message: String) -> Result<Results, Failed> {
         let mut results = vec![Vec::new()];
         let outcome = {
             let mut stream = sqlx::raw_sql(AssertSqlSafe(message)).fetch_many(&mut self.connection);
             loop {
-                match stream.try_next().await {
+                match within(self.patience, stream.try_next()).await {
                     Ok(Some(Either::Right(row))) => results.last_mut().expect("there is always a last one").push(row),
                     Ok(Some(Either::Left(_))) => results.push(Vec::new()),
                     Ok(None) => break Ok(()),
@@ -142,7 +159,8 @@ impl Session {
         let mut ended = ends_session(&error);
         if !ended {
             // Outside of a transaction this is a warning and nothing else.
-            ended = sqlx::raw_sql("ROLLBACK").execute(&mut self.connection).await.is_err();
+            let rolling_back = sqlx::raw_sql("ROLLBACK").execute(&mut self.connection);
+            ended = within(self.patience, rolling_back).await.is_err();
         }
         Err(Failed {
             error,
@@ -169,5 +187,32 @@ impl Session {
     pub(super) async fn terminate(&mut self, other: &SessionId) -> Result<(), Failed> {
         let message = fill(TERMINATE, "", &[Value::Int(other.pid), Value::Text(&other.started)]);
         self.send(message).await.map(drop)
+    }
+}
+
+/// Waits for an answer, and no longer than this.
+async fn within<T>(limit: Duration, answer: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+    tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| {
+        let message = format!(
+            "no answer within {} s; the connection is taken for lost",
+            limit.as_secs()
+        );
+        Err(sqlx::Error::Io(std::io::Error::new(
+            std::io::ErrorKind::TimedOut,
+            message,
+        )))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_that_says_nothing_is_taken_for_lost() {
+        let silent = within(Duration::from_millis(1), std::future::pending::<Result<(), _>>());
+        let failed = Failed::from(silent.await.unwrap_err());
+        assert!(failed.ended, "another session is opened, which sees this one gone");
+        assert!(failed.error.to_string().contains("taken for lost"), "{}", failed.error);
     }
 }

@@ -38,6 +38,10 @@ pub fn cases() -> Vec<Case> {
         ),
         case("postgres::d7_a_batch_is_cut_at_its_size", scripts::batches),
         case("postgres::d13_a_script_cannot_weaken_our_commit", scripts::commit),
+        case(
+            "postgres::d13_a_new_connection_that_leads_to_another_database_is_refused",
+            sessions::another_server,
+        ),
         case("postgres::d15_a_missing_right_is_said_plainly", server::rights),
         case(
             "postgres::d17_a_lock_that_is_not_free_can_be_tried_again_and_names_who_holds_it",

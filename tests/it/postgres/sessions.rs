@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use sqlx::{Executor as _, Row as _};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, Row as _};
 use stepback::database::{DbError, LeaseRequest};
 use stepback_core::model::Direction;
 
 use super::{LOCK_WAIT, holder, up};
 use crate::contract_database::{Place as _, PostgresPlace, applied, migration, stamp};
 use crate::support::proxy::{Proxy, Way};
-use crate::support::runner::{Ctx, NotPassed, Outcome};
+use crate::support::runner::{Ctx, NotPassed, Outcome, fail};
 use crate::support::servers::Postgres;
 
 /// Whether a session of the database sleeps in `pg_sleep`.
@@ -150,6 +150,32 @@ pub async fn lost_session(ctx: Ctx) -> Outcome {
         "the lease row names a session that is gone: {session}"
     );
     Ok(())
+}
+
+pub async fn another_server(ctx: Ctx) -> Outcome {
+    let (place, proxy, through) = behind_proxy(&ctx).await?;
+    let migrations = [migration("1", "CREATE TABLE once (i int)", "DROP TABLE once")];
+    let (database, token) = holder(&through, &migrations).await?;
+    // Restored from a copy while we were connected: same name, same rows, another database.
+    proxy.cut_all();
+    let name = place.url.rsplit('/').next().unwrap_or_default().to_owned();
+    let mut server = PgConnection::connect(&Postgres::shared().await?.url("postgres")).await?;
+    for sql in [
+        format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"),
+        format!("ALTER DATABASE {name} RENAME TO {name}_lost"),
+        format!("CREATE DATABASE {name} TEMPLATE {name}_lost"),
+    ] {
+        server.execute(AssertSqlSafe(sql)).await?;
+    }
+    let refused = async || match database.advance(Direction::Up, &up(&migrations), &stamp(token)).await {
+        Err(DbError::Refused { message, .. }) if message.contains("another database") => Ok(()),
+        other => fail(format_args!("{other:?}")),
+    };
+    // The first call may still meet the old connection.
+    drop(database.ledger().await);
+    refused().await?;
+    refused().await?;
+    place.run("CREATE TABLE once (i int)").await
 }
 
 pub async fn lost_reply(ctx: Ctx) -> Outcome {
