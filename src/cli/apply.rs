@@ -44,7 +44,7 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
     })?;
     let ground = Ground::of_saved(options, &saved, catalog, args.url.as_deref()).await?;
     let request = saved.request(&ground.catalog);
-    let seen = ground.coordinator.look(&ground.workloads).await?;
+    let seen = ground.coordinator.look_for(&request, &ground.workloads).await?;
     if let Some(row) = seen.database.open_run.as_ref().filter(|row| !row.closes_itself) {
         return Err(RoadError::RunOpen(Box::new(row.clone())).into());
     }

@@ -19,7 +19,7 @@ use crate::run::{Ending, Finished, RoadError};
 /// # Errors
 /// [`CliError::Refused`] with everything that forbids it.
 pub(super) async fn look_and_plan(ground: &Ground, request: &Request<'_>) -> anyhow::Result<(Plan, Seen)> {
-    let seen = ground.coordinator.look(&ground.workloads).await?;
+    let seen = ground.coordinator.look_for(request, &ground.workloads).await?;
     let plan = plan(request, &seen).map_err(CliError::Refused)?;
     Ok((plan, seen))
 }

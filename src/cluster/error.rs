@@ -8,6 +8,14 @@ pub enum ClusterError {
     /// No connection, or it was lost: whether a write took effect is not known.
     #[error("cannot reach the cluster: {0}")]
     Unreachable(String),
+    /// The pod was reached, and nobody listens there.
+    #[error("nobody listens on port {port} of {object}")]
+    NotListening {
+        /// Which pod.
+        object: String,
+        /// The port.
+        port: u16,
+    },
     /// The object changed between our look and our write; nothing was written.
     #[error("{object} changed while it was being written; nothing of ours was")]
     Conflict {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
-use stepback_core::model::{SeenCluster, SeenWorkload, Stamp, TemplateRef, Token, WorkloadRef};
+use stepback_core::model::{PodEvent, SeenCluster, SeenWorkload, Stamp, TemplateRef, Token, WorkloadRef};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use self::kube::{ConnectTo, KubeCluster, connect};
@@ -19,6 +19,30 @@ pub use error::ClusterError;
 /// A byte stream to a port of a pod.
 pub trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
+
+/// How a command ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exited {
+    /// Its exit status.
+    pub code: i32,
+    /// The end of what it said: standard error, or standard output where it wrote nothing there.
+    pub said: String,
+}
+
+/// Which log of a container is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogOf {
+    /// Of the process that runs, or ran last.
+    Now {
+        /// At most so many lines.
+        lines: u32,
+    },
+    /// Of the process before it.
+    Before {
+        /// At most so many lines.
+        lines: u32,
+    },
+}
 
 /// A cluster with workloads in it.
 ///
@@ -92,7 +116,33 @@ pub trait Cluster: Send + Sync {
     async fn release(&self) -> Result<(), ClusterError>;
 
     /// Opens a byte stream to a port of a pod.
+    ///
+    /// # Errors
+    /// [`ClusterError::NotListening`] where the pod was reached and refuses; through a port-forward the refusal may come
+    /// later, as a stream that ends at once.
     async fn dial(&self, namespace: &str, pod: &str, port: u16) -> Result<Box<dyn Wire>, ClusterError>;
+
+    /// Runs a command in a container of a pod, the pod's default one where none is named, and waits for its end. Whoever
+    /// stops waiting ends the connection; the command may go on.
+    ///
+    /// # Errors
+    /// [`ClusterError::Refused`] when it could not be started.
+    async fn exec(
+        &self,
+        namespace: &str,
+        pod: &str,
+        container: Option<&str>,
+        command: &[String],
+    ) -> Result<Exited, ClusterError>;
+
+    /// The last lines of a container's log: of the process that runs, or of the one before it.
+    async fn log(&self, namespace: &str, pod: &str, container: &str, of: LogOf) -> Result<Vec<String>, ClusterError>;
+
+    /// What was recorded of this very pod, oldest first.
+    async fn events(&self, namespace: &str, pod: &str, uid: &str) -> Result<Vec<PodEvent>, ClusterError>;
+
+    /// What of the right to run commands in pods is missing, a sentence each.
+    async fn missing_exec_rights(&self, namespace: &str) -> Result<Vec<String>, ClusterError>;
 
     /// What of the verbs that the plan needs is not allowed, a sentence each.
     async fn missing_rights(&self, namespace: &str) -> Result<Vec<String>, ClusterError>;

@@ -7,7 +7,9 @@ pub mod archive;
 mod connect;
 mod error;
 mod postgres;
+mod secrets;
 mod sqlite;
+mod truth;
 
 use std::time::Duration;
 
@@ -53,6 +55,17 @@ pub enum Record {
         /// The fingerprint.
         fingerprint: Fingerprint,
     },
+}
+
+/// What a database answers to a probe's query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// It returned rows, and each begins with a value that is true, not zero and not null.
+    Yes,
+    /// It returned something else. The sentence says what.
+    No(String),
+    /// It can never be asked: not one statement, not SQL, or a write. The sentence says why.
+    Unfit(String),
 }
 
 /// One database with its ledger, archive, lease and run row.
@@ -136,6 +149,16 @@ pub trait Database: Send + Sync {
 
     /// A run's plan and journal lines in order; `None` where there is no plan of this run here.
     async fn read_lines(&self, run: &RunId) -> Result<Option<(Vec<u8>, Vec<String>)>, DbError>;
+
+    /// Asks a probe's query for at most `limit`, on a connection of its own and so that it can write nothing. Whoever
+    /// stops waiting leaves nothing behind; the server ends the query at its limit.
+    ///
+    /// # Errors
+    /// When it fails for a reason that may pass: no connection, a table that is not there, the limit.
+    async fn ask(&self, query: &str, limit: Duration) -> Result<Reply, DbError>;
+
+    /// The text without what this database's URL keeps secret.
+    fn redact(&self, text: &str) -> String;
 
     /// The runs that have a row here, newest first.
     async fn runs(&self) -> Result<Vec<RunRow>, DbError>;

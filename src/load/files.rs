@@ -4,7 +4,7 @@ use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
-use stepback_core::appfile::{AppFile, check_against};
+use stepback_core::appfile::{AppFile, Ask, Trust, check_against};
 use stepback_core::catalog::Catalog;
 use stepback_core::model::Engine;
 
@@ -38,7 +38,17 @@ pub fn read_app(path: &Path) -> Result<AppFile, LoadError> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Err(LoadError::NoAppFile(path.to_owned())),
         Err(error) => return Err(failed("read", path)(error)),
     };
-    AppFile::parse(&text, &path.display().to_string()).map_err(LoadError::App)
+    let mut app = AppFile::parse(&text, &path.display().to_string()).map_err(LoadError::App)?;
+    for probe in &mut app.probes {
+        if let Ask::Http { tls: Some(tls), .. } = &mut probe.ask
+            && let Trust::File(file) = &tls.trust
+        {
+            // A run may go on from a machine that does not have this file: the plan holds what is in it.
+            let beside = path.parent().unwrap_or(Path::new("")).join(file);
+            tls.trust = Trust::Pem(std::fs::read_to_string(&beside).map_err(failed("read", &beside))?);
+        }
+    }
+    Ok(app)
 }
 
 /// Reads a migrations folder, and compares it with the app file where there is one.

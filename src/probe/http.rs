@@ -1,42 +1,38 @@
-//! One HTTP request to a port of a pod.
+//! One HTTP request over a stream to a pod, with or without TLS.
 
 use http_body_util::Empty;
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
+use stepback_core::plan::Tried;
 
-use crate::cluster::Cluster;
+use crate::cluster::Wire;
 
 /// GET; every status from 200 to 399 is a success, as for a kubelet's probe.
-///
-/// # Errors
-/// Why it was not, in a few words.
-pub async fn get(cluster: &dyn Cluster, namespace: &str, pod: &str, port: u16, path: &str) -> Result<(), String> {
-    let wire = cluster
-        .dial(namespace, pod, port)
-        .await
-        .map_err(|error| error.to_string())?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(wire))
-        .await
-        .map_err(|error| error.to_string())?;
+pub(super) async fn get(wire: Box<dyn Wire>, host: &str, path: &str) -> Tried {
+    match status_of(wire, host, path).await {
+        Ok(status) if (200..400).contains(&status.as_u16()) => Tried::Holds,
+        Ok(status) => Tried::Denied(format!("answered {status}")),
+        Err(error) => Tried::Unanswered(error.to_string()),
+    }
+}
+
+async fn status_of(wire: Box<dyn Wire>, host: &str, path: &str) -> Result<hyper::StatusCode, Error> {
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(wire)).await?;
     let request = hyper::Request::get(path)
-        .header(hyper::header::HOST, format!("{pod}:{port}"))
+        .header(hyper::header::HOST, host)
         .header(
             hyper::header::USER_AGENT,
             concat!("stepback/", env!("CARGO_PKG_VERSION")),
         )
         .header(hyper::header::CONNECTION, "close")
-        .body(Empty::<Bytes>::new())
-        .map_err(|error| error.to_string())?;
+        .body(Empty::<Bytes>::new())?;
     let response = tokio::select! {
         // An answer that has come counts, even if the connection broke right behind it.
         biased;
-        response = sender.send_request(request) => response.map_err(|error| error.to_string())?,
-        Err(error) = connection => return Err(error.to_string()),
+        response = sender.send_request(request) => response?,
+        Err(error) = connection => return Err(error.into()),
     };
-    let status = response.status();
-    if (200..400).contains(&status.as_u16()) {
-        Ok(())
-    } else {
-        Err(format!("answered {status}"))
-    }
+    Ok(response.status())
 }
+
+type Error = Box<dyn std::error::Error + Send + Sync>;

@@ -1,35 +1,50 @@
 //! Waiting for gates: the only loop that waits.
 //!
-//! Responsible for: settling a gate by watching, with a sentence for each "not yet", within its limit. Not for:
-//! judging what is seen (core), what happens next (core's `decide`). `run` uses it.
+//! Responsible for: settling a gate by watching, with a sentence for each "not yet", within its limit; asking probes,
+//! and trying them before a run (LAWS W17). Not for: judging what is seen (core), what happens next (core's `decide`).
+//! `run` uses it.
 
+mod ask;
 mod http;
+mod reach;
 mod stop;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::time::Duration;
 
 use futures::StreamExt;
 use stepback_core::model::{SeenWorkload, Settled, Verdict};
-use stepback_core::plan::{Ask, Gate, Probe};
+use stepback_core::plan::Gate;
 use stepback_core::workload::{incarnation, judge};
-use tokio::time::Instant;
 
 use crate::cluster::Cluster;
+use crate::database::Database;
+use ask::Asked;
+pub use reach::try_probes;
 pub use stop::{Stop, Stopper, stop};
+
+/// What is asked through.
+#[derive(Clone, Copy)]
+pub struct Seams<'a> {
+    /// The cluster.
+    pub cluster: &'a dyn Cluster,
+    /// The database.
+    pub database: &'a dyn Database,
+}
 
 /// Waits until the gate holds, can never hold, or its limit passes. Waiting is watching: the gate is judged again at
 /// every change of the workload or its pods, and by the clock only where the gate itself asks for a time.
 pub async fn settle(
-    cluster: &dyn Cluster,
+    seams: Seams<'_>,
     gate: &Gate,
     limit: Duration,
     stop: &Stop,
     say: &mut (dyn FnMut(String) + Send),
 ) -> Settled {
     let mut wait = Wait {
-        cluster,
+        seams,
         gate,
         // Not worth a line of its own, unless it is what a limit was spent on.
         said: "the cluster has not answered yet".to_owned(),
@@ -46,7 +61,7 @@ pub async fn settle(
 }
 
 struct Wait<'a> {
-    cluster: &'a dyn Cluster,
+    seams: Seams<'a>,
     gate: &'a Gate,
     said: String,
     say: &'a mut (dyn FnMut(String) + Send),
@@ -70,7 +85,7 @@ impl Wait<'_> {
             | Gate::PodHealthy { workload, .. } => workload,
         };
         loop {
-            let mut changes = self.cluster.changes(workload);
+            let mut changes = self.seams.cluster.changes(workload);
             let mut seen: Option<SeenWorkload> = None;
             let error = loop {
                 let verdict = match &seen {
@@ -124,11 +139,16 @@ impl Wait<'_> {
         else {
             return Ok(Settled::Healthy(healthy));
         };
-        let (cluster, gate) = (self.cluster, self.gate);
+        let gate = self.gate;
+        let asked = Asked {
+            seams: self.seams,
+            namespace: &workload.namespace,
+            pod,
+        };
         let before = incarnation(seen, pod);
         let asked = async {
             for probe in probes {
-                ask(cluster, &workload.namespace, pod, probe, &mut |reason| self.say(reason)).await?;
+                asked.until_held(probe, &mut |reason| self.say(reason)).await?;
             }
             Ok::<(), String>(())
         };
@@ -165,58 +185,3 @@ impl Wait<'_> {
 
 type Next = Option<Result<SeenWorkload, crate::cluster::ClusterError>>;
 type Changes = futures::stream::BoxStream<'static, Result<SeenWorkload, crate::cluster::ClusterError>>;
-
-/// How long one try of a probe may take: one that hangs must not use up the time of those that would not.
-const TRY: Duration = Duration::from_secs(5);
-
-/// Asks one probe until it has succeeded as often in a row as it must.
-///
-/// # Errors
-/// The last reason, when its own limit passes first.
-async fn ask(
-    cluster: &dyn Cluster,
-    namespace: &str,
-    pod: &str,
-    probe: &Probe,
-    say: &mut (dyn FnMut(String) + Send),
-) -> Result<(), String> {
-    let deadline = Instant::now() + Duration::from_millis(probe.timeout_ms);
-    let mut in_a_row = 0;
-    loop {
-        let Ask::Http { path, port } = &probe.ask;
-        let limit = deadline.min(Instant::now() + TRY);
-        let answer = tokio::time::timeout_at(limit, http::get(cluster, namespace, pod, *port, path)).await;
-        let why = match answer {
-            Ok(Ok(())) => {
-                in_a_row += 1;
-                if in_a_row >= probe.successes {
-                    return Ok(());
-                }
-                String::new()
-            }
-            Ok(Err(why)) => {
-                in_a_row = 0;
-                why
-            }
-            Err(_) => {
-                in_a_row = 0;
-                "no answer".to_owned()
-            }
-        };
-        if !why.is_empty() {
-            say(format!("GET {path} on {pod}:{port}: {why}"));
-        }
-        if Instant::now() + Duration::from_millis(probe.period_ms) >= deadline {
-            let seconds = Duration::from_millis(probe.timeout_ms).as_secs_f32();
-            let why = if why.is_empty() {
-                "too few successes in a row".to_owned()
-            } else {
-                why
-            };
-            return Err(format!(
-                "GET {path} on {pod}:{port} did not succeed within {seconds} s: {why}"
-            ));
-        }
-        tokio::time::sleep(Duration::from_millis(probe.period_ms)).await;
-    }
-}

@@ -5,12 +5,14 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 use futures::stream::{self, BoxStream};
 use serde_json::json;
-use stepback_core::model::{SeenCluster, Stamp, TemplateRef, Token, WorkloadKind, WorkloadRef};
+use stepback_core::model::{PodEvent, SeenCluster, Stamp, TemplateRef, Token, WorkloadKind, WorkloadRef};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
-use crate::cluster::{ClusterError, Wire};
+use crate::cluster::{ClusterError, Exited, LogOf, Wire};
+use crate::database::{ConnectOptions, connect};
 use crate::probe::stop;
+use stepback_core::plan::{Ask, Probe};
 
 /// Answers the n-th probe with the n-th status, and nobody listens once they are used up.
 struct Fake {
@@ -106,13 +108,52 @@ impl Cluster for Fake {
         never()
     }
 
+    async fn exec(&self, _: &str, _: &str, _: Option<&str>, _: &[String]) -> Result<Exited, ClusterError> {
+        let code = match self.statuses.lock().unwrap().pop() {
+            None => return Err(ClusterError::Unreachable("nobody runs it".to_owned())),
+            Some(status) => i32::from(status),
+        };
+        Ok(Exited {
+            code,
+            said: "first\nthe stock is empty\n".to_owned(),
+        })
+    }
+
+    async fn log(&self, _: &str, _: &str, _: &str, _: LogOf) -> Result<Vec<String>, ClusterError> {
+        never()
+    }
+
+    async fn events(&self, _: &str, _: &str, _: &str) -> Result<Vec<PodEvent>, ClusterError> {
+        never()
+    }
+
+    async fn missing_exec_rights(&self, _: &str) -> Result<Vec<String>, ClusterError> {
+        never()
+    }
+
     async fn missing_rights(&self, _: &str) -> Result<Vec<String>, ClusterError> {
         never()
     }
 }
 
+fn http() -> Ask {
+    Ask::Http {
+        path: "/healthz".to_owned(),
+        port: 8080,
+    }
+}
+
 /// How the gate settles, what was said meanwhile, and how many answers were not asked for.
-async fn wait(statuses: &[u16], limit_ms: u64, timeout_ms: u64) -> (Settled, Vec<String>, usize) {
+async fn wait(ask: Ask, statuses: &[u16], limit_ms: u64, timeout_ms: u64) -> (Settled, Vec<String>, usize) {
+    let options = ConnectOptions {
+        source: stepback_core::model::UrlSource::Env("DATABASE_URL".to_owned()),
+        state_schema: "stepback".to_owned(),
+        lock_wait: Duration::from_secs(1),
+        statement: Duration::from_secs(1),
+        create: false,
+        by: "a test".to_owned(),
+    };
+    let database = connect("sqlite::memory:", options).unwrap();
     let fake = Fake {
         statuses: Mutex::new(statuses.to_vec()),
     };
@@ -122,10 +163,7 @@ async fn wait(statuses: &[u16], limit_ms: u64, timeout_ms: u64) -> (Settled, Vec
         template: template(),
         min_ready_seconds: 0,
         probes: vec![Probe {
-            ask: Ask::Http {
-                path: "/healthz".to_owned(),
-                port: 8080,
-            },
+            ask,
             successes: 3,
             period_ms: 1,
             timeout_ms,
@@ -134,14 +172,18 @@ async fn wait(statuses: &[u16], limit_ms: u64, timeout_ms: u64) -> (Settled, Vec
     let (_stopper, stop) = stop();
     let mut said = Vec::new();
     let limit = Duration::from_millis(limit_ms);
-    let settled = settle(&fake, &gate, limit, &stop, &mut |reason| said.push(reason)).await;
+    let seams = Seams {
+        cluster: &fake,
+        database: &*database,
+    };
+    let settled = settle(seams, &gate, limit, &stop, &mut |reason| said.push(reason)).await;
     let left = fake.statuses.lock().unwrap().len();
     (settled, said, left)
 }
 
 #[tokio::test]
 async fn successes_count_only_in_a_row() {
-    let (settled, said, left) = wait(&[200, 204, 500, 200, 200, 302, 200], 60_000, 60_000).await;
+    let (settled, said, left) = wait(http(), &[200, 204, 500, 200, 200, 302, 200], 60_000, 60_000).await;
     assert!(matches!(settled, Settled::Healthy(_)), "{settled:?}");
     assert_eq!(left, 1, "three in a row are enough");
     assert!(said.iter().any(|reason| reason.contains("answered 500")), "{said:?}");
@@ -149,7 +191,7 @@ async fn successes_count_only_in_a_row() {
 
 #[tokio::test]
 async fn a_gate_whose_limit_passes_names_the_probe_that_failed() {
-    let (settled, said, _) = wait(&[], 300, 60_000).await;
+    let (settled, said, _) = wait(http(), &[], 300, 60_000).await;
     let Settled::TimedOut(why) = settled else {
         panic!("{settled:?}")
     };
@@ -167,7 +209,7 @@ async fn a_gate_whose_limit_passes_names_the_probe_that_failed() {
 
 #[tokio::test]
 async fn a_probe_whose_own_limit_passes_fails_the_gate() {
-    let (settled, _, _) = wait(&[200, 200], 60_000, 200).await;
+    let (settled, _, _) = wait(http(), &[200, 200], 60_000, 200).await;
     let Settled::Failed(why) = settled else {
         panic!("{settled:?}")
     };
@@ -175,4 +217,27 @@ async fn a_probe_whose_own_limit_passes_fails_the_gate() {
         why.contains("did not succeed within 0.2 s") && why.contains("nobody listens"),
         "{why}"
     );
+}
+
+#[tokio::test]
+async fn a_command_holds_by_its_exit_status() {
+    let ask = || Ask::Exec {
+        container: None,
+        command: vec!["shop".to_owned(), "selfcheck".to_owned()],
+    };
+    let (settled, said, _) = wait(ask(), &[0, 0, 0, 3], 60_000, 60_000).await;
+    assert!(matches!(settled, Settled::Healthy(_)), "{settled:?}");
+    assert_eq!(said, ["`shop selfcheck` in web-0: exit status 3: the stock is empty"]);
+}
+
+#[tokio::test]
+async fn what_can_never_hold_is_not_tried_again() {
+    let ask = Ask::Sql {
+        query: "SELECT 1; SELECT 2".to_owned(),
+    };
+    let (settled, _, _) = wait(ask, &[], 60_000, 60_000).await;
+    let Settled::Failed(why) = settled else {
+        panic!("{settled:?}")
+    };
+    assert!(why.contains("can never hold") && why.contains("2 statements"), "{why}");
 }

@@ -33,6 +33,7 @@ async fn look_at_database(database: &dyn Database) -> Result<Seen, RoadError> {
         recorded,
         bodies,
         cluster: None,
+        probes: Vec::new(),
     })
 }
 

@@ -292,7 +292,10 @@ impl World<'_> {
         }
         let mut say = |reason: String| listener.hear(Event::Waiting { step: step.id, reason });
         Ok(probe::settle(
-            self.cluster()?,
+            probe::Seams {
+                cluster: self.cluster()?,
+                database: self.database,
+            },
             &step.gate,
             Duration::from_millis(step.limit_ms),
             stop,

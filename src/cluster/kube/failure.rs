@@ -33,6 +33,19 @@ pub(super) fn of(error: kube::Error, object: &str) -> ClusterError {
     }
 }
 
+/// What a failed request for a stream means. The client keeps the status of a refusal and not its text.
+pub(super) fn of_upgrade(error: kube::Error, object: &str) -> ClusterError {
+    use kube::client::UpgradeConnectionError::ProtocolSwitch;
+    match error {
+        kube::Error::UpgradeConnection(ProtocolSwitch(status)) => match status.as_u16() {
+            401 | 403 => ClusterError::Forbidden(format!("{object}: the API server answered {status}")),
+            400..=428 => ClusterError::Refused(format!("{object}: the API server answered {status}")),
+            _ => ClusterError::Unreachable(format!("{object}: the API server answered {status}")),
+        },
+        other => of(other, object),
+    }
+}
+
 /// What a failed watch means.
 pub(super) fn of_watch(error: kube::runtime::watcher::Error, object: &str) -> ClusterError {
     use kube::runtime::watcher::Error;

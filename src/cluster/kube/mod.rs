@@ -1,14 +1,16 @@
 //! A real Kubernetes API behind [`Cluster`].
 //!
 //! Responsible for: the client, and which file does what: `connect` finds the cluster, `look` reads and `watch` watches
-//! it, `write` makes stamped writes, `lease` holds the cluster Lease, `dial` opens streams to pods, `rights` asks what is
-//! allowed, `failure` says what went wrong. Not for: deciding anything. `cli` makes one, everybody else sees the trait.
+//! it, `write` makes stamped writes, `lease` holds the cluster Lease, `dial` opens streams to pods, `exec` runs commands in
+//! them, `record` reads their logs and events, `rights` asks what is allowed, `failure` says what went wrong. Not for: deciding anything. `cli` makes one, everybody else sees the trait.
 
 mod connect;
 mod dial;
+mod exec;
 mod failure;
 mod lease;
 mod look;
+mod record;
 mod rights;
 mod watch;
 mod write;
@@ -17,10 +19,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
-use stepback_core::model::{SeenCluster, SeenWorkload, Stamp, TemplateRef, Token, WorkloadRef};
+use stepback_core::model::{PodEvent, SeenCluster, SeenWorkload, Stamp, TemplateRef, Token, WorkloadRef};
 use tokio::sync::Mutex;
 
-use super::{Cluster, ClusterError, Wire};
+use super::{Cluster, ClusterError, Exited, LogOf, Wire};
 
 pub use connect::{ConnectTo, connect};
 
@@ -128,6 +130,28 @@ impl Cluster for KubeCluster {
 
     async fn dial(&self, namespace: &str, pod: &str, port: u16) -> Result<Box<dyn Wire>, ClusterError> {
         self.reach.dial(&self.client, namespace, pod, port).await
+    }
+
+    async fn exec(
+        &self,
+        namespace: &str,
+        pod: &str,
+        container: Option<&str>,
+        command: &[String],
+    ) -> Result<Exited, ClusterError> {
+        exec::run(&self.client, namespace, pod, container, command).await
+    }
+
+    async fn log(&self, namespace: &str, pod: &str, container: &str, of: LogOf) -> Result<Vec<String>, ClusterError> {
+        record::log(&self.client, namespace, pod, container, of).await
+    }
+
+    async fn events(&self, namespace: &str, pod: &str, uid: &str) -> Result<Vec<PodEvent>, ClusterError> {
+        record::events(&self.client, namespace, pod, uid).await
+    }
+
+    async fn missing_exec_rights(&self, namespace: &str) -> Result<Vec<String>, ClusterError> {
+        rights::missing_for_exec(&self.client, namespace).await
     }
 
     async fn missing_rights(&self, namespace: &str) -> Result<Vec<String>, ClusterError> {

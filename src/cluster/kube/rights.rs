@@ -9,9 +9,12 @@ use super::dial::Reach;
 use super::failure;
 use crate::cluster::ClusterError;
 
-/// Group, resource, subresource and verbs of every request that a run makes in a namespace. To read `kube-system` is
+/// Group, resource, subresource and verbs.
+type Needed = (&'static str, &'static str, &'static str, &'static [&'static str]);
+
+/// Every request that a run makes in a namespace. To read `kube-system` is
 /// not among them: where that is forbidden, clusters are told apart by their certificate authority.
-const NEEDED: &[(&str, &str, &str, &[&str])] = &[
+const NEEDED: &[Needed] = &[
     ("apps", "statefulsets", "", &["get", "list", "watch", "patch"]),
     ("apps", "controllerrevisions", "", &["get", "list", "watch"]),
     ("", "pods", "", &["get", "list", "watch"]),
@@ -25,18 +28,31 @@ const NEEDED: &[(&str, &str, &str, &[&str])] = &[
 ];
 
 /// What probes need in addition where pods are not in reach. Newer servers ask for both verbs.
-const FORWARDING: (&str, &str, &str, &[&str]) = ("", "pods", "portforward", &["create", "get"]);
+const FORWARDING: Needed = ("", "pods", "portforward", &["create", "get"]);
+
+/// What probes need that run commands. Newer servers ask for both verbs.
+const EXEC: Needed = ("", "pods", "exec", &["create", "get"]);
 
 /// A sentence for each right that is missing. Asked all at once.
 pub(super) async fn missing(client: &Client, namespace: &str, reach: Reach) -> Result<Vec<String>, ClusterError> {
-    let reviews: Api<SelfSubjectAccessReview> = Api::all(client.clone());
     let forwarding = (reach == Reach::Outside).then_some(&FORWARDING);
-    let asked = NEEDED
-        .iter()
-        .chain(forwarding)
-        .flat_map(|(group, resource, subresource, verbs)| {
-            verbs.iter().map(move |verb| (*group, *resource, *subresource, *verb))
-        });
+    ask(client, namespace, NEEDED.iter().chain(forwarding)).await
+}
+
+/// What is missing of what probes need that run commands.
+pub(super) async fn missing_for_exec(client: &Client, namespace: &str) -> Result<Vec<String>, ClusterError> {
+    ask(client, namespace, std::iter::once(&EXEC)).await
+}
+
+async fn ask(
+    client: &Client,
+    namespace: &str,
+    needed: impl Iterator<Item = &'static Needed>,
+) -> Result<Vec<String>, ClusterError> {
+    let reviews: Api<SelfSubjectAccessReview> = Api::all(client.clone());
+    let asked = needed.flat_map(|(group, resource, subresource, verbs)| {
+        verbs.iter().map(move |verb| (*group, *resource, *subresource, *verb))
+    });
     let answers = asked.map(|(group, resource, subresource, verb)| {
         let reviews = reviews.clone();
         async move {

@@ -17,8 +17,8 @@ mod workloads;
 pub use check::check_against;
 pub use error::{AppFileError, AppFileErrors, Place, Problem};
 pub use shape::{
-    Accepts, AppFile, Ask, DataEngine, DataLoss, Database, Limits, OnFailure, Probe, Release, Strategy, Tool,
-    UrlSource, UserKind, UserRef, WorkloadKind, WorkloadRef,
+    Accepts, AppFile, Ask, DataEngine, DataLoss, Database, Limits, OnFailure, Probe, Release, Strategy, Tls, Tool,
+    Trust, UrlSource, UserKind, UserRef, WorkloadKind, WorkloadRef,
 };
 
 use read::{Fields, Log, Spot};
@@ -99,7 +99,10 @@ fn read_file(root: &Spot<'_>, log: &mut Log) -> Option<AppFile> {
         .get("dataLoss")
         .and_then(|at| at.one_of(&data_loss, log))
         .unwrap_or_default();
-    let probes = spec.get("probes").map(|at| probes::read(&at, log)).unwrap_or_default();
+    let probes = spec
+        .get("probes")
+        .map(|at| probes::read(&at, &workloads, log))
+        .unwrap_or_default();
     let limits = spec.get("limits").map(|at| read_limits(&at, log)).unwrap_or_default();
     let on_failure = [("halt", OnFailure::Halt), ("abort", OnFailure::Abort)];
     let on_failure = spec

@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use super::read::{Log, Spot};
-use super::shape::{Ask, Probe};
+use super::error::Problem;
+use super::read::{Fields, Log, Spot};
+use super::shape::{Ask, Probe, Tls, Trust, WorkloadRef};
 
-pub(super) fn read(at: &Spot<'_>, log: &mut Log) -> Vec<Probe> {
+pub(super) fn read(at: &Spot<'_>, workloads: &[WorkloadRef], log: &mut Log) -> Vec<Probe> {
     let items = at.list("a list of probes", log);
-    items.iter().filter_map(|at| read_one(at, log)).collect()
+    items.iter().filter_map(|at| read_one(at, workloads, log)).collect()
 }
 
-fn read_one(at: &Spot<'_>, log: &mut Log) -> Option<Probe> {
+fn read_one(at: &Spot<'_>, workloads: &[WorkloadRef], log: &mut Log) -> Option<Probe> {
     let mut fields = at.fields(log)?;
     let mut asks = Vec::new();
     for kind in ["http", "https", "tcp", "sql", "exec"] {
@@ -25,6 +26,19 @@ fn read_one(at: &Spot<'_>, log: &mut Log) -> Option<Probe> {
             });
         }
     }
+    let workload = fields.get("workload").and_then(|at| {
+        let name = at.text("a workload's name", log)?;
+        if !workloads.iter().any(|workload| workload.name == name) {
+            let choices = workloads.iter().map(|workload| workload.name.clone()).collect();
+            let problem = Problem::UnknownValue {
+                path: at.path.clone(),
+                value: name.to_owned(),
+                choices,
+            };
+            log.add(at.node.place, problem);
+        }
+        Some(name.to_owned())
+    });
     let successes = fields.get("successes").and_then(|at| at.count(1000, log)).unwrap_or(3);
     let period = fields
         .get("period")
@@ -53,6 +67,7 @@ fn read_one(at: &Spot<'_>, log: &mut Log) -> Option<Probe> {
     }
     Some(Probe {
         ask: asks.pop()??,
+        workload,
         successes,
         period,
         timeout,
@@ -73,12 +88,49 @@ fn read_http(at: &Spot<'_>, tls: bool, log: &mut Log) -> Option<Ask> {
         })
     });
     let port = fields.need("port", "the pod's port", log);
+    let tls = if tls {
+        Some(read_tls(at, &mut fields, log)?)
+    } else {
+        None
+    };
     fields.finish(log);
     Some(Ask::Http {
         tls,
         port: read_port(port, log)?,
         path: path?,
     })
+}
+
+/// A pod is dialled by its address, which no certificate is for: the name cannot be guessed.
+fn read_tls(at: &Spot<'_>, fields: &mut Fields<'_>, log: &mut Log) -> Option<Tls> {
+    let server_name = fields
+        .get("serverName")
+        .and_then(|at| at.text("the name in the pod's certificate", log))
+        .map(str::to_owned);
+    let ca = fields
+        .get("ca")
+        .and_then(|at| at.text("a PEM file, or certificates as PEM", log));
+    let insecure = fields.get("insecure").and_then(|at| at.bool(log)).unwrap_or(false);
+    if insecure && ca.is_some() {
+        log.invalid(
+            at,
+            "`ca` says whom to trust and `insecure: true` to trust anyone; take one out",
+        );
+    }
+    if !insecure && server_name.is_none() {
+        log.invalid(
+            at,
+            "`https` needs `serverName`, the name that the pod's certificate is for (`{pod}` stands for the pod's \
+             name), or `insecure: true` to accept any certificate",
+        );
+    }
+    let trust = match ca {
+        _ if insecure => Trust::Anyone,
+        None => Trust::System,
+        Some(pem) if pem.contains("-----BEGIN") => Trust::Pem(pem.to_owned()),
+        Some(file) => Trust::File(file.to_owned()),
+    };
+    Some(Tls { server_name, trust })
 }
 
 fn read_tcp(at: &Spot<'_>, log: &mut Log) -> Option<Ask> {

@@ -247,6 +247,9 @@ pub enum OnFailure {
 pub struct Probe {
     /// What is asked.
     pub ask: Ask,
+    /// The workload whose pods are asked; none is every one.
+    #[serde(default)]
+    pub workload: Option<String>,
     /// How many times in a row it must hold; 3 unless written.
     pub successes: u32,
     /// The time from one try to the next; 1 s unless written.
@@ -262,7 +265,7 @@ pub enum Ask {
     /// A GET that is answered with 2xx or 3xx.
     Http {
         /// Over TLS.
-        tls: bool,
+        tls: Option<Tls>,
         /// Begins with a slash.
         path: String,
         /// The pod's port.
@@ -273,7 +276,7 @@ pub enum Ask {
         /// The pod's port.
         port: u16,
     },
-    /// A query that the database answers without an error.
+    /// A query whose rows begin with a value that is true, not zero and not null.
     Sql {
         /// The query.
         query: String,
@@ -285,6 +288,29 @@ pub enum Ask {
         /// Program and arguments; there is no shell.
         command: Vec<String>,
     },
+}
+
+/// Whose certificate an `https` probe expects.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tls {
+    /// The name that the certificate must be for; `{pod}` stands for the pod's name. None only with [`Trust::Anyone`].
+    pub server_name: Option<String>,
+    /// Who may have signed it.
+    pub trust: Trust,
+}
+
+/// Whom to trust.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Trust {
+    /// The system's authorities.
+    System,
+    /// The authorities in this file, relative to the app file.
+    File(String),
+    /// These authorities, as PEM.
+    Pem(String),
+    /// Anyone at all.
+    Anyone,
 }
 
 /// How long things may take.

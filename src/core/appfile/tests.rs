@@ -87,7 +87,7 @@ fn reads_the_whole_shape() {
     assert_eq!(
         app.probes[0].ask,
         Ask::Http {
-            tls: false,
+            tls: None,
             path: "/healthz".to_owned(),
             port: 8080
         }
@@ -176,6 +176,45 @@ spec:
   onFailure: halt
 "#
     ));
+}
+
+#[test]
+fn probes_say_whom_to_trust_and_whose_they_are() {
+    let more = "  workloads: [{ kind: StatefulSet, name: web }]
+  probes:
+    - { https: { port: 8443, serverName: \"{pod}.web\", ca: ca.pem }, workload: web }
+    - { https: { port: 8443, insecure: true } }
+    - https: { port: 8443, serverName: web, ca: \"-----BEGIN CERTIFICATE-----\" }
+    - { https: { port: 8443, serverName: web } }";
+    let app = parse(&with_spec(more));
+    let trusts: Vec<_> = app
+        .probes
+        .iter()
+        .map(|probe| match &probe.ask {
+            Ask::Http { tls: Some(tls), .. } => (tls.server_name.as_deref(), tls.trust.clone()),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(
+        trusts,
+        [
+            (Some("{pod}.web"), Trust::File("ca.pem".to_owned())),
+            (None, Trust::Anyone),
+            (Some("web"), Trust::Pem("-----BEGIN CERTIFICATE-----".to_owned())),
+            (Some("web"), Trust::System),
+        ]
+    );
+    assert_eq!(app.probes[0].workload.as_deref(), Some("web"));
+    let wrong = errors(&with_spec(
+        "  workloads: [{ kind: StatefulSet, name: web }]
+  probes:
+    - { https: { port: 1 } }
+    - { https: { port: 1, insecure: true, ca: x } }
+    - { sql: SELECT 1, workload: wep }",
+    ));
+    for part in ["`https` needs `serverName`", "whom to trust", "did you mean `web`?"] {
+        assert!(wrong.contains(part), "{wrong}");
+    }
 }
 
 #[test]

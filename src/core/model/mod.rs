@@ -25,5 +25,5 @@ pub use migration::{Direction, MigrationId, MigrationSet, ScriptRef, Target};
 pub use observed::{Failure, Finding, Observed, Settled, Severity, Verdict};
 pub use version::{Version, VersionError};
 pub use workload::{
-    SeenCluster, SeenWorkload, TemplateRef, WorkloadKind, WorkloadRef, annotation, images_of, revision_images,
+    PodEvent, SeenCluster, SeenWorkload, TemplateRef, WorkloadKind, WorkloadRef, annotation, images_of, revision_images,
 };

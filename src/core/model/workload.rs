@@ -71,6 +71,21 @@ pub struct SeenCluster {
     pub workloads: Vec<SeenWorkload>,
 }
 
+/// Something that a controller or a kubelet has recorded of a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodEvent {
+    /// When it happened last.
+    pub at: Option<jiff::Timestamp>,
+    /// Whether it is a warning.
+    pub warning: bool,
+    /// One word.
+    pub reason: String,
+    /// A sentence.
+    pub message: String,
+    /// How often it happened.
+    pub count: i32,
+}
+
 /// Annotations of ours. All start with `stepback.dev/` and none stays after a run (LAWS W9).
 pub mod annotation {
     /// The stamp of the last write: `RUN/STEP/TOKEN`.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::appfile::Limits;
 use crate::model::{Digest, Finding, JournalPlace, PlanId, ScriptRef, SeenWorkload, StepId};
 
+use super::probes::judge_tries;
 use super::request::{Goal, Request, Seen};
 use super::schema::{SchemaHalf, limit_ms, plan_schema};
 use super::workloads::{WorkloadHalf, plan_workloads};
@@ -38,6 +39,9 @@ pub fn plan(request: &Request<'_>, seen: &Seen) -> Result<Plan, Refusals> {
                 findings: found,
             } = half;
             findings.extend(found);
+            if !start.is_empty() {
+                judge_tries(&seen.probes, &mut findings);
+            }
             strategy = Some(chosen);
             all.extend(stop);
             all.extend(actions);

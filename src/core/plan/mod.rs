@@ -5,6 +5,7 @@
 
 mod changed;
 mod make;
+mod probes;
 mod refusal;
 mod request;
 mod saved;
@@ -24,6 +25,7 @@ use crate::model::{
 
 pub use changed::{Change, changes, other_steps};
 pub use make::plan;
+pub use probes::{Ask, Probe, Tls, Tried, TriedProbe, probes_of};
 pub use refusal::Refusals;
 pub use request::{Goal, Order, Request, Seen};
 pub use saved::{Asked, Origin, SAVED_FORMAT, SavedPlan, SavedPlanError};
@@ -304,33 +306,6 @@ pub enum Gate {
         min_ready_seconds: i32,
         /// Probes that must hold.
         probes: Vec<Probe>,
-    },
-}
-
-/// A probe with its conditions.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Probe {
-    /// What is asked.
-    pub ask: Ask,
-    /// How many successes in a row are needed.
-    pub successes: u32,
-    /// Milliseconds between two tries.
-    pub period_ms: u64,
-    /// Milliseconds for all of it.
-    pub timeout_ms: u64,
-}
-
-/// What a probe asks.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Ask {
-    /// GET on the pod; every status from 200 to 399 is a success, as for a kubelet's probe.
-    Http {
-        /// The path with its query.
-        path: String,
-        /// The port on the pod.
-        port: u16,
     },
 }
 

@@ -8,6 +8,8 @@ use crate::appfile::AppFile;
 use crate::catalog::Catalog;
 use crate::model::{Digest, Fingerprint, JournalPlace, SeenCluster, SeenDatabase, Version};
 
+use super::probes::TriedProbe;
+
 /// Where to go.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -64,4 +66,7 @@ pub struct Seen {
     pub bodies: BTreeMap<Digest, Result<Vec<u8>, String>>,
     /// The cluster, when workloads take part.
     pub cluster: Option<SeenCluster>,
+    /// What trying the probes has shown (LAWS W17); empty where nobody has tried. It comes and goes, so it is no part of
+    /// the world that a plan is made for.
+    pub probes: Vec<TriedProbe>,
 }

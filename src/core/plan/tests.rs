@@ -122,6 +122,7 @@ fn seen() -> Seen {
         recorded: None,
         bodies,
         cluster: None,
+        probes: vec![],
     }
 }
 

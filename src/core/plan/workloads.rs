@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::appfile::{AppFile, Ask as FileAsk, Strategy as FileStrategy, WorkloadKind as FileKind};
+use crate::appfile::{AppFile, Strategy as FileStrategy, WorkloadKind as FileKind};
 use crate::model::{Finding, SeenWorkload, TemplateRef, WorkloadKind, WorkloadRef, revision_images};
 
-use super::{Action, Ask, ChosenStrategy, Gate, Probe, Strategy};
+use super::probes::{Probe, check_containers, probes_of};
+use super::{Action, ChosenStrategy, Gate, Strategy};
 
 /// The workloads' half, with everything that was found.
 pub(super) struct WorkloadHalf {
@@ -54,10 +55,11 @@ pub(super) fn plan_workloads(
         findings: Vec::new(),
     };
     check_app(app, &mut half.findings);
-    let probes = probes(app, &mut half.findings);
     for workload in seen {
         let target = check_workload(app, release, workload, &mut half.findings);
         let Some((uid, target)) = target else { continue };
+        let probes = probes_of(app, &workload.workload.name);
+        check_containers(&probes, workload, &target, &mut half.findings);
         plan_one(workload, &uid, &target, &probes, schema_changes, &mut half);
     }
     // Stopped in reverse of the starting order; the stop steps of one workload stay together and in order.
@@ -386,30 +388,4 @@ fn check_app(app: &AppFile, findings: &mut Vec<Finding>) {
             "this version does not take back the workload that is the database server".to_owned(),
         );
     }
-}
-
-fn probes(app: &AppFile, findings: &mut Vec<Finding>) -> Vec<Probe> {
-    let mut probes = Vec::new();
-    for probe in &app.probes {
-        let FileAsk::Http { tls: false, path, port } = &probe.ask else {
-            findings.push(Finding::refusal(
-                "not-supported",
-                "probes",
-                "this version asks `http` probes only",
-                "take the probe out of the app file, or use `http`",
-            ));
-            continue;
-        };
-        let ms = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        probes.push(Probe {
-            ask: Ask::Http {
-                path: path.clone(),
-                port: *port,
-            },
-            successes: probe.successes,
-            period_ms: ms(probe.period),
-            timeout_ms: ms(probe.timeout),
-        });
-    }
-    probes
 }

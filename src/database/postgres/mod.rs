@@ -9,6 +9,7 @@
 //! answers mean (core). Only `database::connect` makes one.
 
 mod advance;
+mod ask;
 mod blockers;
 mod error;
 mod fingerprint;
@@ -38,7 +39,8 @@ use stepback_core::model::{
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
-use super::{ConnectOptions, Database, DbError, LeaseRequest, Record};
+use super::secrets::Secrets;
+use super::{ConnectOptions, Database, DbError, LeaseRequest, Record, Reply};
 use lease::Heart;
 use quote::{Value, fill};
 use session::{Failed, Life, Results, Session, SessionId};
@@ -53,6 +55,7 @@ const GONE: Duration = Duration::from_secs(60);
 pub struct PostgresDatabase {
     options: ConnectOptions,
     redacted: String,
+    secrets: Secrets,
     connect: PgConnectOptions,
     /// The state schema as an identifier, quoted.
     schema: String,
@@ -107,6 +110,7 @@ impl PostgresDatabase {
             schema: quote::name(state),
             ledger: format!("{state}.ledger"),
             options,
+            secrets: Secrets::of_url(url, &redacted),
             redacted,
             connect,
             work: Mutex::default(),
@@ -292,6 +296,14 @@ impl Database for PostgresDatabase {
 
     async fn read_lines(&self, run: &RunId) -> Result<Option<(Vec<u8>, Vec<String>)>, DbError> {
         self.read_journal(run).await
+    }
+
+    async fn ask(&self, query: &str, limit: Duration) -> Result<Reply, DbError> {
+        self.ask_query(query, limit).await
+    }
+
+    fn redact(&self, text: &str) -> String {
+        self.secrets.hide(text)
     }
 
     async fn runs(&self) -> Result<Vec<RunRow>, DbError> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::TryStreamExt as _;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Either, Row as _};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Either, Row as _};
 
 use super::error::ends_session;
 use super::quote::{Value, fill};
@@ -167,6 +167,11 @@ impl Session {
             completed: results.len(),
             ended,
         })
+    }
+
+    /// Says good-bye, so that the server's log holds no broken connection. It needs no answer.
+    pub(super) async fn close(self) {
+        drop(self.connection.close().await);
     }
 
     /// What another session is doing.

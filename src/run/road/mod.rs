@@ -12,12 +12,13 @@ use std::time::Duration;
 
 use stepback_core::journal::{By, Entry};
 use stepback_core::model::{RunId, RunRow, Token, WorkloadRef};
-use stepback_core::plan::{Change, Plan, Refusals, Request, Seen, changes, other_steps, plan};
+use stepback_core::plan::{Change, Goal, Plan, Refusals, Request, Seen, changes, other_steps, plan};
 
 use super::{Ending, Listen, RunError, Stop, look};
 use crate::cluster::{Cluster, ClusterError};
 use crate::database::{Database, DbError};
 use crate::journal::{JournalError, Journals};
+use crate::probe::{Seams, try_probes};
 
 /// Who acts on what.
 pub struct Coordinator {
@@ -95,6 +96,24 @@ impl Coordinator {
         look(&*self.database, self.cluster.as_deref(), workloads).await
     }
 
+    /// Reads everything that this request needs, and tries the probes (LAWS W17). Creates nothing.
+    ///
+    /// # Errors
+    /// When database or cluster cannot be read. A probe that does not get through is no error.
+    pub async fn look_for(&self, request: &Request<'_>, workloads: &[WorkloadRef]) -> Result<Seen, RoadError> {
+        let mut seen = self.look(workloads).await?;
+        if let (Goal::Release(_), Some(app), Some(cluster), Some(found)) =
+            (&request.goal, request.app, self.cluster.as_deref(), &seen.cluster)
+        {
+            let seams = Seams {
+                cluster,
+                database: &*self.database,
+            };
+            seen.probes = try_probes(seams, app, &found.workloads).await;
+        }
+        Ok(seen)
+    }
+
     /// Carries a plan out, and no other, after making sure that the world is still the one that it was made for.
     ///
     /// # Errors
@@ -138,7 +157,7 @@ impl Coordinator {
             .cloned()
             .collect();
         self.database.stage(held.token, &captured).await?;
-        let seen = self.look(workloads).await?;
+        let seen = self.look_for(request, workloads).await?;
         let now = plan(request, &seen).map_err(RoadError::Refused)?;
         let mut changed = changes(planned, &seen, request.catalog);
         changed.extend(other_steps(planned, &now));

@@ -3,6 +3,7 @@
 mod arena;
 mod lease;
 mod looking;
+mod probing;
 mod reach;
 mod writing;
 
@@ -48,6 +49,9 @@ pub fn cases() -> Vec<Case> {
             lease::giving_back_what_is_not_ours_does_nothing,
             reach::a_pod_is_dialled,
             reach::no_right_is_missing_for_an_admin,
+            probing::w17_pods_that_say_no_or_nothing_are_reached,
+            probing::w17_a_ready_pod_that_cannot_be_reached_is_a_refusal,
+            probing::a_certificate_is_verified,
         ];
     }
     cases.push(case(

@@ -34,7 +34,7 @@ pub async fn a_pod_is_dialled(arena: &Arena) -> Outcome {
     assert!(matches!(missing, Some(ClusterError::Gone { .. })), "{missing:?}");
     let deaf = arena.cluster.dial(&arena.namespace, "web-0", 9).await.err();
     assert!(
-        matches!(&deaf, Some(ClusterError::Unreachable(message)) if message.contains("web-0")),
+        matches!(&deaf, Some(ClusterError::NotListening { object, port: 9 }) if object.contains("web-0")),
         "{deaf:?}"
     );
     Ok(())

@@ -4,6 +4,7 @@
 //! [`harnesses`]. What only one engine can be asked for stands in a module of its own (`postgres.rs`).
 
 mod acting;
+mod asking;
 mod harness;
 mod holding;
 mod looking;
@@ -46,6 +47,9 @@ const LAWS: &[(&str, Law)] = laws![
     acting::d7_a_syntax_error_is_found_and_blamed,
     acting::d7_a_script_that_the_plan_does_not_name_is_not_run,
     acting::d8_transaction_control_is_refused,
+    asking::a_query_holds_when_every_row_begins_with_something_true,
+    asking::a_query_changes_nothing,
+    asking::a_query_has_a_limit_and_whoever_stops_waiting_leaves_nothing_behind,
 ];
 
 fn harnesses() -> Vec<Box<dyn Harness>> {

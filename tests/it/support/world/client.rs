@@ -8,16 +8,16 @@ use std::{
 use async_trait::async_trait;
 use futures::{StreamExt, stream, stream::BoxStream};
 use stepback::{
-    cluster::{Cluster, ClusterError, Wire},
-    database::{Database, DbError, LeaseRequest, Record},
+    cluster::{Cluster, ClusterError, Exited, LogOf, Wire},
+    database::{Database, DbError, LeaseRequest, Record, Reply},
     journal::{Journal, JournalError, Stored},
 };
 use stepback_core::{
     catalog::Migration,
     journal::{Entry, read_lines},
     model::{
-        Digest, Direction, Engine, Fingerprint, LedgerRow, MigrationSet, RunId, RunRow, ScriptRef, SeenCluster,
-        SeenDatabase, SeenWorkload, Stamp, TemplateRef, Token, WorkloadRef,
+        Digest, Direction, Engine, Fingerprint, LedgerRow, MigrationSet, PodEvent, RunId, RunRow, ScriptRef,
+        SeenCluster, SeenDatabase, SeenWorkload, Stamp, TemplateRef, Token, WorkloadRef,
     },
     plan::Plan,
 };
@@ -266,6 +266,14 @@ impl Database for Client {
         unreachable!("the simulated journal is a place of its own")
     }
 
+    async fn ask(&self, _: &str, _: Duration) -> Result<Reply, DbError> {
+        unreachable!("no gate of the story asks a probe")
+    }
+
+    fn redact(&self, text: &str) -> String {
+        text.to_owned()
+    }
+
     async fn runs(&self) -> Result<Vec<RunRow>, DbError> {
         unreachable!("an execution knows its run")
     }
@@ -360,6 +368,22 @@ impl Cluster for Client {
 
     async fn dial(&self, _namespace: &str, _pod: &str, _port: u16) -> Result<Box<dyn Wire>, ClusterError> {
         Err(ClusterError::Unreachable("the simulated pods have no ports".into()))
+    }
+
+    async fn exec(&self, _: &str, _: &str, _: Option<&str>, _: &[String]) -> Result<Exited, ClusterError> {
+        unreachable!("no gate of the story asks a probe")
+    }
+
+    async fn log(&self, _: &str, _: &str, _: &str, _: LogOf) -> Result<Vec<String>, ClusterError> {
+        Err(ClusterError::Unreachable("the simulated pods say nothing".into()))
+    }
+
+    async fn events(&self, _: &str, _: &str, _: &str) -> Result<Vec<PodEvent>, ClusterError> {
+        Err(ClusterError::Unreachable("the simulated pods say nothing".into()))
+    }
+
+    async fn missing_exec_rights(&self, _: &str) -> Result<Vec<String>, ClusterError> {
+        unreachable!("no plan of the story has a probe")
     }
 
     async fn missing_rights(&self, _namespace: &str) -> Result<Vec<String>, ClusterError> {
