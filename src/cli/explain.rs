@@ -292,8 +292,16 @@ fn of_halt(halted: &Halted) -> Explained {
 }
 
 fn of_load(error: &LoadError) -> Explained {
-    let explained = Explained::new(Exit::Usage, error);
+    let exit = match error {
+        LoadError::DataDir { .. } => Exit::Unreachable,
+        _ => Exit::Usage,
+    };
+    let explained = Explained::new(exit, error);
     match error {
+        LoadError::DataDir { source, .. } => explained.because([source]).hint(
+            "check --data-dir, that the volume is mounted there, and that this user may read it; where a fresh volume \
+             does not have the directory yet, say --allow-empty",
+        ),
         LoadError::Io { source, .. } => explained.because([source]),
         LoadError::NoAppFile(_) => {
             explained.hint("name it with --config FILE, or for the schema alone type --url URL --dir FOLDER")

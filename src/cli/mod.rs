@@ -9,6 +9,7 @@ mod carry;
 mod demo;
 mod explain;
 mod ground;
+mod guard;
 mod migrate;
 mod options;
 mod plan;
@@ -59,6 +60,7 @@ enum Command {
     Resume(resume::Args),
     #[command(subcommand)]
     Migrate(migrate::Command),
+    Guard(guard::Args),
     Runs(runs::Args),
     Report(report::Args),
     #[cfg(all(feature = "sandbox", target_os = "linux"))]
@@ -113,6 +115,7 @@ async fn perform(cli: Cli, terminal: &Terminal) -> anyhow::Result<Exit> {
         Command::Rollback(args) => rollback::run(&options, terminal, &args).await,
         Command::Resume(args) => resume::run(&options, terminal, &args).await,
         Command::Migrate(command) => migrate::run(&options, terminal, &command).await,
+        Command::Guard(args) => guard::run(terminal, &args),
         Command::Runs(args) => runs::run(&options, terminal, &args).await,
         Command::Report(args) => report::run(&options, terminal, &args).await,
         #[cfg(all(feature = "sandbox", target_os = "linux"))]

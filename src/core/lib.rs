@@ -5,6 +5,7 @@
 
 pub mod appfile;
 pub mod catalog;
+pub mod guard;
 pub mod journal;
 pub mod model;
 pub mod plan;

@@ -77,4 +77,13 @@ pub enum LoadError {
     /// A folder in another tool's layout.
     #[error("the layout {0} is not read by this version")]
     Layout(String),
+    /// A server's data directory that cannot be reached at all.
+    #[error("the data directory {} cannot be reached", path.display())]
+    DataDir {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
 }

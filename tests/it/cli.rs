@@ -515,6 +515,7 @@ fn help(ctx: &Ctx) -> Outcome {
         "migrate goto",
         "migrate status",
         "migrate new",
+        "guard",
         "runs",
         "report",
         "demo",

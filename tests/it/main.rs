@@ -20,6 +20,7 @@ mod contract_journal;
 mod crash;
 mod docs;
 mod drift;
+mod guard;
 mod kubelet;
 mod layering;
 mod main_road;
@@ -54,6 +55,7 @@ fn subjects() -> Vec<Subject> {
         crash,
         docs,
         drift,
+        guard,
         kubelet,
         layering,
         main_road,

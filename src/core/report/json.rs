@@ -16,6 +16,7 @@ pub enum Kind {
     RunList,
     Status,
     Error,
+    Guard,
     File,
 }
 

@@ -252,6 +252,11 @@ impl MariaDb {
         self.dir.join("socket")
     }
 
+    /// Where its data lie.
+    pub fn data_dir(&self) -> PathBuf {
+        self.dir.join("data")
+    }
+
     /// Runs statements with the server's own client and returns what it printed, tab-separated, without headings.
     pub async fn ask(&self, database: &str, sql: &str) -> Result<String, NotPassed> {
         let socket = format!("--socket={}", self.socket().display());
