@@ -26,7 +26,7 @@ impl PostgresDatabase {
         };
         let doing = "asking a probe's query";
         let failed = |error: sqlx::Error| self.explain(doing, &error);
-        let mut session = Session::open(&self.connect).await.map_err(failed)?;
+        let mut session = Session::open(&self.connect, limit).await.map_err(failed)?;
         let ms = limit.as_millis().max(1);
         // A read-only transaction cannot be made a writing one, and no single statement can leave it and write.
         let message = format!(
