@@ -19,6 +19,7 @@ mod rollback;
 mod runs;
 #[cfg(all(feature = "sandbox", unix))]
 mod sandbox_shop;
+mod schema;
 mod signals;
 mod status;
 mod terminal;
@@ -63,6 +64,7 @@ enum Command {
     Guard(guard::Args),
     Runs(runs::Args),
     Report(report::Args),
+    Schema(schema::Args),
     #[cfg(all(feature = "sandbox", target_os = "linux"))]
     Demo(demo::Args),
     #[cfg(all(feature = "sandbox", unix))]
@@ -118,6 +120,7 @@ async fn perform(cli: Cli, terminal: &Terminal) -> anyhow::Result<Exit> {
         Command::Guard(args) => guard::run(terminal, &args),
         Command::Runs(args) => runs::run(&options, terminal, &args).await,
         Command::Report(args) => report::run(&options, terminal, &args).await,
+        Command::Schema(_) => schema::run(terminal),
         #[cfg(all(feature = "sandbox", target_os = "linux"))]
         Command::Demo(args) => demo::run(&args).await,
         #[cfg(all(feature = "sandbox", unix))]

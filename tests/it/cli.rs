@@ -518,6 +518,7 @@ fn help(ctx: &Ctx) -> Outcome {
         "guard",
         "runs",
         "report",
+        "schema",
         "demo",
     ] {
         let typed = format!("{command} --help");

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::process::Command;
 
 use crate::support::runner::{Case, Ctx, NotPassed, Outcome, case, fail, root, sync_case};
@@ -12,6 +13,7 @@ use crate::support::runner::{Case, Ctx, NotPassed, Outcome, case, fail, root, sy
 pub fn cases() -> Vec<Case> {
     vec![
         sync_case("docs::every_finding_has_its_row", |_ctx| findings()),
+        sync_case("docs::every_key_of_the_app_file_has_its_row", |_ctx| app_file()),
         case("docs::the_readme_shows_what_the_demo_prints", readme).limit(Duration::from_secs(90)),
         case("docs::the_demo_leaves_nothing_behind", demo).limit(Duration::from_secs(90)),
     ]
@@ -49,6 +51,60 @@ fn findings() -> Outcome {
         .filter_map(|line| line.strip_prefix("| `")?.split('`').next());
     let documented: BTreeSet<String> = rows.map(str::to_owned).collect();
     assert_eq!(raised, documented, "the source and docs/findings.md differ");
+    Ok(())
+}
+
+/// The keys of the app file's schema, as paths: `spec.releases[].version`.
+fn keys_in(root: &Value, schema: &Value, path: &str, keys: &mut BTreeSet<String>) {
+    if let Some(pointer) = schema["$ref"].as_str().and_then(|pointer| pointer.strip_prefix('#')) {
+        keys_in(root, root.pointer(pointer).unwrap(), path, keys);
+    }
+    for schema in ["oneOf", "anyOf"]
+        .iter()
+        .filter_map(|word| schema[word].as_array())
+        .flatten()
+    {
+        keys_in(root, schema, path, keys);
+    }
+    keys_in_list(root, &schema["items"], path, keys);
+    for (name, schema) in schema["properties"].as_object().into_iter().flatten() {
+        let path = if path.is_empty() {
+            name.clone()
+        } else {
+            format!("{path}.{name}")
+        };
+        keys.insert(path.clone());
+        keys_in(root, schema, &path, keys);
+    }
+}
+
+fn keys_in_list(root: &Value, items: &Value, path: &str, keys: &mut BTreeSet<String>) {
+    if items.is_object() {
+        keys_in(root, items, &format!("{path}[]"), keys);
+    }
+}
+
+fn app_file() -> Outcome {
+    let schema: Value = serde_json::from_str(stepback_core::appfile::JSON_SCHEMA)?;
+    let mut keys = BTreeSet::new();
+    keys_in(&schema, &schema, "", &mut keys);
+    // It is written like `url`, and says so.
+    keys.retain(|key| !key.starts_with("spec.database.directUrl."));
+    let page = fs::read_to_string(root().join("docs/app-file.md"))?;
+    let rows = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let documented: BTreeSet<String> = rows.map(str::to_owned).collect();
+    assert!(keys.len() > 60, "{keys:?}");
+    assert_eq!(keys, documented, "the app file's schema and docs/app-file.md differ");
+    let example = page
+        .split("```yaml\n")
+        .nth(1)
+        .and_then(|rest| rest.split("```").next())
+        .unwrap_or_default();
+    if let Err(errors) = stepback_core::appfile::AppFile::parse(example, "docs/app-file.md") {
+        return fail(errors);
+    }
     Ok(())
 }
 

@@ -9,6 +9,7 @@ mod error;
 mod probes;
 mod read;
 mod releases;
+mod schema;
 mod shape;
 mod tree;
 mod url;
@@ -16,6 +17,7 @@ mod workloads;
 
 pub use check::check_against;
 pub use error::{AppFileError, AppFileErrors, Place, Problem};
+pub use schema::JSON_SCHEMA;
 pub use shape::{
     Accepts, AppFile, Ask, DataEngine, DataLoss, Database, Limits, OnFailure, Probe, Release, Strategy, Tls, Tool,
     Trust, UrlSource, UserKind, UserRef, WorkloadKind, WorkloadRef,
