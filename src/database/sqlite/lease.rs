@@ -26,7 +26,7 @@ impl Drop for Heart {
 /// Fails unless the lease still has this token. Must be asked inside the write transaction that does the work.
 pub(super) async fn check_fence(connection: &mut SqliteConnection, token: Token) -> Result<(), DbError> {
     let held =
-        sqlx::query("SELECT 1 FROM stepback_lease WHERE ledger = ? AND token = ? AND nonce = ? AND NOT released")
+        sqlx::query("SELECT 1 FROM main.stepback_lease WHERE ledger = ? AND token = ? AND nonce = ? AND NOT released")
             .bind(LEDGER)
             .bind(i64::try_from(token.number).unwrap_or(i64::MAX))
             .bind(i64::from(token.nonce))
@@ -41,7 +41,7 @@ pub(super) async fn check_fence(connection: &mut SqliteConnection, token: Token)
 
 /// Renews the heartbeat. Inside a work transaction, just before its `COMMIT`.
 pub(super) async fn renew(connection: &mut SqliteConnection, token: Token) -> Result<(), sqlx::Error> {
-    sqlx::query("UPDATE stepback_lease SET heartbeat_ms = ? WHERE ledger = ? AND token = ? AND nonce = ?")
+    sqlx::query("UPDATE main.stepback_lease SET heartbeat_ms = ? WHERE ledger = ? AND token = ? AND nonce = ?")
         .bind(now_ms())
         .bind(LEDGER)
         .bind(i64::try_from(token.number).unwrap_or(i64::MAX))
@@ -81,7 +81,7 @@ impl SqliteDatabase {
                 nonce: random_bits(),
             };
             sqlx::query(
-                "INSERT INTO stepback_lease (ledger, token, nonce, holder, session, heartbeat_ms, life_ms, released) \
+                "INSERT INTO main.stepback_lease (ledger, token, nonce, holder, session, heartbeat_ms, life_ms, released) \
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0) \
                  ON CONFLICT (ledger) DO UPDATE SET token = ?2, nonce = ?3, holder = ?4, session = ?5, \
                  heartbeat_ms = ?6, life_ms = ?7, released = 0",
@@ -127,7 +127,7 @@ impl SqliteDatabase {
         let token = heart.token;
         drop(heart);
         let mut connection = self.working().await?;
-        sqlx::query("UPDATE stepback_lease SET released = 1 WHERE ledger = ? AND token = ? AND nonce = ?")
+        sqlx::query("UPDATE main.stepback_lease SET released = 1 WHERE ledger = ? AND token = ? AND nonce = ?")
             .bind(LEDGER)
             .bind(i64::try_from(token.number).unwrap_or(i64::MAX))
             .bind(i64::from(token.nonce))
@@ -152,7 +152,7 @@ impl SqliteDatabase {
                 .execute(&mut *connection)
                 .await
                 .map_err(failed)?;
-            sqlx::query("INSERT OR IGNORE INTO stepback_identity (one, id, made_at) VALUES (1, ?, ?)")
+            sqlx::query("INSERT OR IGNORE INTO main.stepback_identity (one, id, made_at) VALUES (1, ?, ?)")
                 .bind(ulid::Ulid::generate().to_string())
                 .bind(super::now_text())
                 .execute(&mut *connection)

@@ -28,10 +28,11 @@ pub(super) async fn ledger(connection: &mut SqliteConnection) -> Result<Vec<Ledg
     if !has_table(connection, LEDGER).await? {
         return Ok(Vec::new());
     }
-    let rows =
-        sqlx::query("SELECT sequence, version, name, up_sha256, applied_at FROM stepback_ledger ORDER BY sequence")
-            .fetch_all(connection)
-            .await?;
+    let rows = sqlx::query(
+        "SELECT sequence, version, name, up_sha256, applied_at FROM main.stepback_ledger ORDER BY sequence",
+    )
+    .fetch_all(connection)
+    .await?;
     rows.iter()
         .map(|row| {
             Ok(LedgerRow {
@@ -51,8 +52,8 @@ pub(super) async fn ledger(connection: &mut SqliteConnection) -> Result<Vec<Ledg
 pub(super) async fn archive(connection: &mut SqliteConnection) -> Result<Vec<ArchiveRow>, sqlx::Error> {
     let rows = sqlx::query(
         "SELECT version, revision, name, capture, up_sha256, down_sha256, down_empty, ledger_sequence, binding_sha256 \
-         FROM stepback_archive AS a \
-         WHERE revision = (SELECT max(revision) FROM stepback_archive AS b WHERE b.version = a.version)",
+         FROM main.stepback_archive AS a \
+         WHERE revision = (SELECT max(revision) FROM main.stepback_archive AS b WHERE b.version = a.version)",
     )
     .fetch_all(connection)
     .await?;
@@ -92,7 +93,7 @@ fn archive_row(row: &SqliteRow) -> Result<ArchiveRow, sqlx::Error> {
 }
 
 async fn releases(connection: &mut SqliteConnection) -> Result<Vec<ReleaseRow>, sqlx::Error> {
-    let rows = sqlx::query("SELECT release, migrations, recorded_at FROM stepback_release ORDER BY sequence")
+    let rows = sqlx::query("SELECT release, migrations, recorded_at FROM main.stepback_release ORDER BY sequence")
         .fetch_all(connection)
         .await?;
     rows.iter()
@@ -123,7 +124,7 @@ pub(super) fn run_row(row: &SqliteRow) -> Result<RunRow, sqlx::Error> {
 
 /// All runs, newest first.
 pub(super) async fn runs(connection: &mut SqliteConnection) -> Result<Vec<RunRow>, sqlx::Error> {
-    let rows = sqlx::query("SELECT * FROM stepback_run ORDER BY run DESC")
+    let rows = sqlx::query("SELECT * FROM main.stepback_run ORDER BY run DESC")
         .fetch_all(connection)
         .await?;
     rows.iter().map(run_row).collect()
@@ -131,7 +132,7 @@ pub(super) async fn runs(connection: &mut SqliteConnection) -> Result<Vec<RunRow
 
 /// The lease; `None` before anybody ever took it.
 pub(super) async fn lease(connection: &mut SqliteConnection) -> Result<Option<LeaseSeen>, sqlx::Error> {
-    let row = sqlx::query("SELECT * FROM stepback_lease WHERE ledger = ?")
+    let row = sqlx::query("SELECT * FROM main.stepback_lease WHERE ledger = ?")
         .bind(LEDGER)
         .fetch_optional(connection)
         .await?;
@@ -215,14 +216,14 @@ async fn fill(seen: &mut SeenDatabase, connection: &mut SqliteConnection) -> Res
     if !seen.prepared {
         return Ok(());
     }
-    let identity = sqlx::query("SELECT id FROM stepback_identity")
+    let identity = sqlx::query("SELECT id FROM main.stepback_identity")
         .fetch_optional(&mut *connection)
         .await?;
     seen.database.identity.own = identity.map(|row| row.try_get(0)).transpose()?.unwrap_or_default();
     seen.ledger = ledger(connection).await?;
     seen.archive = archive(connection).await?;
     seen.releases = releases(connection).await?;
-    let fingerprints = sqlx::query("SELECT schema_sha256, sha256 FROM stepback_fingerprint ORDER BY 1")
+    let fingerprints = sqlx::query("SELECT schema_sha256, sha256 FROM main.stepback_fingerprint ORDER BY 1")
         .fetch_all(&mut *connection)
         .await?;
     for row in &fingerprints {

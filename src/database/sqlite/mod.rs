@@ -147,6 +147,17 @@ enum Connected<'a> {
 
 struct Working<'a>(tokio::sync::MutexGuard<'a, Option<SqliteConnection>>);
 
+impl Working<'_> {
+    /// Ends the session with everything that only it holds. Whoever needs a connection next opens another.
+    async fn end(mut self) {
+        if let Some(connection) = self.0.take()
+            && let Err(error) = connection.close().await
+        {
+            tracing::debug!(%error, "the connection could not be closed in order");
+        }
+    }
+}
+
 impl std::ops::Deref for Working<'_> {
     type Target = SqliteConnection;
 

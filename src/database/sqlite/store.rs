@@ -70,7 +70,7 @@ impl SqliteDatabase {
             ledger_sequence,
         };
         sqlx::query(
-            "INSERT INTO stepback_archive (version, revision, name, capture, up_sha256, down_sha256, down_empty, layout, \
+            "INSERT INTO main.stepback_archive (version, revision, name, capture, up_sha256, down_sha256, down_empty, layout, \
              ledger_sequence, binding_sha256, captured_by, captured_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(migration.version.as_str())
@@ -97,7 +97,7 @@ impl SqliteDatabase {
     ) -> Result<Vec<Vec<u8>>, DbError> {
         let mut bodies = Vec::with_capacity(scripts.len());
         for sha256 in scripts {
-            let rows = sqlx::query("SELECT chunks, body FROM stepback_script WHERE sha256 = ? ORDER BY chunk")
+            let rows = sqlx::query("SELECT chunks, body FROM main.stepback_script WHERE sha256 = ? ORDER BY chunk")
                 .bind(sha256.to_string())
                 .fetch_all(&mut *connection)
                 .await
@@ -127,7 +127,7 @@ impl SqliteDatabase {
             };
             let status = serde_json::to_value(row.status).map_err(own)?;
             sqlx::query(
-                "INSERT INTO stepback_run (run, plan, app, journal, status, title, closes_itself, token, changed_at) \
+                "INSERT INTO main.stepback_run (run, plan, app, journal, status, title, closes_itself, token, changed_at) \
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) \
                  ON CONFLICT (run) DO UPDATE SET status = ?5, token = ?8, changed_at = ?9",
             )
@@ -159,8 +159,8 @@ impl SqliteDatabase {
                 Record::Release { release, schema } => {
                     sqlx::query(
                         // A fact that is recorded again is recorded once.
-                        "INSERT INTO stepback_release (release, migrations, recorded_at, run) SELECT ?1, ?2, ?3, ?4 \
-                         WHERE (SELECT migrations FROM stepback_release WHERE release = ?1 ORDER BY sequence DESC LIMIT 1) \
+                        "INSERT INTO main.stepback_release (release, migrations, recorded_at, run) SELECT ?1, ?2, ?3, ?4 \
+                         WHERE (SELECT migrations FROM main.stepback_release WHERE release = ?1 ORDER BY sequence DESC LIMIT 1) \
                          IS NOT ?2",
                     )
                     .bind(release.to_string())
@@ -171,7 +171,7 @@ impl SqliteDatabase {
                     .await
                 }
                 Record::Fingerprint { schema, fingerprint } => sqlx::query(
-                    "INSERT INTO stepback_fingerprint (schema_sha256, sha256, body, taken_at) VALUES (?1, ?2, ?3, ?4) \
+                    "INSERT INTO main.stepback_fingerprint (schema_sha256, sha256, body, taken_at) VALUES (?1, ?2, ?3, ?4) \
                          ON CONFLICT (schema_sha256) DO UPDATE SET sha256 = ?2, body = ?3, taken_at = ?4",
                 )
                 .bind(schema.digest().to_string())
@@ -210,7 +210,7 @@ impl SqliteDatabase {
         if !has_table(connection, "stepback_fingerprint").await.map_err(failed)? {
             return Ok(None);
         }
-        let row = sqlx::query("SELECT body FROM stepback_fingerprint WHERE schema_sha256 = ?")
+        let row = sqlx::query("SELECT body FROM main.stepback_fingerprint WHERE schema_sha256 = ?")
             .bind(schema.digest().to_string())
             .fetch_optional(connection)
             .await
@@ -227,7 +227,7 @@ impl SqliteDatabase {
         let mut connection = self.working().await?;
         in_transaction(self, &mut connection, "storing the plan", async |connection| {
             check_fence(connection, token).await?;
-            sqlx::query("INSERT OR IGNORE INTO stepback_plan (run, body) VALUES (?, ?)")
+            sqlx::query("INSERT OR IGNORE INTO main.stepback_plan (run, body) VALUES (?, ?)")
                 .bind(&run.0)
                 .bind(plan)
                 .execute(&mut *connection)
@@ -249,13 +249,14 @@ impl SqliteDatabase {
         in_transaction(self, &mut connection, "appending to the journal", async |connection| {
             check_fence(connection, token).await?;
             let failed = |error| self.explain("appending to the journal", error);
-            let written = sqlx::query("INSERT OR IGNORE INTO stepback_journal (run, sequence, line) VALUES (?, ?, ?)")
-                .bind(&run.0)
-                .bind(i64::try_from(sequence).unwrap_or(i64::MAX))
-                .bind(line)
-                .execute(&mut *connection)
-                .await
-                .map_err(failed)?;
+            let written =
+                sqlx::query("INSERT OR IGNORE INTO main.stepback_journal (run, sequence, line) VALUES (?, ?, ?)")
+                    .bind(&run.0)
+                    .bind(i64::try_from(sequence).unwrap_or(i64::MAX))
+                    .bind(line)
+                    .execute(&mut *connection)
+                    .await
+                    .map_err(failed)?;
             super::lease::renew(connection, token).await.map_err(failed)?;
             Ok(written.rows_affected() == 1)
         })
@@ -271,12 +272,12 @@ impl SqliteDatabase {
             if !has_table(connection, "stepback_plan").await? {
                 return Ok(None);
             }
-            let plan = sqlx::query("SELECT body FROM stepback_plan WHERE run = ?")
+            let plan = sqlx::query("SELECT body FROM main.stepback_plan WHERE run = ?")
                 .bind(&run.0)
                 .fetch_optional(&mut *connection)
                 .await?;
             let Some(plan) = plan else { return Ok(None) };
-            let lines = sqlx::query("SELECT line FROM stepback_journal WHERE run = ? ORDER BY sequence")
+            let lines = sqlx::query("SELECT line FROM main.stepback_journal WHERE run = ? ORDER BY sequence")
                 .bind(&run.0)
                 .fetch_all(&mut *connection)
                 .await?;
@@ -293,7 +294,7 @@ async fn store_scripts(connection: &mut SqliteConnection, migration: &Migration)
         let chunks = archive::pack(script.text().as_bytes());
         let count = i64::try_from(chunks.len()).unwrap_or(i64::MAX);
         for (index, chunk) in chunks.iter().enumerate() {
-            sqlx::query("INSERT OR IGNORE INTO stepback_script (sha256, chunk, chunks, body) VALUES (?, ?, ?, ?)")
+            sqlx::query("INSERT OR IGNORE INTO main.stepback_script (sha256, chunk, chunks, body) VALUES (?, ?, ?, ?)")
                 .bind(script.sha256().to_string())
                 .bind(i64::try_from(index).unwrap_or(i64::MAX))
                 .bind(count)
@@ -312,7 +313,7 @@ pub(super) async fn bind_to_ledger(
     sequence: i64,
 ) -> Result<(), sqlx::Error> {
     let row = sqlx::query(
-        "SELECT revision, up_sha256, down_sha256 FROM stepback_archive WHERE version = ? ORDER BY revision DESC LIMIT 1",
+        "SELECT revision, up_sha256, down_sha256 FROM main.stepback_archive WHERE version = ? ORDER BY revision DESC LIMIT 1",
     )
     .bind(version.as_str())
     .fetch_one(&mut *connection)
@@ -331,7 +332,7 @@ pub(super) async fn bind_to_ledger(
         ledger_sequence: Some(sequence),
     };
     sqlx::query(
-        "UPDATE stepback_archive SET capture = 'captured', ledger_sequence = ?, binding_sha256 = ? \
+        "UPDATE main.stepback_archive SET capture = 'captured', ledger_sequence = ?, binding_sha256 = ? \
          WHERE version = ? AND revision = ?",
     )
     .bind(sequence)

@@ -27,15 +27,20 @@ impl SqliteDatabase {
         stamp: &Stamp,
     ) -> Result<(), DbError> {
         let started = Instant::now();
-        let mut connection = self.working().await?;
         let batch = &scripts[..scripts.len().min(BATCH)];
         let names: Vec<_> = batch.iter().map(|script| script.sha256).collect();
-        let bodies = self.read_bodies(&mut connection, &names).await?;
+        let bodies = self.read_bodies(&mut *self.working().await?, &names).await?;
         for (script, body) in batch.iter().zip(&bodies) {
             let ready = transactional(body, Engine::Sqlite).map_err(|problem| DbError::Check {
                 migration: script.migration.clone(),
                 message: problem.to_string(),
             })?;
+            let mut connection = self.working().await?;
+            if touches_session(body) {
+                // Nor may it see what is ours: `last_insert_rowid()` would be a ledger row's.
+                connection.end().await;
+                connection = self.working().await?;
+            }
             // Not possible inside a transaction, and never left over from the script before.
             let pragma = format!(
                 "PRAGMA foreign_keys = {}",
@@ -45,12 +50,16 @@ impl SqliteDatabase {
                 .execute(&mut *connection)
                 .await
                 .map_err(|error| self.explain("setting foreign_keys", error))?;
-            in_transaction(self, &mut connection, "carrying a migration out", async |connection| {
+            let carried = in_transaction(self, &mut connection, "carrying a migration out", async |connection| {
                 check_fence(connection, stamp.token).await?;
                 self.carry_one_out(connection, direction, script, &ready, stamp.token)
                     .await
             })
-            .await?;
+            .await;
+            if touches_session(body) {
+                connection.end().await;
+            }
+            carried?;
             if started.elapsed() > BATCH_TIME {
                 break;
             }
@@ -130,6 +139,23 @@ impl SqliteDatabase {
             other => other,
         }
     }
+}
+
+/// Whether a script may leave something in its session, or read what another left there: temporary tables, views and
+/// triggers, pragmas, attached files, counters. None of it can be named without one of these words, so that a script that
+/// has none needs no session of its own (LAWS D8).
+fn touches_session(body: &[u8]) -> bool {
+    let words: [&[u8]; 6] = [
+        b"temp",
+        b"pragma",
+        b"attach",
+        b"detach",
+        b"last_insert_rowid",
+        b"changes",
+    ];
+    words
+        .into_iter()
+        .any(|word| body.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word)))
 }
 
 /// A down needs its ledger row, an up must not find one: asked inside the transaction that changes it (LAWS D7).
@@ -260,7 +286,25 @@ pub(super) fn quote(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::quote;
+    use super::{quote, touches_session};
+
+    #[test]
+    fn d8_what_can_touch_the_session_is_told_by_its_words() {
+        for touching in [
+            "CREATE TEMP TABLE a (b)",
+            "drop table Temporary.a",
+            "PrAgMa user_version",
+            "SELECT * FROM pragma_table_info('a')",
+            "attach 'b' AS b",
+            "INSERT INTO a VALUES (LAST_INSERT_ROWID())",
+            "INSERT INTO a SELECT total_changes()",
+        ] {
+            assert!(touches_session(touching.as_bytes()), "{touching}");
+        }
+        assert!(!touches_session(
+            b"ALTER TABLE a ADD COLUMN b text; UPDATE a SET b = 'x'"
+        ));
+    }
 
     #[test]
     fn a_quoted_name_cannot_end_itself() {

@@ -1,7 +1,7 @@
 //! Laws about the archive and about carrying scripts out.
 
 use stepback::database::DbError;
-use stepback_core::model::{Capture, Digest, Direction};
+use stepback_core::model::{Capture, Digest, Direction, Engine};
 
 use super::harness::{Fresh, applied, carry, migration, scripts, stamp};
 use crate::support::runner::Outcome;
@@ -257,5 +257,60 @@ pub async fn d8_transaction_control_is_refused(fresh: Fresh) -> Outcome {
     carry(&*database, Direction::Up, &up[1..], token).await?;
     assert_eq!(applied(&*database).await?, ["2"]);
     assert!(fresh.has_table("c").await);
+    Ok(())
+}
+
+/// What one script leaves in its session is not there for the next: neither where it was carried out nor where it failed.
+pub async fn d8_session_state_does_not_reach_the_next_script(fresh: Fresh) -> Outcome {
+    let (database, token) = fresh.holder("a").await?;
+    // Names of ours and of the next script's, in front of the real ones.
+    let own = |table: &str| fresh.place.own(table).replace("stepback.", "");
+    let leaks = format!(
+        "CREATE TEMP TABLE {} (version text, up_sha256 text); CREATE TEMP TABLE {} (version text); \
+         CREATE TEMP TABLE shadowed (i int); CREATE TABLE first (i int)",
+        own("ledger"),
+        own("archive"),
+    );
+    let settings = match database.engine() {
+        Engine::Sqlite => {
+            "PRAGMA ignore_check_constraints = ON; PRAGMA legacy_alter_table = ON; PRAGMA recursive_triggers = ON; \
+             PRAGMA query_only = OFF"
+        }
+        _ => "SET session_replication_role = replica; SET search_path = pg_temp",
+    };
+    let migrations = [
+        migration("1", &leaks, "DROP TABLE first; CREATE TEMP TABLE checked (i int)"),
+        migration(
+            "2",
+            "CREATE TABLE shadowed (i int CHECK (i > 0))",
+            "DROP TABLE shadowed; CREATE TEMP TABLE checked (i int)",
+        ),
+        migration("3", settings, "SELECT 1"),
+        migration("4", "INSERT INTO shadowed VALUES (-1)", "SELECT 1"),
+        migration("5", &format!("{settings}; SELECT * FROM nowhere"), "SELECT 1"),
+        migration("6", "INSERT INTO shadowed VALUES (1)", "DELETE FROM shadowed"),
+    ];
+    database.stage(token, &migrations).await?;
+    let up = scripts(Direction::Up, &migrations);
+    carry(&*database, Direction::Up, &up[..3], token).await?;
+    fresh.place.run("SELECT i FROM shadowed").await?;
+    for _after_one_that_was_carried_out_and_one_that_failed in 0..2 {
+        let refused = database.advance(Direction::Up, &up[3..4], &stamp(token)).await;
+        assert!(
+            matches!(refused, Err(DbError::Script { .. })),
+            "a setting of the script before let a check be broken: {refused:?}"
+        );
+        let failed = database.advance(Direction::Up, &up[4..5], &stamp(token)).await;
+        assert!(matches!(failed, Err(DbError::Script { .. })), "{failed:?}");
+    }
+    carry(&*database, Direction::Up, &up[5..], token).await?;
+    assert_eq!(applied(&*database).await?, ["1", "2", "3", "6"]);
+    let mut down = scripts(Direction::Down, &migrations);
+    down.retain(|script| !["4", "5"].contains(&script.migration.version.as_str()));
+    down.reverse();
+    carry(&*database, Direction::Down, &down, token).await?;
+    assert_eq!(applied(&*database).await?, [""; 0]);
+    assert!(!fresh.has_table("shadowed").await);
+    assert!(database.look().await?.archive.iter().all(|row| row.intact));
     Ok(())
 }

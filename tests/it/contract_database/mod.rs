@@ -11,7 +11,7 @@ mod looking;
 
 use futures::future::BoxFuture;
 
-use crate::support::runner::{Case, Outcome, case};
+use crate::support::runner::{Case, Outcome, case, fail, root, sync_case};
 
 use harness::{Fresh, Harness, PostgresHarness, SqliteHarness};
 pub use harness::{Place, PostgresPlace, acquire, applied, carry, migration, scripts, stamp};
@@ -50,6 +50,7 @@ const LAWS: &[(&str, Law)] = laws![
     asking::a_query_holds_when_every_row_begins_with_something_true,
     asking::a_query_changes_nothing,
     asking::a_query_has_a_limit_and_whoever_stops_waiting_leaves_nothing_behind,
+    acting::d8_session_state_does_not_reach_the_next_script,
 ];
 
 fn harnesses() -> Vec<Box<dyn Harness>> {
@@ -57,7 +58,10 @@ fn harnesses() -> Vec<Box<dyn Harness>> {
 }
 
 pub fn cases() -> Vec<Case> {
-    let mut cases = Vec::new();
+    let mut cases = vec![sync_case(
+        "contract_database::d8_our_names_are_qualified::sqlite",
+        |_ctx| names_are_qualified(),
+    )];
     for (name, law) in LAWS {
         for harness in harnesses() {
             let title = format!("contract_database::{name}::{}", harness.name());
@@ -68,4 +72,26 @@ pub fn cases() -> Vec<Case> {
         }
     }
     cases
+}
+
+/// A temporary table of a script would stand before ours of the same name; `sqlite_schema` alone is always `main`'s.
+fn names_are_qualified() -> Outcome {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(root().join("src/database/sqlite"))? {
+        let path = entry?.path();
+        let text = std::fs::read_to_string(&path)?;
+        for (number, line) in (1..).zip(text.lines()) {
+            if ["FROM", "INTO", "UPDATE", "JOIN"]
+                .iter()
+                .any(|word| line.contains(&format!("{word} stepback_")))
+            {
+                found.push(format!("{}:{number}: {}", path.display(), line.trim()));
+            }
+        }
+    }
+    if found.is_empty() {
+        Ok(())
+    } else {
+        fail(format!("write main. before these:\n{}", found.join("\n")))
+    }
 }
