@@ -1,5 +1,7 @@
 //! The guard on data directories that real servers made, on crafted bytes for MySQL, and on directories that are traps.
 
+mod deploy;
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -17,7 +19,7 @@ use crate::support::{
 };
 
 pub fn cases() -> Vec<Case> {
-    vec![
+    let mut cases = vec![
         case("guard::postgres_opens_its_own_major_only", postgres),
         sync_case("guard::every_major_of_postgres_is_known", |ctx| majors(&ctx)),
         case("guard::mariadb_goes_back_within_its_series", mariadb),
@@ -28,7 +30,10 @@ pub fn cases() -> Vec<Case> {
         sync_case("guard::a_file_that_may_not_be_read_is_unknown", |ctx| forbidden(&ctx)),
         sync_case("guard::a_version_that_means_nothing_ends_with_2", |ctx| usage(&ctx)),
         sync_case("guard::its_answer_reads_well", |ctx| words(&ctx)),
-    ]
+        sync_case("guard::the_page_shows_what_it_prints", |ctx| page(&ctx)),
+    ];
+    cases.extend(deploy::cases());
+    cases
 }
 
 /// By path: size, time of the last write, bytes.
@@ -177,29 +182,42 @@ async fn mariadb(ctx: Ctx) -> Outcome {
     Ok(())
 }
 
-/// A data directory of MySQL, as far as the guard reads one. No MySQL server can be had here: the bytes are laid out as
-/// its source does it (`fil0types.h`, `sql/dd/upgrade/server.cc`).
-fn mysql_data(dir: &Path, id: u32, history: &[&str]) -> Outcome {
-    fs::create_dir(dir)?;
+/// Writes files below a directory that exists.
+fn write_all(dir: &Path, files: BTreeMap<&str, Vec<u8>>) -> Outcome {
+    for (name, bytes) in files {
+        let path = dir.join(name);
+        fs::create_dir_all(path.parent().expect("it lies in the directory"))?;
+        fs::write(path, bytes)?;
+    }
+    Ok(())
+}
+
+/// What MySQL leaves behind, as far as the guard reads it. No MySQL server can be had here: the bytes are laid out as its
+/// source does it (`fil0types.h`; the manual of 8.4 for the history).
+fn history_and_header(id: u32, history: &[&str]) -> BTreeMap<&'static str, Vec<u8>> {
     let mut page = vec![0; 16 * 1024];
     page[8..12].copy_from_slice(&id.to_be_bytes());
     page[12..16].copy_from_slice(&1u32.to_be_bytes());
     page[24..26].copy_from_slice(&8u16.to_be_bytes());
     page[34..38].copy_from_slice(&0xFFFF_FFFEu32.to_be_bytes());
-    fs::write(dir.join("mysql.ibd"), page)?;
+    let mut files = BTreeMap::from([("mysql.ibd", page)]);
     if !history.is_empty() {
-        let entries: Vec<Value> = history
-            .iter()
-            .map(|version| {
-                serde_json::json!({
-                    "date": "2024-05-17 17:46:12", "version": version, "maturity": "LTS", "initialize": false
-                })
+        let entry = |version: &&str| {
+            serde_json::json!({
+                "date": "2024-05-17 17:46:12", "version": version, "maturity": "LTS", "initialize": false
             })
-            .collect();
+        };
+        let entries: Vec<Value> = history.iter().map(entry).collect();
         let history = serde_json::json!({ "file_format": "1", "upgrade_history": entries });
-        fs::write(dir.join("mysql_upgrade_history"), history.to_string())?;
+        files.insert("mysql_upgrade_history", history.to_string().into_bytes());
     }
-    Ok(())
+    files
+}
+
+/// A data directory of MySQL that does not exist yet.
+fn mysql_data(dir: &Path, id: u32, history: &[&str]) -> Outcome {
+    fs::create_dir(dir)?;
+    write_all(dir, history_and_header(id, history))
 }
 
 fn mysql(ctx: &Ctx) -> Outcome {
@@ -397,5 +415,25 @@ fn words(ctx: &Ctx) -> Outcome {
         text.push_str(&format!("$ stepback {typed}\n{}{}\n", ran.out, ran.err));
     }
     insta::assert_snapshot!("words", text);
+    Ok(())
+}
+
+fn page(ctx: &Ctx) -> Outcome {
+    let page = fs::read_to_string(root().join("docs/guard.md"))?;
+    let indented = page
+        .lines()
+        .skip_while(|line| !line.starts_with("    $ "))
+        .take_while(|line| line.is_empty() || line.starts_with("    "));
+    let lines: Vec<&str> = indented.map(|line| line.strip_prefix("    ").unwrap_or(line)).collect();
+    let Some((typed, shown)) = lines.split_first() else {
+        return fail("docs/guard.md has no transcript");
+    };
+    mysql_data(&ctx.dir().join("data"), 80_036, &[])?;
+    let typed = typed
+        .trim_start_matches("$ stepback ")
+        .replace("/var/lib/mysql", "data");
+    let ran = Binary::in_dir(ctx.dir()).ends(3, &typed)?;
+    let printed = ran.out.replace("  in       data", "  in       /var/lib/mysql");
+    assert_eq!(shown.join("\n").trim_end(), printed.trim_end());
     Ok(())
 }
