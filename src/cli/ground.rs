@@ -2,19 +2,20 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use stepback_core::appfile::{AppFile, DataLoss, Limits, Tool};
 use stepback_core::catalog::Catalog;
-use stepback_core::journal::By;
+use stepback_core::journal::{By, RunState};
 use stepback_core::model::{JournalPlace, RunId, RunRow, WorkloadRef};
-use stepback_core::plan::{Goal, Order, Request, SavedPlan, workloads_of};
+use stepback_core::plan::{Goal, Order, Plan, Request, SavedPlan, workloads_of};
 
 use super::explain::CliError;
 use super::options::Options;
 use crate::cluster::{self, ClusterError, ConnectTo, KubeCluster};
 use crate::database::{ConnectOptions, Database, connect};
-use crate::journal::{ClusterJournal, FileJournal, Journal, Places, Stored};
+use crate::journal::{ClusterJournal, FileJournal, Journal, JournalError, Places, Stored};
 use crate::load::{self, DatabaseUrl, Folder, LoadError};
 use crate::run::Coordinator;
 
@@ -163,7 +164,7 @@ async fn join_workloads(
 }
 
 /// A database alone, for commands that need nothing else: `resume`, `runs`, `report`.
-pub(super) fn database_alone(options: &Options, url: Option<&str>) -> anyhow::Result<Coordinator> {
+pub(super) fn database_alone(options: &Options, url: Option<&str>) -> anyhow::Result<(Coordinator, DatabaseUrl)> {
     let args = SchemaArgs {
         url: url.map(str::to_owned),
         ..SchemaArgs::default()
@@ -176,7 +177,7 @@ pub(super) fn database_alone(options: &Options, url: Option<&str>) -> anyhow::Re
         None
     };
     let url = find_url(options, &args, app.as_ref())?;
-    coordinator(&url, app.as_ref(), false)
+    Ok((coordinator(&url, app.as_ref(), false)?, url))
 }
 
 fn find_app(options: &Options, args: &SchemaArgs, need: Need) -> Result<Option<AppFile>, LoadError> {
@@ -233,13 +234,24 @@ fn find_folder(options: &Options, args: &SchemaArgs, app: Option<&AppFile>, need
 
 /// A coordinator over this database alone. A SQLite file that is not there is made only where `create` says so.
 fn coordinator(url: &DatabaseUrl, app: Option<&AppFile>, create: bool) -> anyhow::Result<Coordinator> {
-    let by = who();
     let limits = app.map_or_else(Limits::default, |app| app.limits.clone());
+    let schema = app.map_or("stepback", |app| app.database.state_schema.as_str());
+    connected(url, schema, limits.lock_wait, limits.statement, create)
+}
+
+fn connected(
+    url: &DatabaseUrl,
+    state_schema: &str,
+    lock_wait: Duration,
+    statement: Duration,
+    create: bool,
+) -> anyhow::Result<Coordinator> {
+    let by = who();
     let options = ConnectOptions {
         source: url.source.clone(),
-        state_schema: app.map_or_else(|| "stepback".to_owned(), |app| app.database.state_schema.clone()),
-        lock_wait: limits.lock_wait,
-        statement: limits.statement,
+        state_schema: state_schema.to_owned(),
+        lock_wait,
+        statement,
         create,
         by: by.to_string(),
     };
@@ -299,28 +311,80 @@ impl Place {
     }
 }
 
-/// A coordinator for a run that is found by its journal, and the run where one was found. The plan of a journal outside
-/// the database says where the database is.
-pub(super) async fn find_run(
-    options: &Options,
-    place: &Place,
-    run: Option<&RunId>,
-) -> anyhow::Result<(Coordinator, Option<RunId>)> {
+/// What a run that was begun elsewhere stands on.
+pub(super) struct Found {
+    pub(super) coordinator: Coordinator,
+    /// The run, where its journal was asked for it.
+    pub(super) run: Option<RunId>,
+    url: DatabaseUrl,
+}
+
+impl Found {
+    /// A coordinator as the plan wants it: in its state schema and under its limits, whatever file lies here.
+    pub(super) fn under(&self, plan: &Plan) -> anyhow::Result<Coordinator> {
+        let limits = &plan.limits;
+        let ms = Duration::from_millis;
+        let schema = &plan.database.state_schema;
+        connected(
+            &self.url,
+            schema,
+            ms(limits.lock_wait_ms),
+            ms(limits.statement_ms),
+            false,
+        )
+    }
+}
+
+/// A coordinator for a run that is found by its journal, and the run where one was found that is not over. The plan of a
+/// journal outside the database says where the database is.
+pub(super) async fn find_run(options: &Options, place: &Place, run: Option<&RunId>) -> anyhow::Result<Found> {
     let journal: Arc<dyn Journal> = match place {
-        Place::Database(url) => return Ok((database_alone(options, url.as_deref())?, run.cloned())),
+        Place::Database(url) => {
+            let (coordinator, url) = database_alone(options, url.as_deref())?;
+            let run = run.cloned();
+            return Ok(Found { coordinator, run, url });
+        }
         Place::Cluster(namespace) => Arc::new(ClusterJournal::new(cluster_of(options).await?.client(), namespace)),
         Place::File(path) => Arc::new(FileJournal::new(path)),
     };
     let run = match run {
         Some(run) => run.clone(),
-        None => match journal.runs().await?.into_iter().next() {
-            Some(run) => run,
-            None => return Err(CliError::NoRun.into()),
-        },
+        None => unfinished(&*journal).await?,
     };
     let plan = journal.read(&run).await?.plan;
     let url = load::from_plan(&plan.database.source)?;
-    Ok((coordinator(&url, None, false)?, Some(run)))
+    let mut found = Found {
+        coordinator: coordinator(&url, None, false)?,
+        run: Some(run),
+        url,
+    };
+    found.coordinator = found.under(&plan)?;
+    Ok(found)
+}
+
+/// The one run of a journal that is not over: a namespace can hold the journals of many apps.
+async fn unfinished(journal: &dyn Journal) -> anyhow::Result<RunId> {
+    let mut open = Vec::new();
+    for run in journal.runs().await? {
+        let stored = journal.read(&run).await?;
+        let state = RunState::replay(&stored.entries, stored.plan.steps.len())
+            .map_err(|illegal| JournalError::illegal(&run, &illegal))?;
+        if state.is_some_and(|state| !state.is_over()) {
+            open.push((run, stored.plan.title));
+        }
+    }
+    match open.as_slice() {
+        [] => Err(CliError::NoRun.into()),
+        [(run, _)] => Ok(run.clone()),
+        several => {
+            let list: Vec<String> = several.iter().map(|(run, title)| format!("{run} ({title})")).collect();
+            Err(CliError::Usage {
+                message: format!("several runs are not over: {}", list.join(", ")),
+                hint: "name the one that is meant: stepback resume RUN --journal PLACE".to_owned(),
+            }
+            .into())
+        }
+    }
 }
 
 /// Reads a run's journal where the database says that it is, and connects to the cluster for it where that is needed.

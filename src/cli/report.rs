@@ -29,7 +29,7 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> anyhow::Result<Exit> {
-    let mut coordinator = database_alone(options, args.url.as_deref())?;
+    let (mut coordinator, _) = database_alone(options, args.url.as_deref())?;
     let runs = coordinator.database.runs().await?;
     let row = choose(runs, args.run.as_deref())?;
     let stored = read_journal(options, &mut coordinator, &row).await?;

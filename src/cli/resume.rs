@@ -36,23 +36,24 @@ pub(super) struct Args {
 pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> anyhow::Result<Exit> {
     let place = Place::parse(args.journal.as_deref());
     let wanted = args.run.clone().map(RunId);
-    let (mut coordinator, run) = find_run(options, &place, wanted.as_ref()).await?;
-    let open = coordinator.database.look().await?.open_run;
-    let Some(row) = open.filter(|row| run.as_ref().is_none_or(|run| row.run == *run)) else {
-        if wanted.is_none() {
-            let nothing = serde_json::json!({ "items": [] });
-            terminal.answer(Kind::RunList, &nothing, |page| {
-                page.line("nothing to resume: every run is closed")
-            })?;
-            return Ok(Exit::Done);
+    let mut found = match find_run(options, &place, wanted.as_ref()).await {
+        Err(error) if matches!(error.downcast_ref(), Some(CliError::NoRun)) => return nothing_to_resume(terminal),
+        found => found?,
+    };
+    let open = found.coordinator.database.look().await?.open_run;
+    let Some(row) = open.filter(|row| found.run.as_ref().is_none_or(|run| row.run == *run)) else {
+        if found.run.is_none() {
+            return nothing_to_resume(terminal);
         }
-        // Says whether the run is closed or unknown.
+        // Says whether the run is closed or unknown. A journal that is not over, in a database that does not know its run,
+        // is no reason to be content.
         let stop = stop_on_signals()?;
-        let finished = coordinator.resume(run.as_ref(), stop, &mut |_| {}).await?;
+        let finished = found.coordinator.resume(found.run.as_ref(), stop, &mut |_| {}).await?;
         return conclude(terminal, options.verbose > 0, &finished);
     };
-    let stored = read_journal(options, &mut coordinator, &row).await?;
-    if stored.plan.has_workload_steps() && coordinator.cluster.is_none() {
+    let stored = read_journal(options, &mut found.coordinator, &row).await?;
+    let mut coordinator = found.under(&stored.plan)?;
+    if stored.plan.has_workload_steps() || found.coordinator.cluster.is_some() {
         join_cluster(options, &mut coordinator).await?;
     }
     if !terminal.quiet {
@@ -71,4 +72,12 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
         }
         .into()),
     }
+}
+
+fn nothing_to_resume(terminal: &Terminal) -> anyhow::Result<Exit> {
+    let nothing = serde_json::json!({ "items": [] });
+    terminal.answer(Kind::RunList, &nothing, |page| {
+        page.line("nothing to resume: every run is closed")
+    })?;
+    Ok(Exit::Done)
 }

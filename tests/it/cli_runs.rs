@@ -4,9 +4,13 @@ use std::{
     fs,
     io::{BufRead as _, BufReader},
     process::{Child, Stdio},
+    time::Duration,
 };
 
-use sqlx::{Connection as _, Row as _, sqlite::SqliteConnection};
+use sqlx::{
+    Connection as _, Row as _,
+    sqlite::{SqliteConnectOptions, SqliteConnection},
+};
 
 use crate::support::{
     binary::Binary,
@@ -93,9 +97,27 @@ async fn rows(ctx: &Ctx, sql: &'static str) -> Result<Vec<String>, NotPassed> {
 const LEDGER: &str = "SELECT version FROM stepback_ledger ORDER BY sequence";
 const TALLY: &str = "SELECT CAST(x AS text) FROM tally";
 
+/// Waits until a transaction has been writing for longer than our own short ones take: until the slow script runs.
+async fn until_the_script_runs(ctx: &Ctx) -> Outcome {
+    let options = SqliteConnectOptions::new()
+        .filename(ctx.dir().join("a.db"))
+        .busy_timeout(Duration::ZERO);
+    let mut rival = SqliteConnection::connect_with(&options).await?;
+    let mut refused = 0;
+    while refused < 20 {
+        match sqlx::raw_sql("BEGIN IMMEDIATE; ROLLBACK").execute(&mut rival).await {
+            Ok(_) => refused = 0,
+            Err(_) => refused += 1,
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
+}
+
 async fn signal(ctx: Ctx) -> Outcome {
     let stepback = slow_migrations(&ctx)?;
     let (mut child, lines) = start_down(&stepback)?;
+    until_the_script_runs(&ctx).await?;
     send("TERM", &child)?;
     let said: Vec<String> = lines.collect();
     assert_eq!(child.wait()?.code(), Some(130), "{said:#?}");

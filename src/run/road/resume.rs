@@ -126,7 +126,12 @@ impl Coordinator {
     /// or one whose journal is closed already. Any other run that is not closed forbids a new one.
     pub(super) async fn close_leftover(&self, held: &Held, seen: SeenDatabase) -> Result<(), RoadError> {
         let Some(mut row) = seen.open_run else { return Ok(()) };
-        let journal = self.journals.open(&row.journal)?;
+        let journal = match self.journals.open(&row.journal) {
+            Ok(journal) => journal,
+            // Whether it is over cannot be read from here, so it is not: to continue it is the way on.
+            Err(JournalError::Unreachable(_)) => return Err(RoadError::RunOpen(Box::new(row))),
+            Err(error) => return Err(error.into()),
+        };
         let stored = match journal.read(&row.run).await {
             Ok(stored) => Some(stored),
             Err(JournalError::NotFound(_)) => None,
