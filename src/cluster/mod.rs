@@ -144,8 +144,9 @@ pub trait Cluster: Send + Sync {
     /// What of the right to run commands in pods is missing, a sentence each.
     async fn missing_exec_rights(&self, namespace: &str) -> Result<Vec<String>, ClusterError>;
 
-    /// What of the verbs that the plan needs is not allowed, a sentence each.
-    async fn missing_rights(&self, namespace: &str) -> Result<Vec<String>, ClusterError>;
+    /// What of the verbs that a plan needs is not allowed, a sentence each; `dials` says whether it asks pods over the
+    /// network.
+    async fn missing_rights(&self, namespace: &str, dials: bool) -> Result<Vec<String>, ClusterError>;
 }
 
 /// Whether our annotations or field ownership are left on a workload.

@@ -131,7 +131,7 @@ impl Cluster for Fake {
         never()
     }
 
-    async fn missing_rights(&self, _: &str) -> Result<Vec<String>, ClusterError> {
+    async fn missing_rights(&self, _: &str, _: bool) -> Result<Vec<String>, ClusterError> {
         never()
     }
 }

@@ -34,6 +34,7 @@ async fn look_at_database(database: &dyn Database) -> Result<Seen, RoadError> {
         bodies,
         cluster: None,
         probes: Vec::new(),
+        missing_rights: Vec::new(),
     })
 }
 

@@ -5,7 +5,6 @@ use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessR
 use kube::api::PostParams;
 use kube::{Api, Client};
 
-use super::dial::Reach;
 use super::failure;
 use crate::cluster::ClusterError;
 
@@ -34,8 +33,8 @@ const FORWARDING: Needed = ("", "pods", "portforward", &["create", "get"]);
 const EXEC: Needed = ("", "pods", "exec", &["create", "get"]);
 
 /// A sentence for each right that is missing. Asked all at once.
-pub(super) async fn missing(client: &Client, namespace: &str, reach: Reach) -> Result<Vec<String>, ClusterError> {
-    let forwarding = (reach == Reach::Outside).then_some(&FORWARDING);
+pub(super) async fn missing(client: &Client, namespace: &str, forwards: bool) -> Result<Vec<String>, ClusterError> {
+    let forwarding = forwards.then_some(&FORWARDING);
     ask(client, namespace, NEEDED.iter().chain(forwarding)).await
 }
 

@@ -290,6 +290,13 @@ pub enum Ask {
     },
 }
 
+impl Ask {
+    /// Whether a connection is made to the pod.
+    pub fn dials(&self) -> bool {
+        matches!(self, Self::Http { .. } | Self::Tcp { .. })
+    }
+}
+
 /// Whose certificate an `https` probe expects.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tls {

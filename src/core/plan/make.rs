@@ -42,6 +42,14 @@ pub fn plan(request: &Request<'_>, seen: &Seen) -> Result<Plan, Refusals> {
             if !start.is_empty() {
                 judge_tries(&seen.probes, &mut findings);
             }
+            findings.extend(seen.missing_rights.iter().map(|missing| {
+                Finding::refusal(
+                    "rights-missing",
+                    "cluster",
+                    missing.as_str(),
+                    "have the role granted, or run as somebody who has it; `kubectl auth can-i` asks the same",
+                )
+            }));
             strategy = Some(chosen);
             all.extend(stop);
             all.extend(actions);

@@ -69,4 +69,6 @@ pub struct Seen {
     /// What trying the probes has shown (LAWS W17); empty where nobody has tried. It comes and goes, so it is no part of
     /// the world that a plan is made for.
     pub probes: Vec<TriedProbe>,
+    /// What a run needs in the cluster and is not allowed, a sentence each. Asked by whoever means to run the plan.
+    pub missing_rights: Vec<String>,
 }

@@ -123,6 +123,7 @@ fn seen() -> Seen {
         bodies,
         cluster: None,
         probes: vec![],
+        missing_rights: vec![],
     }
 }
 
@@ -384,4 +385,18 @@ fn an_applied_migration_whose_file_was_edited_stops_an_up() {
     let edited = Catalog::read(&files, Engine::Sqlite).unwrap();
     let refusals = plan(&ask(Goal::Up(None), None, &edited), &seen()).unwrap_err();
     assert_eq!(refusals.codes(), ["up-edited"]);
+}
+
+#[test]
+fn what_the_run_may_not_do_refuses_beforehand() {
+    let app = AppFile::parse(APP, "stepback.yaml").unwrap();
+    let empty = Catalog::default();
+    let world = Seen {
+        cluster: Some(shop_set(|_| {})),
+        missing_rights: vec!["may not patch statefulsets.apps in namespace shop".to_owned()],
+        ..seen()
+    };
+    let goal = Goal::Release("1.2.0".parse().unwrap());
+    let refusals = plan(&ask(goal, Some(&app), &empty), &world).unwrap_err();
+    assert_eq!(refusals.codes(), ["rights-missing"]);
 }

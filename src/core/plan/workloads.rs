@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::appfile::{AppFile, Strategy as FileStrategy, WorkloadKind as FileKind};
+use crate::appfile::{AppFile, OnFailure, Strategy as FileStrategy, WorkloadKind as FileKind};
 use crate::model::{Finding, SeenWorkload, TemplateRef, WorkloadKind, WorkloadRef, revision_images};
 
 use super::probes::{Probe, check_containers, probes_of};
@@ -375,6 +375,18 @@ fn check_app(app: &AppFile, findings: &mut Vec<Finding>) {
                 "this version starts pods one at a time, not together".to_owned(),
             );
         }
+    }
+    if !app.database.app_roles.is_empty() {
+        later(
+            "appRoles",
+            "this version does not see to it that the roles of `appRoles` have no session left".to_owned(),
+        );
+    }
+    if app.on_failure == OnFailure::Abort {
+        later(
+            "onFailure",
+            "this version halts when a step fails; it does not abort by itself".to_owned(),
+        );
     }
     for user in &app.also_uses {
         later(

@@ -7,6 +7,7 @@ mod carry;
 mod lease;
 mod resume;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -109,6 +110,12 @@ impl Coordinator {
                 cluster,
                 database: &*self.database,
             };
+            let dials = app.probes.iter().any(|probe| probe.ask.dials());
+            let namespaces: BTreeSet<&str> = workloads.iter().map(|workload| workload.namespace.as_str()).collect();
+            for namespace in namespaces {
+                seen.missing_rights
+                    .extend(cluster.missing_rights(namespace, dials).await?);
+            }
             seen.probes = try_probes(seams, app, &found.workloads).await;
         }
         Ok(seen)

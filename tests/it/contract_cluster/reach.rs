@@ -41,7 +41,7 @@ pub async fn a_pod_is_dialled(arena: &Arena) -> Outcome {
 }
 
 pub async fn no_right_is_missing_for_an_admin(arena: &Arena) -> Outcome {
-    assert_eq!(arena.cluster.missing_rights(&arena.namespace).await?, [""; 0]);
+    assert_eq!(arena.cluster.missing_rights(&arena.namespace, true).await?, [""; 0]);
     Ok(())
 }
 
@@ -57,7 +57,7 @@ pub async fn missing_rights_sandbox(_ctx: Ctx) -> Outcome {
     })
     .await?;
     let cluster = KubeCluster::new(Client::try_from(server.client_config())?, "default");
-    let missing = cluster.missing_rights("default").await?;
+    let missing = cluster.missing_rights("default", true).await?;
     assert_eq!(
         missing,
         [
@@ -78,7 +78,7 @@ pub async fn missing_rights_real(ctx: Ctx) -> Outcome {
         ..ConnectTo::default()
     })
     .await?;
-    assert_eq!(admin.missing_rights(&namespace).await?, [""; 0]);
+    assert_eq!(admin.missing_rights(&namespace, true).await?, [""; 0]);
     let uid = admin.look(&[]).await?.uid;
 
     let params = PostParams::default();
@@ -109,7 +109,7 @@ pub async fn missing_rights_real(ctx: Ctx) -> Outcome {
         ..AuthInfo::default()
     };
     let poor = KubeCluster::new(Client::try_from(config)?, namespace.clone());
-    let missing = poor.missing_rights(&namespace).await?;
+    let missing = poor.missing_rights(&namespace, true).await?;
     assert!(
         missing.contains(&format!("may not patch statefulsets.apps in namespace {namespace}")),
         "{missing:?}"

@@ -386,7 +386,7 @@ impl Cluster for Client {
         unreachable!("no plan of the story has a probe")
     }
 
-    async fn missing_rights(&self, _namespace: &str) -> Result<Vec<String>, ClusterError> {
+    async fn missing_rights(&self, _namespace: &str, _dials: bool) -> Result<Vec<String>, ClusterError> {
         Ok(Vec::new())
     }
 }
