@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
-use stepback_core::model::{PodEvent, SeenCluster, SeenWorkload, Stamp, TemplateRef, Token, WorkloadRef};
+use stepback_core::model::{
+    PodEvent, Removal, SeenCluster, SeenWorkload, Stamp, TemplateRef, Token, UpdateStrategy, WorkloadRef,
+};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use self::kube::{ConnectTo, KubeCluster, connect};
@@ -91,6 +93,43 @@ pub trait Cluster: Send + Sync {
         workload: &WorkloadRef,
         uid: &str,
         to: &TemplateRef,
+        stamp: &Stamp,
+    ) -> Result<(), ClusterError>;
+
+    /// Sets `spec.updateStrategy` from `from` to `to`, and writes `original` on the object in the same patch.
+    ///
+    /// # Errors
+    /// [`ClusterError::Changed`] when the strategy is neither.
+    async fn update_strategy(
+        &self,
+        workload: &WorkloadRef,
+        uid: &str,
+        from: &UpdateStrategy,
+        to: &UpdateStrategy,
+        original: &UpdateStrategy,
+        stamp: &Stamp,
+    ) -> Result<(), ClusterError>;
+
+    /// Deletes a pod of the workload, under the UID and the `resourceVersion` with which it was seen to be one that is
+    /// to go. A delete carries no stamp: what fences a sleeper's is that [`Cluster::stamp_pod`] changes that version.
+    /// Nothing happens where there is no such pod, where it is on its way out, or where one that is to stay has its name.
+    async fn remove_pod(
+        &self,
+        workload: &WorkloadRef,
+        uid: &str,
+        pod: &str,
+        removal: &Removal,
+        stamp: &Stamp,
+    ) -> Result<(), ClusterError>;
+
+    /// Writes the stamp on a pod that is to go: what a takeover does to one whose removal may be in flight (LAWS W6).
+    /// A pod that is to stay is left as it is.
+    async fn stamp_pod(
+        &self,
+        workload: &WorkloadRef,
+        uid: &str,
+        pod: &str,
+        removal: &Removal,
         stamp: &Stamp,
     ) -> Result<(), ClusterError>;
 

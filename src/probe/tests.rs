@@ -5,7 +5,9 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 use futures::stream::{self, BoxStream};
 use serde_json::json;
-use stepback_core::model::{PodEvent, SeenCluster, Stamp, TemplateRef, Token, WorkloadKind, WorkloadRef};
+use stepback_core::model::{
+    PodEvent, Removal, SeenCluster, Stamp, TemplateRef, Token, UpdateStrategy, WorkloadKind, WorkloadRef,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
@@ -89,6 +91,26 @@ impl Cluster for Fake {
     }
 
     async fn repoint(&self, _: &WorkloadRef, _: &str, _: &TemplateRef, _: &Stamp) -> Result<(), ClusterError> {
+        never()
+    }
+
+    async fn update_strategy(
+        &self,
+        _: &WorkloadRef,
+        _: &str,
+        _: &UpdateStrategy,
+        _: &UpdateStrategy,
+        _: &UpdateStrategy,
+        _: &Stamp,
+    ) -> Result<(), ClusterError> {
+        never()
+    }
+
+    async fn remove_pod(&self, _: &WorkloadRef, _: &str, _: &str, _: &Removal, _: &Stamp) -> Result<(), ClusterError> {
+        never()
+    }
+
+    async fn stamp_pod(&self, _: &WorkloadRef, _: &str, _: &str, _: &Removal, _: &Stamp) -> Result<(), ClusterError> {
         never()
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use stepback_core::model::{Difference, Digest, Direction, Failure, Observed, Settled, Stamp, WorkloadRef};
 use stepback_core::plan::{Action, Gate, Plan, Step};
 use stepback_core::run::{observe_scripts, recheck_scripts};
-use stepback_core::workload::{observe_repoint, observe_scale};
+use stepback_core::workload::{observe_removal, observe_repoint, observe_scale, observe_update_strategy};
 
 use super::{Event, Listen, Stop};
 use crate::cluster::{Cluster, is_given_back};
@@ -106,7 +106,7 @@ impl World<'_> {
                 ..
             } => {
                 let seen = self.look_at(workload).await?;
-                Ok(observe_scale(&seen, uid, *from, *to))
+                Ok(observe_scale(&seen, uid, *from, *to, jiff::Timestamp::now()))
             }
             Action::Repoint {
                 workload,
@@ -117,6 +117,21 @@ impl World<'_> {
                 let seen = self.look_at(workload).await?;
                 Ok(observe_repoint(&seen, uid, from, to))
             }
+            Action::UpdateStrategy {
+                workload,
+                uid,
+                from,
+                to,
+                ..
+            } => Ok(observe_update_strategy(&self.look_at(workload).await?, uid, from, to)),
+            Action::RemovePod {
+                workload,
+                uid,
+                pod,
+                removal,
+            } => Ok(observe_removal(&self.look_at(workload).await?, uid, pod, removal)),
+            // There is no effect to look for: its gate is all there is.
+            Action::CheckPod { pod, .. } => Ok(Observed::Done(format!("pod {pod} was set in motion"))),
             Action::GiveBack { workload, .. } => {
                 let seen = self.look_at(workload).await?;
                 Ok(if is_given_back(&seen) {
@@ -262,6 +277,16 @@ impl World<'_> {
                 };
                 self.database.record(&record, stamp).await.map_err(database)
             }
+            // The count is set, and the controller leaves the pod beyond it standing.
+            Action::Scale { workload, uid, .. } if done > 0 => {
+                let Some((pod, removal)) = step.action.removes(&self.look_at(workload).await?) else {
+                    return Ok(());
+                };
+                self.cluster()?
+                    .remove_pod(workload, uid, &pod, &removal, stamp)
+                    .await
+                    .map_err(cluster)
+            }
             Action::Scale {
                 workload,
                 uid,
@@ -276,6 +301,28 @@ impl World<'_> {
             Action::Repoint { workload, uid, to, .. } => {
                 self.cluster()?.repoint(workload, uid, to, stamp).await.map_err(cluster)
             }
+            Action::UpdateStrategy {
+                workload,
+                uid,
+                from,
+                to,
+                original,
+            } => self
+                .cluster()?
+                .update_strategy(workload, uid, from, to, original, stamp)
+                .await
+                .map_err(cluster),
+            Action::RemovePod {
+                workload,
+                uid,
+                pod,
+                removal,
+            } => self
+                .cluster()?
+                .remove_pod(workload, uid, pod, removal, stamp)
+                .await
+                .map_err(cluster),
+            Action::CheckPod { .. } => Ok(()),
             Action::GiveBack { workload, uid } => {
                 self.cluster()?.give_back(workload, uid, stamp).await.map_err(cluster)
             }

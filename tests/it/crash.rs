@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::json;
 use stepback::run::Ending;
 use stepback_core::{
     journal::{Outcome as RunOutcome, RunState},
     model::{
         DatabaseIdentity, DatabaseRef, Digest, Direction, Engine, JournalPlace, LedgerRow, MigrationId, MigrationSet,
-        PlanId, RunStatus, ScriptRef, StepId, Target, TemplateRef, UrlSource, Version,
+        PlanId, Removal, RunStatus, ScriptRef, StepId, Target, TemplateRef, UpdateStrategy, UrlSource, Version,
     },
     plan::{Action, FORMAT, Gate, Plan, RunLimits, Step},
 };

@@ -1,8 +1,9 @@
 //! A real Kubernetes API behind [`Cluster`].
 //!
 //! Responsible for: the client, and which file does what: `connect` finds the cluster, `look` reads and `watch` watches
-//! it, `write` makes stamped writes, `lease` holds the cluster Lease, `dial` opens streams to pods, `exec` runs commands in
-//! them, `record` reads their logs and events, `rights` asks what is allowed, `failure` says what went wrong. Not for: deciding anything. `cli` makes one, everybody else sees the trait.
+//! it, `write` makes stamped writes, `pods` removes pods, `lease` holds the cluster Lease, `dial` opens streams to pods,
+//! `exec` runs commands in them, `record` reads their logs and events, `rights` asks what is allowed, `failure` says what
+//! went wrong. Not for: deciding anything. `cli` makes one, everybody else sees the trait.
 
 mod connect;
 mod dial;
@@ -10,6 +11,7 @@ mod exec;
 mod failure;
 mod lease;
 mod look;
+mod pods;
 mod record;
 mod rights;
 mod watch;
@@ -19,7 +21,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
-use stepback_core::model::{PodEvent, SeenCluster, SeenWorkload, Stamp, TemplateRef, Token, WorkloadRef};
+use stepback_core::model::{
+    PodEvent, Removal, SeenCluster, SeenWorkload, Stamp, TemplateRef, Token, UpdateStrategy, WorkloadRef,
+};
 use tokio::sync::Mutex;
 
 use super::{Cluster, ClusterError, Exited, LogOf, Wire};
@@ -92,6 +96,44 @@ impl Cluster for KubeCluster {
     ) -> Result<(), ClusterError> {
         let held = self.held.lock().await;
         write::repoint(&self.client, held.as_ref(), workload, uid, to, stamp).await
+    }
+
+    async fn update_strategy(
+        &self,
+        workload: &WorkloadRef,
+        uid: &str,
+        from: &UpdateStrategy,
+        to: &UpdateStrategy,
+        original: &UpdateStrategy,
+        stamp: &Stamp,
+    ) -> Result<(), ClusterError> {
+        let held = self.held.lock().await;
+        let strategies = write::Strategies { from, to, original };
+        write::update_strategy(&self.client, held.as_ref(), workload, uid, strategies, stamp).await
+    }
+
+    async fn remove_pod(
+        &self,
+        workload: &WorkloadRef,
+        uid: &str,
+        pod: &str,
+        removal: &Removal,
+        stamp: &Stamp,
+    ) -> Result<(), ClusterError> {
+        let held = self.held.lock().await;
+        pods::remove(&self.client, held.as_ref(), workload, uid, pod, removal, stamp).await
+    }
+
+    async fn stamp_pod(
+        &self,
+        workload: &WorkloadRef,
+        uid: &str,
+        pod: &str,
+        removal: &Removal,
+        stamp: &Stamp,
+    ) -> Result<(), ClusterError> {
+        let held = self.held.lock().await;
+        pods::stamp(&self.client, held.as_ref(), workload, uid, pod, removal, stamp).await
     }
 
     async fn give_back(&self, workload: &WorkloadRef, uid: &str, stamp: &Stamp) -> Result<(), ClusterError> {

@@ -16,7 +16,7 @@ type Needed = (&'static str, &'static str, &'static str, &'static [&'static str]
 const NEEDED: &[Needed] = &[
     ("apps", "statefulsets", "", &["get", "list", "watch", "patch"]),
     ("apps", "controllerrevisions", "", &["get", "list", "watch"]),
-    ("", "pods", "", &["get", "list", "watch"]),
+    ("", "pods", "", &["get", "list", "watch", "patch", "delete"]),
     ("", "configmaps", "", &["create", "get", "list", "patch", "delete"]),
     (
         "coordination.k8s.io",

@@ -8,10 +8,11 @@
 //! and so changes the version that our patch names.
 
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::{Map, Value, json};
-use stepback_core::model::{Stamp, TemplateRef, WorkloadRef, annotation, revision_images};
+use stepback_core::model::{Stamp, TemplateRef, UpdateStrategy, WorkloadRef, annotation, revision_images};
 
 use super::failure;
 use super::lease::Held;
@@ -54,6 +55,61 @@ pub(super) async fn scale(
     }
     let patch = json!({ "metadata": target.metadata(annotations), "spec": { "replicas": counts.to } });
     target.send(Patch::Strategic(patch)).await
+}
+
+/// Update strategies of one move.
+#[derive(Clone, Copy)]
+pub(super) struct Strategies<'a> {
+    pub from: &'a UpdateStrategy,
+    pub to: &'a UpdateStrategy,
+    pub original: &'a UpdateStrategy,
+}
+
+pub(super) async fn update_strategy(
+    client: &Client,
+    lease: Option<&Held>,
+    workload: &WorkloadRef,
+    uid: &str,
+    strategies: Strategies<'_>,
+    stamp: &Stamp,
+) -> Result<(), ClusterError> {
+    let target = Target::read(client, lease, workload, uid, stamp).await?;
+    let present = target.set.spec.update_strategy.as_ref().map(serde_json::to_value);
+    let present = present
+        .and_then(Result::ok)
+        .map_or_else(UpdateStrategy::rolling, UpdateStrategy);
+    if present != *strategies.from && present != *strategies.to {
+        return Err(ClusterError::Changed {
+            object: target.object,
+            message: format!(
+                "spec.updateStrategy is {}, where {} or {} was expected",
+                present.0, strategies.from.0, strategies.to.0
+            ),
+        });
+    }
+    let mut annotations = marks(stamp, &state_line(stamp));
+    // What is not ours is the original; what is ours may have been recorded before.
+    let recorded = target.annotation(annotation::ORIGINAL_UPDATE_STRATEGY).is_some();
+    if !recorded || !present.is_on_delete() {
+        let original = strategies.original.0.to_string();
+        annotations.insert(annotation::ORIGINAL_UPDATE_STRATEGY.to_owned(), original.into());
+    }
+    let strategy = replacing(&present.0, &strategies.to.0);
+    let patch = json!({ "metadata": target.metadata(annotations), "spec": { "updateStrategy": strategy } });
+    target.send(Patch::Strategic(patch)).await
+}
+
+/// The merge patch that makes `to` of `present`: a merge alone would leave fields that `to` does not have.
+fn replacing(present: &Value, to: &Value) -> Value {
+    let (Value::Object(present), Value::Object(to)) = (present, to) else {
+        return to.clone();
+    };
+    let gone = present.keys().filter(|key| !to.contains_key(*key));
+    let mut patch: Map<String, Value> = gone.map(|key| (key.clone(), Value::Null)).collect();
+    for (key, value) in to {
+        patch.insert(key.clone(), replacing(present.get(key).unwrap_or(&Value::Null), value));
+    }
+    Value::Object(patch)
 }
 
 pub(super) async fn repoint(
@@ -121,14 +177,14 @@ pub(super) async fn give_back(
 }
 
 /// A workload that we may write to, as it was when we found that out.
-struct Target {
+pub(super) struct Target {
     api: Api<StatefulSet>,
     object: String,
-    set: StatefulSet,
+    pub(super) set: StatefulSet,
 }
 
 impl Target {
-    async fn read(
+    pub(super) async fn read(
         client: &Client,
         lease: Option<&Held>,
         workload: &WorkloadRef,
@@ -149,18 +205,7 @@ impl Target {
                 object: target.object,
             });
         }
-        if let Some(text) = target.annotation(annotation::STAMP) {
-            let theirs: Stamp = text.parse().map_err(|_| ClusterError::Changed {
-                object: target.object.clone(),
-                message: format!("its annotation {} is {text:?}, which is no stamp", annotation::STAMP),
-            })?;
-            if theirs.token > stamp.token {
-                return Err(ClusterError::Fenced {
-                    object: target.object,
-                    token: theirs.token,
-                });
-            }
-        }
+        check_stamp(&target.set.metadata, &target.object, stamp)?;
         if let Some(lease) = lease {
             lease.check().await?;
         }
@@ -191,6 +236,23 @@ impl Target {
             Err(error) => Err(failure::of(error, &self.object)),
         }
     }
+}
+
+/// Refuses where a higher token is written on the object.
+pub(super) fn check_stamp(metadata: &ObjectMeta, object: &str, stamp: &Stamp) -> Result<(), ClusterError> {
+    let text = metadata.annotations.as_ref().and_then(|all| all.get(annotation::STAMP));
+    let Some(text) = text else { return Ok(()) };
+    let theirs: Stamp = text.parse().map_err(|_| ClusterError::Changed {
+        object: object.to_owned(),
+        message: format!("its annotation {} is {text:?}, which is no stamp", annotation::STAMP),
+    })?;
+    if theirs.token > stamp.token {
+        return Err(ClusterError::Fenced {
+            object: object.to_owned(),
+            token: theirs.token,
+        });
+    }
+    Ok(())
 }
 
 fn marks(stamp: &Stamp, state: &str) -> Map<String, Value> {

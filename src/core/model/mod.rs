@@ -25,5 +25,6 @@ pub use migration::{Direction, MigrationId, MigrationSet, ScriptRef, Target};
 pub use observed::{Failure, Finding, Observed, Settled, Severity, Verdict};
 pub use version::{Version, VersionError};
 pub use workload::{
-    PodEvent, SeenCluster, SeenWorkload, TemplateRef, WorkloadKind, WorkloadRef, annotation, images_of, revision_images,
+    PodEvent, Removal, SeenCluster, SeenWorkload, TemplateRef, UpdateStrategy, WorkloadKind, WorkloadRef, annotation,
+    images_of, revision_images,
 };

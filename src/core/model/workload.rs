@@ -49,6 +49,46 @@ pub struct TemplateRef {
     pub images: BTreeMap<String, String>,
 }
 
+/// What makes a pod one that is to be removed. It is asked again of the pod that the removal meets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Removal {
+    /// It is beyond the replica count: the controller is to remove it too, and may be waiting for another pod first.
+    BeyondCount,
+    /// It does not run this template.
+    Outdated(TemplateRef),
+}
+
+/// A `spec.updateStrategy`, whole and as the API writes it, so that nothing of it is lost on the way back (LAWS W4).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct UpdateStrategy(pub serde_json::Value);
+
+impl UpdateStrategy {
+    /// `OnDelete`: pods are replaced when somebody deletes them, and by the template that is set then.
+    pub fn on_delete() -> Self {
+        Self(serde_json::json!({ "type": "OnDelete" }))
+    }
+
+    /// What the API takes where nothing is said.
+    pub fn rolling() -> Self {
+        Self(serde_json::json!({ "type": "RollingUpdate" }))
+    }
+
+    /// Its type: `RollingUpdate` or `OnDelete`.
+    pub fn type_name(&self) -> &str {
+        self.0
+            .get("type")
+            .and_then(serde_json::Value::as_str)
+            .unwrap_or("RollingUpdate")
+    }
+
+    /// Whether pods are replaced only when somebody deletes them.
+    pub fn is_on_delete(&self) -> bool {
+        self.type_name() == "OnDelete"
+    }
+}
+
 /// A workload, its pods and its history, read at one moment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SeenWorkload {
@@ -94,8 +134,10 @@ pub mod annotation {
     pub const STATE: &str = "stepback.dev/state";
     /// The replica count before the run (LAWS W7).
     pub const ORIGINAL_REPLICAS: &str = "stepback.dev/original-replicas";
+    /// The whole `spec.updateStrategy` before the run, as JSON (LAWS W4, W7).
+    pub const ORIGINAL_UPDATE_STRATEGY: &str = "stepback.dev/original-update-strategy";
     /// All of them.
-    pub const ALL: [&str; 3] = [STAMP, STATE, ORIGINAL_REPLICAS];
+    pub const ALL: [&str; 4] = [STAMP, STATE, ORIGINAL_REPLICAS, ORIGINAL_UPDATE_STRATEGY];
 }
 
 impl SeenWorkload {
@@ -121,6 +163,28 @@ impl SeenWorkload {
         self.annotation(annotation::ORIGINAL_REPLICAS)
             .and_then(|text| text.parse().ok())
             .unwrap_or_else(|| self.replicas())
+    }
+
+    /// `spec.updateStrategy`, with the API's default.
+    pub fn update_strategy(&self) -> UpdateStrategy {
+        let present = self.set.as_ref().and_then(|set| set.spec.update_strategy.as_ref());
+        let json = present.and_then(|present| serde_json::to_value(present).ok());
+        json.map_or_else(UpdateStrategy::rolling, UpdateStrategy)
+    }
+
+    /// The update strategy that the workload has when nobody is rolling it back: the borrowed original, when one is
+    /// written on the object and the present one is still what a run sets (LAWS W7), else the present one.
+    pub fn original_update_strategy(&self) -> UpdateStrategy {
+        let present = self.update_strategy();
+        self.annotation(annotation::ORIGINAL_UPDATE_STRATEGY)
+            .filter(|_| present.is_on_delete())
+            .and_then(|text| serde_json::from_str(text).ok())
+            .unwrap_or(present)
+    }
+
+    /// The pod of this name, when there is one.
+    pub fn pod(&self, name: &str) -> Option<&Pod> {
+        self.pods.iter().find(|pod| pod.metadata.name.as_deref() == Some(name))
     }
 
     /// The number of the first pod: `spec.ordinals.start`.

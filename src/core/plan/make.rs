@@ -7,7 +7,8 @@ use crate::model::{Digest, Finding, JournalPlace, PlanId, ScriptRef, SeenWorkloa
 
 use super::probes::judge_tries;
 use super::request::{Goal, Request, Seen};
-use super::schema::{SchemaHalf, limit_ms, plan_schema};
+use super::schema::{SchemaHalf, plan_schema};
+use super::strategy::{Choice, outage};
 use super::workloads::{WorkloadHalf, plan_workloads};
 use super::{Action, ClusterRef, FORMAT, Gate, Plan, Refusals, RunLimits, Step};
 
@@ -30,16 +31,25 @@ pub fn plan(request: &Request<'_>, seen: &Seen) -> Result<Plan, Refusals> {
     let mut strategy = None;
     match (&request.goal, request.app, &seen.cluster) {
         (Goal::Release(release), Some(app), Some(cluster)) if !app.workloads.is_empty() => {
-            let half = plan_workloads(app, release, &cluster.workloads, !actions.is_empty());
+            let choice = Choice {
+                app,
+                release,
+                from: &from.schema,
+                to: &to.schema,
+                workloads: &cluster.workloads,
+            };
+            let (chosen, unfit) = choice.choose();
+            findings.extend(unfit);
+            let half = plan_workloads(app, release, &cluster.workloads, chosen.strategy, !actions.is_empty());
             let WorkloadHalf {
-                stop,
-                start,
+                before,
+                after,
                 give_back,
-                strategy: chosen,
                 findings: found,
             } = half;
             findings.extend(found);
-            if !start.is_empty() {
+            let is_gated = |(_, gate): &(Action, Gate)| matches!(gate, Gate::PodHealthy { .. });
+            if before.iter().chain(&after).any(is_gated) {
                 judge_tries(&seen.probes, &mut findings);
             }
             findings.extend(seen.missing_rights.iter().map(|missing| {
@@ -51,9 +61,9 @@ pub fn plan(request: &Request<'_>, seen: &Seen) -> Result<Plan, Refusals> {
                 )
             }));
             strategy = Some(chosen);
-            all.extend(stop);
+            all.extend(before);
             all.extend(actions);
-            all.extend(start);
+            all.extend(after);
             all.extend(give_back);
         }
         (Goal::Release(_), Some(app), None) if !app.workloads.is_empty() => findings.push(Finding::refusal(
@@ -66,6 +76,7 @@ pub fn plan(request: &Request<'_>, seen: &Seen) -> Result<Plan, Refusals> {
     }
     if let Goal::Release(release) = &request.goal
         && !all.is_empty()
+        && !request.is_app_only()
     {
         all.push((
             Action::RecordRelease {
@@ -89,7 +100,7 @@ pub fn plan(request: &Request<'_>, seen: &Seen) -> Result<Plan, Refusals> {
         Some(cluster) => JournalPlace::Cluster(cluster.namespace.clone()),
         None => JournalPlace::Database,
     });
-    let steps = (1..)
+    let steps: Vec<Step> = (1..)
         .zip(all)
         .map(|(number, (action, gate))| Step {
             id: StepId(number),
@@ -102,6 +113,9 @@ pub fn plan(request: &Request<'_>, seen: &Seen) -> Result<Plan, Refusals> {
             gate,
         })
         .collect();
+    if let (Some(chosen), Some(cluster)) = (&mut strategy, &seen.cluster) {
+        chosen.outage = outage(chosen.strategy, &steps, &cluster.workloads);
+    }
     let mut plan = Plan {
         format: FORMAT,
         id: PlanId(Digest::of(b"")),
@@ -122,6 +136,16 @@ pub fn plan(request: &Request<'_>, seen: &Seen) -> Result<Plan, Refusals> {
         .compute_id()
         .expect("a plan has only string keys and finite numbers");
     Ok(plan)
+}
+
+/// The time limit of one step of the schema's half.
+fn limit_ms(action: &Action, limits: &RunLimits) -> u64 {
+    match action {
+        Action::Revert { scripts, .. } | Action::Apply { scripts } => limits
+            .step_ms
+            .saturating_mul(u64::try_from(scripts.len()).unwrap_or(u64::MAX)),
+        _ => limits.step_ms,
+    }
 }
 
 fn title(request: &Request<'_>, from: &crate::model::Target, to: &crate::model::Target) -> String {

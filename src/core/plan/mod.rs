@@ -3,15 +3,20 @@
 //! Responsible for: what a plan, a step, an action and a gate are, the plan's id, and (in the submodules) making one.
 //! Not for: carrying it out (`run`), the checks (`assess`). Same inputs, same plan, same id: no clock, no connection.
 
+mod action;
 mod changed;
 mod make;
+mod offline;
 mod probes;
 mod refusal;
 mod request;
 mod saved;
 mod schema;
 mod scripts;
+mod strategy;
+mod template;
 mod undone;
+mod walk;
 mod workloads;
 
 use std::collections::BTreeMap;
@@ -19,10 +24,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    DatabaseRef, Digest, Finding, JournalPlace, MigrationSet, PlanId, ScriptRef, Scripts, StepId, Target, TemplateRef,
-    WorkloadRef,
+    DatabaseRef, Digest, Finding, JournalPlace, PlanId, ScriptRef, StepId, Target, TemplateRef, WorkloadRef,
 };
 
+pub use action::Action;
 pub use changed::{Change, changes, other_steps};
 pub use make::plan;
 pub use probes::{Ask, Probe, Tls, Tried, TriedProbe, probes_of};
@@ -77,6 +82,9 @@ pub struct ChosenStrategy {
     pub strategy: Strategy,
     /// Why, in a sentence.
     pub reason: String,
+    /// What outage is to be expected, in a sentence.
+    #[serde(default)]
+    pub outage: String,
 }
 
 /// The order of schema and workloads.
@@ -85,6 +93,23 @@ pub struct ChosenStrategy {
 pub enum Strategy {
     /// Stop all workloads, migrate down, start them again.
     Offline,
+    /// Walk pods back, then migrate down.
+    AppFirst,
+    /// Migrate down, then walk pods back.
+    SchemaFirst,
+    /// Walk pods back and leave the schema as it is.
+    AppOnly,
+}
+
+impl std::fmt::Display for Strategy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Offline => "offline",
+            Self::AppFirst => "app-first",
+            Self::SchemaFirst => "schema-first",
+            Self::AppOnly => "app-only",
+        })
+    }
 }
 
 /// The cluster that a plan was made for.
@@ -143,132 +168,6 @@ pub struct Step {
     pub limit_ms: u64,
 }
 
-/// What a step does.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", tag = "do")]
-pub enum Action {
-    /// Runs down scripts in this order, each with its ledger row in one transaction.
-    Revert {
-        /// The scripts.
-        scripts: Scripts,
-        /// Whether what they destroy was accepted.
-        accept_loss: bool,
-    },
-    /// Runs up scripts in this order, each with its ledger row in one transaction.
-    Apply {
-        /// The scripts.
-        scripts: Scripts,
-    },
-    /// Compares the schema with the fingerprint that was recorded when `schema` was last current.
-    Verify {
-        /// The set that must be applied.
-        schema: MigrationSet,
-        /// The digest of the recorded fingerprint.
-        expected: Digest,
-        /// Objects that already differed before the run: drift that this run did not make (LAWS D12).
-        drifted: Vec<String>,
-        /// Where it is not known how the schema was recorded before the run, every object as it was then, by the digest
-        /// of its definition: what the run leaves as it was is nothing that this run made (LAWS D12).
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        before: Option<BTreeMap<String, Digest>>,
-    },
-    /// Records the schema's fingerprint for the set of migrations that is now applied.
-    TakeFingerprint {
-        /// The set.
-        schema: MigrationSet,
-    },
-    /// Sets a workload's replica count; the original count is written on it in the same patch.
-    Scale {
-        /// Which workload.
-        workload: WorkloadRef,
-        /// Its UID.
-        uid: String,
-        /// From this many pods.
-        from: i32,
-        /// To this many.
-        to: i32,
-        /// The count before the run.
-        original: i32,
-    },
-    /// Sets a workload's pod template.
-    Repoint {
-        /// Which workload.
-        workload: WorkloadRef,
-        /// Its UID.
-        uid: String,
-        /// The template it has.
-        from: TemplateRef,
-        /// The template it gets.
-        to: TemplateRef,
-    },
-    /// Removes our annotations and field ownership from a workload (LAWS W9).
-    GiveBack {
-        /// Which workload.
-        workload: WorkloadRef,
-        /// Its UID.
-        uid: String,
-    },
-    /// Records which migrations the release is paired with.
-    RecordRelease {
-        /// The release.
-        release: semver::Version,
-        /// The migrations.
-        schema: MigrationSet,
-    },
-}
-
-impl Action {
-    /// Whether it acts on the database. Such steps are looked at again by every resume (LAWS D13).
-    pub fn touches_database(&self) -> bool {
-        self.workload().is_none()
-    }
-
-    /// The workload it acts on.
-    pub fn workload(&self) -> Option<&WorkloadRef> {
-        match self {
-            Self::Scale { workload, .. } | Self::Repoint { workload, .. } | Self::GiveBack { workload, .. } => {
-                Some(workload)
-            }
-            _ => None,
-        }
-    }
-
-    /// What it does, in a few words of the imperative.
-    pub fn describe(&self) -> String {
-        match self {
-            Self::Revert { scripts, .. } => many("revert", scripts),
-            Self::Apply { scripts } => many("apply", scripts),
-            Self::Verify { .. } => "compare the schema with its recorded fingerprint".to_owned(),
-            Self::TakeFingerprint { .. } => "record the schema's fingerprint".to_owned(),
-            Self::Scale { workload, from, to, .. } if to < from => {
-                format!("stop a pod of {workload}: {from} -> {to}")
-            }
-            Self::Scale { workload, from, to, .. } => format!("start a pod of {workload}: {from} -> {to}"),
-            Self::Repoint { workload, to, .. } => match &to.revision {
-                Some(revision) => format!("point {workload} at revision {revision}"),
-                None => format!("set the images of {workload}"),
-            },
-            Self::GiveBack { workload, .. } => format!("give {workload} back"),
-            Self::RecordRelease { release, .. } => format!("record the pairing of release {release}"),
-        }
-    }
-}
-
-fn many(verb: &str, scripts: &Scripts) -> String {
-    match scripts.as_slice() {
-        [one] => format!("{verb} {}", one.migration),
-        [first, .., last] => {
-            format!(
-                "{verb} {} migrations, {} to {}",
-                scripts.len(),
-                first.migration.version,
-                last.migration.version
-            )
-        }
-        [] => format!("{verb} nothing"),
-    }
-}
-
 /// What must hold after a step, before the next one starts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "gate")]
@@ -293,6 +192,11 @@ pub enum Gate {
         workload: WorkloadRef,
         /// The template it must have.
         to: TemplateRef,
+    },
+    /// The controller has seen the workload as it is, and no update of it is under way.
+    Settled {
+        /// Which workload.
+        workload: WorkloadRef,
     },
     /// The pod runs the target, is ready for long enough, and passes every probe.
     PodHealthy {
@@ -350,6 +254,9 @@ impl Plan {
         let of = |step: &Step| match &step.action {
             Action::Scale { workload, uid, .. }
             | Action::Repoint { workload, uid, .. }
+            | Action::UpdateStrategy { workload, uid, .. }
+            | Action::RemovePod { workload, uid, .. }
+            | Action::CheckPod { workload, uid, .. }
             | Action::GiveBack { workload, uid } => Some((workload.clone(), uid.clone())),
             _ => None,
         };

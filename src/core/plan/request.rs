@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::appfile::AppFile;
+use crate::appfile::{AppFile, Strategy};
 use crate::catalog::Catalog;
 use crate::model::{Digest, Fingerprint, JournalPlace, SeenCluster, SeenDatabase, Version};
 
@@ -50,6 +50,13 @@ pub struct Request<'a> {
     pub order: Option<Order>,
     /// Where the journal is to be kept, when that was said.
     pub journal: Option<JournalPlace>,
+}
+
+impl Request<'_> {
+    /// Whether the app alone is to go back, because that was asked for.
+    pub(super) fn is_app_only(&self) -> bool {
+        matches!(self.goal, Goal::Release(_)) && self.app.is_some_and(|app| app.strategy == Strategy::AppOnly)
+    }
 }
 
 /// Everything that was read of the world for one decision.

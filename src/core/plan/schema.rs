@@ -6,7 +6,7 @@ use crate::model::{Digest, Finding, MigrationSet, ScriptRef, Target, Version};
 use super::request::{Goal, Request, Seen};
 use super::scripts::Scripts;
 use super::undone::undone;
-use super::{Action, Gate, RunLimits};
+use super::{Action, Gate};
 
 /// The schema's half, with everything that was found.
 pub(super) struct SchemaHalf {
@@ -38,6 +38,20 @@ pub(super) fn plan_schema(request: &Request<'_>, seen: &Seen) -> SchemaHalf {
             "the database refuses writes",
             "connect to the primary, or make the file writable",
         ));
+    }
+    if request.is_app_only() {
+        // The schema is not touched, so nothing about scripts can forbid the plan.
+        let to = Target {
+            release: to.release,
+            schema: applied,
+        };
+        return SchemaHalf {
+            from,
+            to,
+            actions: Vec::new(),
+            findings: scripts.findings,
+            scripts: Vec::new(),
+        };
     }
     let goes_up = matches!(request.goal, Goal::Up(_));
     let missing: Vec<Version> = to
@@ -425,15 +439,5 @@ fn warn_out_of_order(missing: &[Version], applied: &MigrationSet, findings: &mut
             format!("older than {newest}, which is applied already"),
             "check that they do not depend on its absence",
         ));
-    }
-}
-
-/// The time limit of one step of the schema's half.
-pub(super) fn limit_ms(action: &Action, limits: &RunLimits) -> u64 {
-    match action {
-        Action::Revert { scripts, .. } | Action::Apply { scripts } => limits
-            .step_ms
-            .saturating_mul(u64::try_from(scripts.len()).unwrap_or(u64::MAX)),
-        _ => limits.step_ms,
     }
 }

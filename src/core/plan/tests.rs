@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use serde_json::json;
 
+mod ways;
+
 use super::*;
 use crate::appfile::AppFile;
 use crate::catalog::Catalog;

@@ -1,22 +1,23 @@
 //! The workloads' half of a plan: stopping, pointing at the target's template, starting.
 
-use std::collections::BTreeMap;
-
-use crate::appfile::{AppFile, OnFailure, Strategy as FileStrategy, WorkloadKind as FileKind};
-use crate::model::{Finding, SeenWorkload, TemplateRef, WorkloadKind, WorkloadRef, revision_images};
+use crate::appfile::{AppFile, OnFailure, WorkloadKind as FileKind};
+use crate::model::{
+    Finding, Removal, SeenWorkload, TemplateRef, UpdateStrategy, WorkloadKind, WorkloadRef, annotation,
+};
+use crate::workload::is_to_go;
 
 use super::probes::{Probe, check_containers, probes_of};
-use super::{Action, ChosenStrategy, Gate, Strategy};
+use super::template::{present_template, target_template};
+use super::{Action, Gate, Strategy, offline, walk};
 
 /// The workloads' half, with everything that was found.
 pub(super) struct WorkloadHalf {
-    /// Before the schema: highest ordinal first, workloads in reverse of their starting order.
-    pub(super) stop: Vec<(Action, Gate)>,
+    /// Before the schema.
+    pub(super) before: Vec<(Action, Gate)>,
     /// After the schema.
-    pub(super) start: Vec<(Action, Gate)>,
+    pub(super) after: Vec<(Action, Gate)>,
     /// At the very end.
     pub(super) give_back: Vec<(Action, Gate)>,
-    pub(super) strategy: ChosenStrategy,
     pub(super) findings: Vec<Finding>,
 }
 
@@ -37,148 +38,154 @@ pub fn workloads_of(app: &AppFile, default_namespace: &str) -> Vec<WorkloadRef> 
         .collect()
 }
 
+/// A workload that is taken back, and to what.
+pub(super) struct Taken<'a> {
+    pub(super) seen: &'a SeenWorkload,
+    pub(super) uid: String,
+    pub(super) target: TemplateRef,
+    /// So many pods start as one step (LAWS W15).
+    pub(super) start_together: i32,
+    probes: Vec<Probe>,
+}
+
+impl Taken<'_> {
+    pub(super) fn scale(&self, from: i32, to: i32) -> Action {
+        Action::Scale {
+            workload: self.seen.workload.clone(),
+            uid: self.uid.clone(),
+            from,
+            to,
+            original: self.seen.original_replicas(),
+        }
+    }
+
+    /// Pointing it at the target's template, where it has another one.
+    pub(super) fn repoint(&self) -> Option<(Action, Gate)> {
+        let workload = self.seen.workload.clone();
+        let gate = Gate::Repointed {
+            workload: workload.clone(),
+            to: self.target.clone(),
+        };
+        let action = Action::Repoint {
+            workload,
+            uid: self.uid.clone(),
+            from: present_template(self.seen),
+            to: self.target.clone(),
+        };
+        self.changes_template().then_some((action, gate))
+    }
+
+    pub(super) fn healthy(&self, pod: String) -> Gate {
+        let spec = self.seen.set.as_ref().map(|set| &set.spec);
+        Gate::PodHealthy {
+            workload: self.seen.workload.clone(),
+            pod,
+            template: self.target.clone(),
+            min_ready_seconds: spec.and_then(|spec| spec.min_ready_seconds).unwrap_or(0),
+            probes: self.probes.clone(),
+        }
+    }
+
+    /// The update strategy as it was before this run, or before one that was lost borrowed it (LAWS W7).
+    pub(super) fn give_strategy_back(&self) -> (Action, Gate) {
+        let workload = self.seen.workload.clone();
+        let original = self.seen.original_update_strategy();
+        let action = Action::UpdateStrategy {
+            workload: workload.clone(),
+            uid: self.uid.clone(),
+            from: UpdateStrategy::on_delete(),
+            to: original.clone(),
+            original,
+        };
+        (action, Gate::Settled { workload })
+    }
+
+    fn changes_template(&self) -> bool {
+        !crate::workload::is_at(self.seen, &self.target)
+    }
+
+    /// Whether a run that was lost has left something of it as it was not before.
+    fn is_borrowed(&self) -> bool {
+        use annotation::{ORIGINAL_REPLICAS, ORIGINAL_UPDATE_STRATEGY};
+        let marks = [ORIGINAL_REPLICAS, ORIGINAL_UPDATE_STRATEGY];
+        marks.iter().any(|name| self.seen.annotation(name).is_some())
+    }
+
+    /// Whether a pod runs another template than the target's.
+    fn has_outdated_pods(&self) -> bool {
+        let Some(set) = &self.seen.set else { return false };
+        let removal = Removal::Outdated(self.target.clone());
+        self.seen.pods.iter().any(|pod| is_to_go(set, pod, &removal))
+    }
+}
+
 /// Plans the workloads' half for the release.
 pub(super) fn plan_workloads(
     app: &AppFile,
     release: &semver::Version,
     seen: &[SeenWorkload],
+    strategy: Strategy,
     schema_changes: bool,
 ) -> WorkloadHalf {
     let mut half = WorkloadHalf {
-        stop: Vec::new(),
-        start: Vec::new(),
+        before: Vec::new(),
+        after: Vec::new(),
         give_back: Vec::new(),
-        strategy: ChosenStrategy {
-            strategy: Strategy::Offline,
-            reason: reason(app, release),
-        },
         findings: Vec::new(),
     };
     check_app(app, &mut half.findings);
-    for workload in seen {
-        let target = check_workload(app, release, workload, &mut half.findings);
+    let mut stops: Vec<Vec<(Action, Gate)>> = Vec::new();
+    for seen in seen {
+        let target = check_workload(app, release, seen, &mut half.findings);
         let Some((uid, target)) = target else { continue };
-        let probes = probes_of(app, &workload.workload.name);
-        check_containers(&probes, workload, &target, &mut half.findings);
-        plan_one(workload, &uid, &target, &probes, schema_changes, &mut half);
-    }
-    // Stopped in reverse of the starting order; the stop steps of one workload stay together and in order.
-    let mut by_workload: Vec<Vec<(Action, Gate)>> = Vec::new();
-    for step in std::mem::take(&mut half.stop) {
-        match by_workload.last_mut() {
-            Some(group) if group.last().is_some_and(|last| last.0.workload() == step.0.workload()) => group.push(step),
-            _ => by_workload.push(vec![step]),
+        let filed = app.workloads.iter().find(|filed| filed.name == seen.workload.name);
+        let taken = Taken {
+            seen,
+            uid,
+            target,
+            start_together: filed
+                .and_then(|filed| filed.start_together)
+                .map_or(1, |count| i32::try_from(count).unwrap_or(i32::MAX)),
+            probes: probes_of(app, &seen.workload.name),
+        };
+        check_containers(&taken.probes, seen, &taken.target, &mut half.findings);
+        let changes = taken.changes_template() || taken.has_outdated_pods() || taken.is_borrowed();
+        match strategy {
+            Strategy::Offline if changes || schema_changes => {
+                check_starting(&taken, &mut half.findings);
+                stops.push(offline::stop(&taken));
+                half.after.extend(offline::start(&taken));
+            }
+            Strategy::AppFirst | Strategy::AppOnly if changes => half.before.extend(walk::walk(&taken)),
+            Strategy::SchemaFirst if changes => half.after.extend(walk::walk(&taken)),
+            _ => continue,
         }
+        half.give_back.push((
+            Action::GiveBack {
+                workload: seen.workload.clone(),
+                uid: taken.uid,
+            },
+            Gate::None,
+        ));
     }
-    half.stop = by_workload.into_iter().rev().flatten().collect();
+    // Stopped in reverse of the starting order; the steps of one workload stay together and in order.
+    half.before.extend(stops.into_iter().rev().flatten());
     half
 }
 
-fn reason(app: &AppFile, release: &semver::Version) -> String {
-    match app.strategy {
-        FileStrategy::Offline => "the app file asks for it".to_owned(),
-        _ if app.migrates_at_start => {
-            "the app migrates by itself when it starts, which permits nothing else".to_owned()
-        }
-        _ => format!("{release} and the present release are not known to accept each other's schema"),
+/// Pods of a `Parallel` set may need one another to become ready, as those of a quorum do (LAWS W15).
+fn check_starting(taken: &Taken<'_>, findings: &mut Vec<Finding>) {
+    let spec = taken.seen.set.as_ref().map(|set| &set.spec);
+    let policy = spec.and_then(|spec| spec.pod_management_policy.as_deref());
+    if policy == Some("Parallel") && taken.start_together <= 1 && taken.seen.original_replicas() > 1 {
+        findings.push(Finding::warning(
+            "starts-alone",
+            taken.seen.workload.to_string(),
+            "its pods are managed in parallel, so they may need one another to become ready, and they are started one \
+             at a time",
+            "if the first pod is not ready alone, say `startTogether: N` of the workload in the app file",
+        ));
     }
-}
-
-fn plan_one(
-    seen: &SeenWorkload,
-    uid: &str,
-    target: &TemplateRef,
-    probes: &[Probe],
-    schema_changes: bool,
-    half: &mut WorkloadHalf,
-) {
-    let workload = seen.workload.clone();
-    let present = present_template(seen);
-    let changes_template = !crate::workload::is_at(seen, target);
-    let borrowed = seen.annotation(crate::model::annotation::ORIGINAL_REPLICAS).is_some();
-    if !changes_template && !schema_changes && !borrowed {
-        return;
-    }
-    let (now, original) = (seen.replicas(), seen.original_replicas());
-    for count in (0..now).rev() {
-        let gate = if count == 0 {
-            Gate::AllGone {
-                workload: workload.clone(),
-            }
-        } else {
-            Gate::PodGone {
-                workload: workload.clone(),
-                pod: seen.pod_name(count),
-            }
-        };
-        let action = Action::Scale {
-            workload: workload.clone(),
-            uid: uid.to_owned(),
-            from: count + 1,
-            to: count,
-            original,
-        };
-        half.stop.push((action, gate));
-    }
-    if changes_template {
-        let gate = Gate::Repointed {
-            workload: workload.clone(),
-            to: target.clone(),
-        };
-        let action = Action::Repoint {
-            workload: workload.clone(),
-            uid: uid.to_owned(),
-            from: present,
-            to: target.clone(),
-        };
-        half.start.push((action, gate));
-    }
-    let min_ready_seconds = seen
-        .set
-        .as_ref()
-        .and_then(|set| set.spec.min_ready_seconds)
-        .unwrap_or(0);
-    for count in 0..original {
-        let gate = Gate::PodHealthy {
-            workload: workload.clone(),
-            pod: seen.pod_name(count),
-            template: target.clone(),
-            min_ready_seconds,
-            probes: probes.to_vec(),
-        };
-        let action = Action::Scale {
-            workload: workload.clone(),
-            uid: uid.to_owned(),
-            from: count,
-            to: count + 1,
-            original,
-        };
-        half.start.push((action, gate));
-    }
-    half.give_back.push((
-        Action::GiveBack {
-            workload,
-            uid: uid.to_owned(),
-        },
-        Gate::None,
-    ));
-}
-
-/// The template that the workload has: by revision name, where the controller has made one of it.
-fn present_template(seen: &SeenWorkload) -> TemplateRef {
-    let images = seen.template_images();
-    let update = seen
-        .set
-        .as_ref()
-        .and_then(|set| set.status.as_ref()?.update_revision.clone());
-    let revision = update.filter(|name| {
-        let template = TemplateRef {
-            revision: Some(name.clone()),
-            images: images.clone(),
-        };
-        crate::workload::is_at(seen, &template)
-    });
-    TemplateRef { revision, images }
 }
 
 /// What forbids or endangers taking this workload back; its UID and the template of the release where there is one.
@@ -211,7 +218,6 @@ fn check_workload(
             ),
         ));
     }
-    check_pods(seen, findings);
     if seen.original_replicas() == 0 {
         findings.push(Finding::warning(
             "no-replicas",
@@ -236,143 +242,16 @@ fn check_workload(
     target_template(seen, images, findings).map(|template| (uid, template))
 }
 
-/// The template of a release: the one revision with exactly its images, else its images on the present template.
-fn target_template(
-    seen: &SeenWorkload,
-    images: &BTreeMap<String, String>,
-    findings: &mut Vec<Finding>,
-) -> Option<TemplateRef> {
-    let subject = seen.workload.to_string();
-    let present = seen.template_images();
-    let unknown: Vec<&str> = images
-        .keys()
-        .filter(|name| !present.contains_key(*name))
-        .map(String::as_str)
-        .collect();
-    let matches = |found: &BTreeMap<String, String>| images.iter().all(|(name, image)| found.get(name) == Some(image));
-    let revisions: Vec<(&str, BTreeMap<String, String>)> = seen
-        .revisions
-        .iter()
-        .filter_map(|revision| Some((revision.metadata.name.as_deref()?, revision_images(revision)?)))
-        .filter(|(_, found)| matches(found))
-        .collect();
-    match revisions.as_slice() {
-        [(name, found)] => Some(TemplateRef {
-            revision: Some((*name).to_owned()),
-            images: found.clone(),
-        }),
-        [] if !unknown.is_empty() => {
-            findings.push(Finding::refusal(
-                "container-unknown",
-                subject,
-                format!("its template has no container {}", unknown.join(", ")),
-                format!(
-                    "name the containers that it has: {}",
-                    present.keys().cloned().collect::<Vec<_>>().join(", ")
-                ),
-            ));
-            None
-        }
-        [] => {
-            let mut target = present.clone();
-            target.extend(images.iter().map(|(name, image)| (name.clone(), image.clone())));
-            if !matches(&present) {
-                findings.push(Finding::warning(
-                    "template-unknown",
-                    subject,
-                    "no revision with the release's images is kept, so its images are put on the present template: \
-                     environment, arguments and volumes stay those of the newer release",
-                    "check that the older release runs with them",
-                ));
-            }
-            Some(TemplateRef {
-                revision: None,
-                images: target,
-            })
-        }
-        several => {
-            // The template that the workload has now is not ambiguous when it is one of them.
-            let update = seen
-                .set
-                .as_ref()
-                .and_then(|set| set.status.as_ref()?.update_revision.clone());
-            if let Some((name, found)) = several.iter().find(|(name, _)| Some(*name) == update.as_deref()) {
-                return Some(TemplateRef {
-                    revision: Some((*name).to_owned()),
-                    images: found.clone(),
-                });
-            }
-            let names = several.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
-            findings.push(Finding::refusal(
-                "revision-ambiguous",
-                subject,
-                format!("several revisions have the release's images: {names}"),
-                "compare them (`kubectl rollout history`), and delete those that are not the release's",
-            ));
-            None
-        }
-    }
-}
-
-/// Pods that would make an ordered scale-down stand still (research: two unready pods, or one below another).
-fn check_pods(seen: &SeenWorkload, findings: &mut Vec<Finding>) {
-    let ready = |pod: &k8s_openapi::api::core::v1::Pod| {
-        let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
-        conditions.is_some_and(|all| all.iter().any(|one| one.type_ == "Ready" && one.status == "True"))
-    };
-    let unready: Vec<&str> = seen
-        .pods
-        .iter()
-        .filter(|pod| !ready(pod))
-        .filter_map(|pod| pod.metadata.name.as_deref())
-        .collect();
-    // A single unready pod with the highest ordinal goes down by itself.
-    let highest = seen.pods.last().and_then(|pod| pod.metadata.name.as_deref());
-    let parallel = seen
-        .set
-        .as_ref()
-        .and_then(|set| set.spec.pod_management_policy.as_deref())
-        == Some("Parallel");
-    if parallel || unready.is_empty() || (unready.len() == 1 && unready.first().copied() == highest) {
-        return;
-    }
-    findings.push(Finding::refusal(
-        "pods-unready",
-        seen.workload.to_string(),
-        format!(
-            "{} not ready: an ordered StatefulSet with such pods does not scale down",
-            unready.join(", ")
-        ),
-        format!(
-            "make them ready, or stop the workload by hand and plan again: kubectl -n {} scale statefulset {} \
-             --replicas 0, then delete the pods that are not ready, lowest first",
-            seen.workload.namespace, seen.workload.name
-        ),
-    ));
-}
-
 fn check_app(app: &AppFile, findings: &mut Vec<Finding>) {
     let mut later = |subject: &str, message: String| {
         let remedy = "take it out of the app file, or do that part by hand";
         findings.push(Finding::refusal("not-supported", subject, message, remedy));
     };
-    if !matches!(app.strategy, FileStrategy::Auto | FileStrategy::Offline) {
-        later(
-            "strategy",
-            "this version carries out the offline strategy only".to_owned(),
-        );
-    }
     for workload in &app.workloads {
         if workload.kind == FileKind::Deployment {
             later(
                 &workload.name,
                 "this version takes StatefulSets back, not Deployments".to_owned(),
-            );
-        }
-        if workload.start_together.is_some_and(|count| count > 1) {
-            later(
-                &workload.name,
-                "this version starts pods one at a time, not together".to_owned(),
             );
         }
     }

@@ -6,7 +6,7 @@ use std::io;
 use super::page::{Page, Paint, count, limit};
 use super::refusal::write_findings;
 use crate::model::{Digest, JournalPlace, ScriptRef};
-use crate::plan::{Action, ChosenStrategy, Gate, Plan, Step, Strategy};
+use crate::plan::{Action, ChosenStrategy, Gate, Plan, Step};
 
 /// The text of scripts by checksum, where the SQL is to be shown.
 pub type Bodies = BTreeMap<Digest, String>;
@@ -29,6 +29,9 @@ pub fn write_plan(page: &mut Page<'_>, plan: &Plan, bodies: Option<&Bodies>) -> 
     page.labelled("  to       ", None, &plan.to.to_string())?;
     if let Some(chosen) = &plan.strategy {
         page.labelled("  strategy ", None, &describe_strategy(chosen))?;
+        if !plan.steps.is_empty() && !chosen.outage.is_empty() {
+            page.labelled("  outage   ", None, &chosen.outage)?;
+        }
     }
     if plan.steps.is_empty() {
         page.labelled("  steps    ", None, "nothing to do")?;
@@ -53,8 +56,7 @@ pub fn write_plan(page: &mut Page<'_>, plan: &Plan, bodies: Option<&Bodies>) -> 
 
 /// `offline: why`.
 pub(super) fn describe_strategy(chosen: &ChosenStrategy) -> String {
-    let Strategy::Offline = chosen.strategy;
-    format!("offline: {}", chosen.reason)
+    format!("{}: {}", chosen.strategy, chosen.reason)
 }
 
 pub(super) fn describe_journal(place: &JournalPlace) -> String {
@@ -107,6 +109,7 @@ pub(super) fn describe_gate(gate: &Gate) -> Option<String> {
         Gate::PodGone { pod, .. } => Some(format!("{pod} is gone")),
         Gate::AllGone { workload } => Some(format!("no pod of {workload} is left")),
         Gate::Repointed { .. } => Some("the controller has seen the template".to_owned()),
+        Gate::Settled { .. } => Some("the controller has seen it, and no update is under way".to_owned()),
         Gate::PodHealthy {
             pod,
             min_ready_seconds,

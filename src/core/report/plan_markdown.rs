@@ -25,6 +25,9 @@ pub fn write_plan_markdown(out: &mut dyn Write, plan: &Plan, bodies: &Bodies) ->
     row("to", text(&plan.to.to_string()))?;
     if let Some(chosen) = &plan.strategy {
         row("strategy", text(&describe_strategy(chosen)))?;
+        if !plan.steps.is_empty() && !chosen.outage.is_empty() {
+            row("outage", text(&chosen.outage))?;
+        }
     }
     row("journal", text(&describe_journal(&plan.journal)))?;
     row("plan", code(&plan.id.to_string()))?;

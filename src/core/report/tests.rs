@@ -112,6 +112,7 @@ fn plan() -> Plan {
             strategy: Strategy::Offline,
             reason: "release 1.2.0 does not accept schema 20240301090000, and 1.3.0 does not accept 20240115120000"
                 .into(),
+            outage: "nothing answers from step 1, when the last pod stops, until the first is healthy in step 5".into(),
         }),
         database: DatabaseRef {
             engine: Engine::Postgres,

@@ -5,9 +5,10 @@
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{Pod, PodCondition};
+use k8s_openapi::api::core::v1::Pod;
 
 use super::observe::has_template;
+use super::pods::{condition, is_terminating, revision_of, wanted_revision, why_left_standing};
 use crate::model::{SeenWorkload, TemplateRef, Verdict, images_of};
 use crate::plan::Gate;
 
@@ -19,9 +20,14 @@ pub fn judge(gate: &Gate, seen: &SeenWorkload, now: Timestamp) -> Verdict {
     }
     match gate {
         Gate::None => Verdict::Healthy("no gate".to_owned()),
-        Gate::PodGone { pod, .. } => match find(seen, pod) {
+        Gate::PodGone { pod, .. } => match seen.pod(pod) {
             None => Verdict::Healthy(format!("pod {pod} is gone")),
-            Some(found) => Verdict::Waiting(format!("pod {pod} is {}", phase(found))),
+            Some(found) => Verdict::Waiting(match why_left_standing(seen, now) {
+                Some(why) if !is_terminating(found) => {
+                    format!("pod {pod} is {}, and the controller waits because {why}", phase(found))
+                }
+                _ => format!("pod {pod} is {}", phase(found)),
+            }),
         },
         Gate::AllGone { workload } => match seen.pods.as_slice() {
             [] => Verdict::Healthy(format!("no pod of {workload} is left")),
@@ -34,6 +40,7 @@ pub fn judge(gate: &Gate, seen: &SeenWorkload, now: Timestamp) -> Verdict {
             )),
         },
         Gate::Repointed { to, .. } => judge_repointed(seen, to),
+        Gate::Settled { .. } => judge_settled(seen),
         Gate::PodHealthy {
             pod,
             template,
@@ -81,6 +88,28 @@ fn judge_repointed(seen: &SeenWorkload, to: &TemplateRef) -> Verdict {
     Verdict::Healthy(format!("new pods come from revision {update}"))
 }
 
+fn judge_settled(seen: &SeenWorkload) -> Verdict {
+    let Some(set) = &seen.set else {
+        return Verdict::Failed(format!("{} does not exist any more", seen.workload));
+    };
+    if let Some(waiting) = unseen_generation(set) {
+        return waiting;
+    }
+    let status = set.status.as_ref();
+    let [current, update] = [
+        status.and_then(|status| status.current_revision.as_deref()),
+        status.and_then(|status| status.update_revision.as_deref()),
+    ]
+    .map(Option::unwrap_or_default);
+    let strategy = seen.update_strategy();
+    // Under OnDelete the controller never advances the current revision. Under RollingUpdate a pod below a partition
+    // that came now would be made from the current one.
+    if !strategy.is_on_delete() && current != update {
+        return Verdict::Waiting(format!("the current revision is {current}, not yet {update}"));
+    }
+    Verdict::Healthy(format!("the update strategy is {}", strategy.type_name()))
+}
+
 /// The status of a set speaks of the generation that the controller has seen, which may be an older one.
 fn unseen_generation(set: &StatefulSet) -> Option<Verdict> {
     let observed = set
@@ -112,24 +141,19 @@ fn judge_pod(
     if let Some(waiting) = unseen_generation(set) {
         return waiting;
     }
-    let Some(found) = find(seen, pod) else {
+    let Some(found) = seen.pod(pod) else {
         return Verdict::Waiting(format!("pod {pod} does not exist yet"));
     };
     if found.metadata.deletion_timestamp.is_some() {
         return Verdict::Waiting(format!("pod {pod} is terminating"));
     }
-    let label = found
-        .metadata
-        .labels
-        .as_ref()
-        .and_then(|labels| labels.get("controller-revision-hash"));
-    let update = set.status.as_ref().and_then(|status| status.update_revision.as_ref());
-    let wanted = template.revision.as_ref().or(update);
+    let label = revision_of(found);
+    let wanted = wanted_revision(set, template);
     if label.is_none() || label != wanted {
         return Verdict::Waiting(format!(
             "pod {pod} is of revision {}, not of {}",
-            label.map_or("none", String::as_str),
-            wanted.map_or("none", String::as_str),
+            label.unwrap_or("none"),
+            wanted.unwrap_or("none"),
         ));
     }
     let images = found.spec.as_ref().map(images_of).unwrap_or_default();
@@ -157,16 +181,13 @@ fn judge_pod(
             ));
         }
     }
-    Verdict::Healthy(format!(
-        "pod {pod} is ready on revision {}",
-        label.map_or("", String::as_str)
-    ))
+    Verdict::Healthy(format!("pod {pod} is ready on revision {}", label.unwrap_or_default()))
 }
 
 /// The pod's identity while it is healthy: its UID and how often its containers restarted. When one of the two
 /// changes, successes counted before are worth nothing.
 pub fn incarnation(seen: &SeenWorkload, pod: &str) -> Option<(String, i32)> {
-    let found = find(seen, pod)?;
+    let found = seen.pod(pod)?;
     let restarts = found
         .status
         .iter()
@@ -175,10 +196,6 @@ pub fn incarnation(seen: &SeenWorkload, pod: &str) -> Option<(String, i32)> {
         found.metadata.uid.clone()?,
         restarts.map(|status| status.restart_count).sum(),
     ))
-}
-
-fn find<'a>(seen: &'a SeenWorkload, name: &str) -> Option<&'a Pod> {
-    seen.pods.iter().find(|pod| pod.metadata.name.as_deref() == Some(name))
 }
 
 fn name(pod: &Pod) -> &str {
@@ -191,11 +208,6 @@ fn phase(pod: &Pod) -> String {
     }
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
     phase.map_or_else(|| "in no phase yet".to_owned(), str::to_lowercase)
-}
-
-fn condition<'a>(pod: &'a Pod, name: &str) -> Option<&'a PodCondition> {
-    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
-    conditions.iter().find(|condition| condition.type_ == name)
 }
 
 /// The likeliest reason in a few words: what a container waits for, how one ended, why the pod has no node, or what the

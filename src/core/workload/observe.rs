@@ -1,9 +1,11 @@
 //! Whether a write to a workload has happened.
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use serde::Deserialize as _;
 
-use crate::model::{Observed, SeenWorkload, TemplateRef, revision_images};
+use super::pods::{is_terminating, is_to_go, wanted_revision, why_left_standing};
+use crate::model::{Observed, Progress, Removal, SeenWorkload, TemplateRef, UpdateStrategy, revision_images};
 
 /// Why the workload is not the one that the plan was made for.
 fn other_object(seen: &SeenWorkload, uid: &str) -> Option<Observed> {
@@ -19,12 +21,16 @@ fn other_object(seen: &SeenWorkload, uid: &str) -> Option<Observed> {
     })
 }
 
-/// Whether the replica count went from `from` to `to`.
-pub fn observe_scale(seen: &SeenWorkload, uid: &str, from: i32, to: i32) -> Observed {
+/// Whether the replica count went from `from` to `to`. On the way down that is half of it where the controller leaves
+/// the pod beyond the count standing, because it waits for one below that is not ready: the other half is to remove it.
+pub fn observe_scale(seen: &SeenWorkload, uid: &str, from: i32, to: i32, now: Timestamp) -> Observed {
     if let Some(other) = other_object(seen, uid) {
         return other;
     }
     match seen.replicas() {
+        count if count == to && to < from && why_left_standing(seen, now).is_some() => {
+            Observed::Partial(Progress { done: 1, of: 2 })
+        }
         count if count == to => Observed::Done(format!("spec.replicas is {to}")),
         count if count == from => Observed::Untouched,
         count => Observed::Foreign(format!(
@@ -52,6 +58,57 @@ pub fn observe_repoint(seen: &SeenWorkload, uid: &str, from: &TemplateRef, to: &
         "the template of {} is neither the one before nor the one to come",
         seen.workload
     ))
+}
+
+/// Whether the update strategy went from `from` to `to`.
+pub fn observe_update_strategy(seen: &SeenWorkload, uid: &str, from: &UpdateStrategy, to: &UpdateStrategy) -> Observed {
+    if let Some(other) = other_object(seen, uid) {
+        return other;
+    }
+    let present = seen.update_strategy();
+    if present == *to {
+        Observed::Done(format!("the update strategy is {}", to.type_name()))
+    } else if present == *from {
+        Observed::Untouched
+    } else {
+        Observed::Foreign(format!(
+            "the update strategy of {} is {}, where {} or {} was expected",
+            seen.workload, present.0, from.0, to.0
+        ))
+    }
+}
+
+/// Whether a pod that is to go is gone, or on its way out, or was replaced by one that may stay.
+pub fn observe_removal(seen: &SeenWorkload, uid: &str, pod: &str, removal: &Removal) -> Observed {
+    if let Some(other) = other_object(seen, uid) {
+        return other;
+    }
+    if let Removal::Outdated(template) = removal
+        && !has_template(seen, template)
+    {
+        return Observed::Foreign(format!(
+            "the template of {} is not the target's any more",
+            seen.workload
+        ));
+    }
+    let (Some(set), Some(found)) = (&seen.set, seen.pod(pod)) else {
+        return Observed::Done(format!("pod {pod} is gone"));
+    };
+    if is_terminating(found) {
+        return Observed::Done(format!("pod {pod} is terminating"));
+    }
+    match removal {
+        _ if is_to_go(set, found, removal) => Observed::Untouched,
+        Removal::BeyondCount => Observed::Foreign(format!(
+            "{} has {} replicas, and {pod} is one of them",
+            seen.workload,
+            seen.replicas()
+        )),
+        Removal::Outdated(template) => Observed::Done(format!(
+            "pod {pod} runs revision {}",
+            wanted_revision(set, template).unwrap_or_default()
+        )),
+    }
 }
 
 /// Whether the workload's template is that one: a revision's, field for field, or with exactly these images.

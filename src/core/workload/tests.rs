@@ -1,6 +1,8 @@
 //! Judgements over objects as files: `testdata/workloads/`. A file has a set, its revisions and a pod, and cases that
 //! each change something of them (as a merge patch) and say what a gate makes of it.
 
+mod removing;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -174,17 +176,30 @@ fn a_repoint_is_done_untouched_or_foreign() {
     ));
 }
 
+fn now() -> jiff::Timestamp {
+    "2026-01-01T00:01:00Z".parse().unwrap()
+}
+
 #[test]
 fn a_count_is_done_untouched_or_foreign() {
     let file = read("stop.yaml");
     let seen = |replicas: i32| seen_of(&file, &json!({ "change": { "spec": { "replicas": replicas } } }));
-    assert!(matches!(observe_scale(&seen(1), "set-1", 2, 1), Observed::Done(_)));
-    assert_eq!(observe_scale(&seen(2), "set-1", 2, 1), Observed::Untouched);
-    assert!(matches!(observe_scale(&seen(3), "set-1", 2, 1), Observed::Foreign(_)));
-    assert!(matches!(observe_scale(&seen(1), "set-2", 2, 1), Observed::Foreign(_)));
+    assert!(matches!(
+        observe_scale(&seen(1), "set-1", 2, 1, now()),
+        Observed::Done(_)
+    ));
+    assert_eq!(observe_scale(&seen(2), "set-1", 2, 1, now()), Observed::Untouched);
+    assert!(matches!(
+        observe_scale(&seen(3), "set-1", 2, 1, now()),
+        Observed::Foreign(_)
+    ));
+    assert!(matches!(
+        observe_scale(&seen(1), "set-2", 2, 1, now()),
+        Observed::Foreign(_)
+    ));
     // The API's default.
     let unset = seen_of(&file, &json!({ "change": { "spec": { "replicas": null } } }));
-    assert!(matches!(observe_scale(&unset, "set-1", 2, 1), Observed::Done(_)));
+    assert!(matches!(observe_scale(&unset, "set-1", 2, 1, now()), Observed::Done(_)));
 }
 
 #[test]

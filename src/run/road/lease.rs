@@ -7,7 +7,7 @@ use stepback_core::model::{LeaseSeen, RunId, Stamp, StepId, WorkloadRef, annotat
 use stepback_core::plan::Plan;
 
 use super::{Coordinator, Held, RoadError};
-use crate::cluster::{Cluster, ClusterError};
+use crate::cluster::ClusterError;
 use crate::database::LeaseRequest;
 use crate::run::{Event, Listen};
 
@@ -118,26 +118,31 @@ impl Coordinator {
                 token: held.token,
             };
             let line = format!("run {run}: resumed at step {step}; to continue: stepback resume {run}");
-            stamp_over_status(&**cluster, &workload, &uid, &stamp, &line).await?;
+            stamp_over_status(|| cluster.stamp(&workload, &uid, &stamp, &line)).await?;
+            let current = plan.step(step).filter(|step| step.action.workload() == Some(&workload));
+            let Some(current) = current else { continue };
+            // A removal of this step may be in flight; that pod's version must be another when it arrives.
+            let seen = cluster.look(std::slice::from_ref(&workload)).await?;
+            let removed = seen.workloads.first().and_then(|seen| current.action.removes(seen));
+            if let Some((pod, removal)) = removed {
+                stamp_over_status(|| cluster.stamp_pod(&workload, &uid, &pod, &removal, &stamp)).await?;
+            }
         }
         Ok(())
     }
 }
 
-/// Stamps a workload whose controller may be writing its status at the same moment. Looking again each time, the stamp
-/// meets a higher token if there is one.
-async fn stamp_over_status(
-    cluster: &dyn Cluster,
-    workload: &WorkloadRef,
-    uid: &str,
-    stamp: &Stamp,
-    line: &str,
-) -> Result<(), ClusterError> {
+/// Stamps an object whose controller or kubelet may be writing its status at the same moment. Looking again each time,
+/// the stamp meets a higher token if there is one.
+async fn stamp_over_status<F>(stamp: impl Fn() -> F) -> Result<(), ClusterError>
+where
+    F: Future<Output = Result<(), ClusterError>>,
+{
     for tries in 1..STAMP_TRIES {
-        match cluster.stamp(workload, uid, stamp, line).await {
+        match stamp().await {
             Err(ClusterError::Conflict { .. }) => tokio::time::sleep(Duration::from_millis(20 << tries)).await,
             done => return done,
         }
     }
-    cluster.stamp(workload, uid, stamp, line).await
+    stamp().await
 }

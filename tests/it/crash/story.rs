@@ -8,6 +8,12 @@ pub enum Story {
     Rollback,
     /// The same with one pod: short enough for every pair of calls.
     Single,
+    /// As `Rollback`, but the two upper pods are broken: scaling down, the controller leaves them standing.
+    Broken,
+    /// 1.3.0 to 1.2.0 pod by pod, with a partition left over and the lowest pod broken; then three downs.
+    Walk,
+    /// A walk of one pod after the downs.
+    SingleWalk,
     /// `migrate down`: three downs, no cluster in sight.
     Down,
     /// `migrate up`: two ups and the fingerprint.
@@ -22,6 +28,7 @@ pub struct Told {
     pub scripts: Vec<String>,
     pub replicas: i32,
     pub template: String,
+    pub partition: i64,
     pub pods: Vec<String>,
     /// What happened to pods, in order.
     pub pod_history: Vec<String>,
@@ -42,6 +49,13 @@ fn told(text: &str) -> Vec<String> {
 pub fn tell(world: &World) -> Told {
     let names = |rows: &[LedgerRow]| rows.iter().map(|row| row.migration.version.to_string()).collect();
     let mut left: Vec<String> = world.set.annotations.keys().cloned().collect();
+    left.extend(
+        world
+            .set
+            .pods
+            .values()
+            .filter_map(|pod| Some(pod.stamp.as_ref()?.to_string())),
+    );
     if world.set.owned {
         left.push("managedFields".into());
     }
@@ -50,10 +64,11 @@ pub fn tell(world: &World) -> Told {
         scripts: world.database.history.clone(),
         replicas: world.set.replicas,
         template: world.set.template.clone(),
+        partition: world.set.strategy["rollingUpdate"]["partition"].as_i64().unwrap_or(-1),
         pods: world
             .set
             .pods
-            .iter()
+            .values()
             .map(|pod| format!("{} {:?}", pod.revision, pod.phase))
             .collect(),
         pod_history: world.set.history.clone(),
@@ -122,6 +137,16 @@ fn release(version: &str) -> semver::Version {
     version.parse().unwrap()
 }
 
+fn healthy(ordinal: i32) -> Gate {
+    Gate::PodHealthy {
+        workload: objects::workload(),
+        pod: format!("shop-{ordinal}"),
+        template: template("1.2.0"),
+        min_ready_seconds: 0,
+        probes: vec![],
+    }
+}
+
 fn scale(from: i32, to: i32) -> (Action, Gate) {
     let workload = objects::workload();
     let action = Action::Scale {
@@ -137,24 +162,64 @@ fn scale(from: i32, to: i32) -> (Action, Gate) {
             workload,
             pod: format!("shop-{to}"),
         },
-        to => Gate::PodHealthy {
-            workload,
-            pod: format!("shop-{}", to - 1),
-            template: template("1.2.0"),
-            min_ready_seconds: 0,
-            probes: vec![],
-        },
+        to => healthy(to - 1),
     };
     (action, gate)
 }
 
+fn replace(ordinal: i32) -> (Action, Gate) {
+    let action = Action::RemovePod {
+        workload: objects::workload(),
+        uid: set::UID.into(),
+        pod: format!("shop-{ordinal}"),
+        removal: Removal::Outdated(template("1.2.0")),
+    };
+    (action, healthy(ordinal))
+}
+
+/// The update strategy of the world before the run, and the one that walks use.
+fn strategies(partition: i64) -> [UpdateStrategy; 2] {
+    let rolling = json!({ "type": "RollingUpdate", "rollingUpdate": { "partition": partition } });
+    [UpdateStrategy(rolling), UpdateStrategy::on_delete()]
+}
+
+/// Borrowing the update strategy, or giving it back.
+fn strategy(partition: i64, borrow: bool) -> (Action, Gate) {
+    let [original, ours] = strategies(partition);
+    let (from, to) = if borrow {
+        (original.clone(), ours)
+    } else {
+        (ours, original.clone())
+    };
+    let workload = objects::workload();
+    let action = Action::UpdateStrategy {
+        workload: workload.clone(),
+        uid: set::UID.into(),
+        from,
+        to,
+        original,
+    };
+    (action, Gate::Settled { workload })
+}
+
 impl Story {
-    pub const ALL: [Self; 4] = [Self::Rollback, Self::Single, Self::Down, Self::Up];
+    pub const ALL: [Self; 7] = [
+        Self::Rollback,
+        Self::Single,
+        Self::Broken,
+        Self::Walk,
+        Self::SingleWalk,
+        Self::Down,
+        Self::Up,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::Rollback => "rollback",
             Self::Single => "single",
+            Self::Broken => "broken",
+            Self::Walk => "walk",
+            Self::SingleWalk => "single_walk",
             Self::Down => "down",
             Self::Up => "up",
         }
@@ -165,16 +230,25 @@ impl Story {
         let applied: &[u32] = if self == Self::Up { &[1, 2, 3] } else { &[1, 2, 3, 4, 5] };
         let mut database = Database {
             ledger: ledger(applied),
-            pods_while_scripts_run: matches!(self, Self::Rollback | Self::Single).then_some(0),
+            pods_while_scripts_run: match self {
+                Self::Rollback | Self::Single | Self::Broken => Some(0),
+                Self::Walk => Some(3),
+                Self::SingleWalk => Some(1),
+                Self::Down | Self::Up => None,
+            },
             ..Database::default()
         };
         let target = versions(&[1, 2]);
         let fingerprint = crate::support::world::fingerprint_of(target.0.iter());
         database.fingerprints.insert(target.digest(), fingerprint);
-        World::new(
-            database,
-            Set::running(if self == Self::Single { 1 } else { 3 }, "1.3.0"),
-        )
+        let alone = matches!(self, Self::Single | Self::SingleWalk);
+        let set = Set::running(if alone { 1 } else { 3 }, "1.3.0");
+        let set = match self {
+            Self::Broken => set.break_pod(1).break_pod(2),
+            Self::Walk => set.break_pod(0).rolled_by(strategies(2)[0].0.clone()),
+            _ => set,
+        };
+        World::new(database, set)
     }
 
     /// The world after it.
@@ -184,6 +258,7 @@ impl Story {
             scripts: told("-5, -4, -3"),
             replicas: 3,
             template: "1.3.0".into(),
+            partition: 0,
             pods: told("1.3.0 Ready, 1.3.0 Ready, 1.3.0 Ready"),
             pod_history: vec![],
             left: vec![],
@@ -192,14 +267,22 @@ impl Story {
             run: Some(RunStatus::Closed),
         };
         match self {
-            Self::Rollback => Told {
+            Self::Rollback | Self::Broken => Told {
                 template: "1.2.0".into(),
                 pods: told("1.2.0 Ready, 1.2.0 Ready, 1.2.0 Ready"),
                 pod_history: told("-2, -1, -0, +0 1.2.0, +1 1.2.0, +2 1.2.0"),
                 releases: told("1.2.0"),
                 ..untouched
             },
-            Self::Single => Told {
+            Self::Walk => Told {
+                template: "1.2.0".into(),
+                partition: 2,
+                pods: told("1.2.0 Ready, 1.2.0 Ready, 1.2.0 Ready"),
+                pod_history: told("-0, +0 1.2.0, -2, +2 1.2.0, -1, +1 1.2.0"),
+                releases: told("1.2.0"),
+                ..untouched
+            },
+            Self::Single | Self::SingleWalk => Told {
                 replicas: 1,
                 template: "1.2.0".into(),
                 pods: told("1.2.0 Ready"),
@@ -220,15 +303,20 @@ impl Story {
     /// The journal's entries of an undisturbed run: opened, three for each step, closed.
     pub fn entries(self) -> usize {
         match self {
-            Self::Rollback => 2 + 3 * 11,
+            Self::Rollback | Self::Broken => 2 + 3 * 11,
             Self::Single => 2 + 3 * 7,
+            Self::Walk => 2 + 3 * 10,
+            Self::SingleWalk => 2 + 3 * 8,
             Self::Down | Self::Up => 2 + 3 * 2,
         }
     }
 
-    /// Of the pairs of calls, one in so many is tried. The three pods of the long story repeat what one pod does.
+    /// Of the pairs of calls, one in so many is tried. The three pods of the long stories repeat what one pod does.
     pub fn stride(self) -> u32 {
-        if self == Self::Rollback { 7 } else { 1 }
+        match self {
+            Self::Rollback | Self::Broken | Self::Walk => 7,
+            Self::Single | Self::SingleWalk | Self::Down | Self::Up => 1,
+        }
     }
 
     fn steps(self) -> Vec<(Action, Gate)> {
@@ -258,7 +346,29 @@ impl Story {
             schema: versions(&[1, 2]),
         };
         match self {
-            Self::Rollback => vec![
+            Self::Walk => vec![
+                strategy(2, true),
+                (repoint, repointed),
+                replace(0),
+                replace(2),
+                replace(1),
+                strategy(2, false),
+                (revert, Gate::None),
+                (verify, Gate::None),
+                (Action::GiveBack { workload, uid }, Gate::None),
+                (record, Gate::None),
+            ],
+            Self::SingleWalk => vec![
+                (revert, Gate::None),
+                (verify, Gate::None),
+                strategy(0, true),
+                (repoint, repointed),
+                replace(0),
+                strategy(0, false),
+                (Action::GiveBack { workload, uid }, Gate::None),
+                (record, Gate::None),
+            ],
+            Self::Rollback | Self::Broken => vec![
                 scale(3, 2),
                 scale(2, 1),
                 scale(1, 0),

@@ -16,14 +16,14 @@ use stepback_core::{
     catalog::Migration,
     journal::{Entry, read_lines},
     model::{
-        Digest, Direction, Engine, Fingerprint, LedgerRow, MigrationSet, PodEvent, RunId, RunRow, ScriptRef,
-        SeenCluster, SeenDatabase, SeenWorkload, Stamp, TemplateRef, Token, WorkloadRef,
+        Digest, Direction, Engine, Fingerprint, LedgerRow, MigrationSet, PodEvent, Removal, RunId, RunRow, ScriptRef,
+        SeenCluster, SeenDatabase, SeenWorkload, Stamp, TemplateRef, Token, UpdateStrategy, WorkloadRef,
     },
     plan::Plan,
 };
 use tokio::sync::Notify;
 
-use super::{Called, Change, Effect, Refusal, Shared, World, objects, set::UID};
+use super::{Called, Change, Effect, PodVersion, Refusal, Set, Shared, World, objects, set::UID};
 
 #[derive(Clone)]
 pub struct Client {
@@ -37,6 +37,8 @@ pub struct Client {
     token: Arc<Mutex<Option<Token>>>,
     /// The `resourceVersion` that this process has looked at: what its next write was decided on.
     looked_at: Arc<Mutex<u64>>,
+    /// The same of the pods.
+    looked_at_pods: Arc<Mutex<Option<Set>>>,
 }
 
 impl Client {
@@ -48,6 +50,7 @@ impl Client {
             wake: Arc::default(),
             token: Arc::default(),
             looked_at: Arc::default(),
+            looked_at_pods: Arc::default(),
         }
     }
 
@@ -115,6 +118,47 @@ impl Client {
 
     async fn patch(&self, change: Change, stamp: &Stamp) -> Result<(), ClusterError> {
         let version = *self.looked_at.lock().expect("never held over a panic");
+        let stamp = stamp.clone();
+        self.write(&stamp.clone(), Effect::Patch { version, change, stamp })
+            .await
+    }
+
+    /// A write to the pod as it was last looked at, where it is one that is to go.
+    async fn write_pod(
+        &self,
+        pod: &str,
+        removal: &Removal,
+        stamp: &Stamp,
+        effect: fn(PodVersion, Stamp) -> Effect,
+    ) -> Result<(), ClusterError> {
+        let ordinal = pod.rsplit_once('-').and_then(|(_, ordinal)| ordinal.parse().ok());
+        let ordinal: i32 = ordinal.expect("a pod's name ends in its ordinal");
+        let seen = {
+            let seen = self.looked_at_pods.lock().expect("never held over a panic");
+            let set = seen.as_ref().expect("it was looked at before");
+            if set
+                .stamped()
+                .is_some_and(|stamped| stamped.token.number > stamp.token.number)
+            {
+                return Err(ClusterError::Fenced {
+                    object: pod.into(),
+                    token: stamp.token,
+                });
+            }
+            let found = set.pods.get(&ordinal).filter(|_| set.is_to_go(ordinal, removal));
+            found.map(|found| PodVersion {
+                ordinal,
+                uid: found.uid,
+                version: found.version,
+            })
+        };
+        match seen {
+            Some(seen) => self.write(stamp, effect(seen, stamp.clone())).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn write(&self, stamp: &Stamp, effect: Effect) -> Result<(), ClusterError> {
         if self.world.lock().laws.lease_seen {
             let held = self.ask(None, |world| world.cluster_token).await;
             let held = held.map_err(|_| ClusterError::Unreachable("no answer".into()))?;
@@ -125,11 +169,6 @@ impl Client {
                 });
             }
         }
-        let effect = Effect::Patch {
-            version,
-            change,
-            stamp: stamp.clone(),
-        };
         let done = self.call(Some(effect.clone())).await.map_err(|refusal| match refusal {
             Refusal::Fenced => ClusterError::Fenced {
                 object: "shop".into(),
@@ -150,9 +189,10 @@ impl Client {
 
     async fn see(&self) -> Result<SeenWorkload, ClusterError> {
         let lost = |_| ClusterError::Unreachable("no answer".into());
-        let read = |world: &mut World| (world.set.version, objects::seen(&world.set));
-        let (version, seen) = self.ask(None, read).await.map_err(lost)?;
-        *self.looked_at.lock().expect("never held over a panic") = version;
+        let read = |world: &mut World| (world.set.clone(), objects::seen(&world.set));
+        let (set, seen) = self.ask(None, read).await.map_err(lost)?;
+        *self.looked_at.lock().expect("never held over a panic") = set.version;
+        *self.looked_at_pods.lock().expect("never held over a panic") = Some(set);
         Ok(seen)
     }
 }
@@ -328,6 +368,46 @@ impl Cluster for Client {
     ) -> Result<(), ClusterError> {
         assert_eq!(uid, UID);
         self.patch(Change::Repoint { to: to.clone() }, stamp).await
+    }
+
+    async fn update_strategy(
+        &self,
+        _workload: &WorkloadRef,
+        uid: &str,
+        from: &UpdateStrategy,
+        to: &UpdateStrategy,
+        original: &UpdateStrategy,
+        stamp: &Stamp,
+    ) -> Result<(), ClusterError> {
+        assert_eq!(uid, UID);
+        let [from, to, original] = [from, to, original].map(|strategy| strategy.0.clone());
+        self.patch(Change::Strategy { from, to, original }, stamp).await
+    }
+
+    async fn remove_pod(
+        &self,
+        _workload: &WorkloadRef,
+        uid: &str,
+        pod: &str,
+        removal: &Removal,
+        stamp: &Stamp,
+    ) -> Result<(), ClusterError> {
+        assert_eq!(uid, UID);
+        let effect = |pod, stamp| Effect::RemovePod { pod, stamp };
+        self.write_pod(pod, removal, stamp, effect).await
+    }
+
+    async fn stamp_pod(
+        &self,
+        _workload: &WorkloadRef,
+        uid: &str,
+        pod: &str,
+        removal: &Removal,
+        stamp: &Stamp,
+    ) -> Result<(), ClusterError> {
+        assert_eq!(uid, UID);
+        let effect = |pod, stamp| Effect::StampPod { pod, stamp };
+        self.write_pod(pod, removal, stamp, effect).await
     }
 
     async fn give_back(&self, _workload: &WorkloadRef, uid: &str, stamp: &Stamp) -> Result<(), ClusterError> {

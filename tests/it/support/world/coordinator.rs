@@ -222,10 +222,19 @@ async fn stamp_workloads(client: &Client, plan: &Plan, state: &RunState, token: 
         };
         // The controller writes too: a conflict is no rival, a higher token is.
         for tries in 1.. {
-            Cluster::look(client, std::slice::from_ref(workload))
+            let seen = Cluster::look(client, std::slice::from_ref(workload))
                 .await
                 .map_err(text)?;
-            match client.stamp(workload, uid, &stamp, "resumed").await {
+            let stamped = client.stamp(workload, uid, &stamp, "resumed").await;
+            // A removal of the step may be in flight.
+            let removed = plan
+                .step(stamp.step)
+                .and_then(|step| step.action.removes(&seen.workloads[0]));
+            let stamped = match (stamped, removed) {
+                (Ok(()), Some((pod, removal))) => client.stamp_pod(workload, uid, &pod, &removal, &stamp).await,
+                (stamped, _) => stamped,
+            };
+            match stamped {
                 Ok(()) => break,
                 Err(ClusterError::Conflict { .. }) if tries < 5 => {}
                 Err(error) => return Err(text(error)),

@@ -9,6 +9,7 @@ mod coordinator;
 mod database;
 pub mod objects;
 pub mod set;
+mod workload;
 
 use std::{
     collections::BTreeMap,
@@ -25,6 +26,7 @@ pub use client::Client;
 pub use coordinator::{Life, coordinate, live_until_closed};
 pub use database::{Database, fingerprint_of};
 pub use set::{Change, Set};
+pub use workload::PodVersion;
 
 /// What happens at one call.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -96,6 +98,15 @@ pub enum Effect {
     Patch {
         version: u64,
         change: Change,
+        stamp: Stamp,
+    },
+    /// A delete of exactly this pod.
+    RemovePod {
+        pod: PodVersion,
+        stamp: Stamp,
+    },
+    StampPod {
+        pod: PodVersion,
         stamp: Stamp,
     },
     Create {
@@ -246,7 +257,7 @@ impl World {
                 stamp,
             } => self.may_run(*direction, script, stamp.token).is_ok(),
             Effect::Record { stamp, .. } => self.may_write(stamp.token).is_ok(),
-            Effect::Patch { .. } | Effect::Append { .. } => true,
+            Effect::Patch { .. } | Effect::RemovePod { .. } | Effect::StampPod { .. } | Effect::Append { .. } => true,
             // Taking over and the run's row are one statement each; these are lost before or after, never late.
             _ => false,
         }
@@ -292,6 +303,8 @@ impl World {
                 Ok(())
             }
             Effect::Patch { version, change, stamp } => self.patch(*version, change, stamp),
+            Effect::RemovePod { pod, stamp } => self.remove_pod(pod, stamp),
+            Effect::StampPod { pod, stamp } => self.stamp_pod(pod, stamp),
             Effect::Create { plan } => {
                 self.plan = Some(plan.clone());
                 Ok(())
@@ -366,28 +379,6 @@ impl World {
             self.breaches
                 .push(format!("step {}: {what} before step {open} had passed", stamp.step));
         }
-    }
-
-    fn patch(&mut self, version: u64, change: &Change, stamp: &Stamp) -> Result<(), Refusal> {
-        if self
-            .set
-            .stamped()
-            .is_some_and(|stamped| stamped.token.number > stamp.token.number)
-        {
-            return Err(Refusal::Fenced);
-        }
-        if self.laws.precondition && version != self.set.version {
-            return Err(Refusal::Conflict);
-        }
-        match self.set.write(change, stamp) {
-            Err(()) => return Err(Refusal::Changed),
-            Ok(None) => {}
-            Ok(Some(breach)) => self.breaches.push(breach),
-        }
-        if !matches!(change, Change::Stamp { .. }) {
-            self.watch_intent(stamp, "the workload was changed");
-        }
-        Ok(())
     }
 
     fn append(&mut self, entry: &Entry) -> Result<(), Refusal> {

@@ -51,7 +51,7 @@ pub fn seen(set: &Set) -> SeenWorkload {
     } else {
         json!([])
     };
-    let pods = set.pods.iter().enumerate().map(|(ordinal, pod)| {
+    let pods = set.pods.iter().map(|(ordinal, pod)| {
         let gone = (pod.phase == Phase::Terminating).then_some("2026-01-01T00:00:00Z");
         let ready = if pod.phase == Phase::Ready { "True" } else { "False" };
         read(json!({
@@ -81,6 +81,7 @@ pub fn seen(set: &Set) -> SeenWorkload {
                 "selector": { "matchLabels": { "app": "shop" } },
                 "serviceName": "shop",
                 "template": template(&set.template),
+                "updateStrategy": set.strategy,
             },
             "status": {
                 "replicas": set.pods.len(),

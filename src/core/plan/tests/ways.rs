@@ -1,0 +1,300 @@
+//! Which way back, and the steps of each, over pods written by hand.
+
+use super::*;
+
+/// A pod of the shop: its ordinal, the release that it runs, whether it is ready.
+type PodOf = (i32, &'static str, bool);
+
+const SOUND: [PodOf; 3] = [(0, "1.3.0", true), (1, "1.3.0", true), (2, "1.3.0", true)];
+
+/// The shop with these pods; the set's template is that of 1.3.0.
+fn shop(pods: &[PodOf], change: impl FnOnce(&mut serde_json::Value)) -> SeenCluster {
+    let mut cluster = shop_set(change);
+    let pod = |(ordinal, release, ready): &PodOf| {
+        let revision = if *release == "1.3.0" { "shop-new" } else { "shop-old" };
+        serde_json::from_value(json!({
+            "metadata": { "name": format!("shop-{ordinal}"), "uid": format!("p-{ordinal}"),
+                          "labels": { "controller-revision-hash": revision } },
+            "spec": { "containers": [{ "name": "shop", "image": format!("shop:{release}") }] },
+            "status": { "phase": "Running",
+                        "conditions": [{ "type": "Ready", "status": if *ready { "True" } else { "False" } }] },
+        }))
+        .unwrap()
+    };
+    cluster.workloads[0].pods = pods.iter().map(pod).collect();
+    cluster
+}
+
+/// The app file in which 1.2.0 accepts schemas up to `old_max` and 1.3.0 from `new_min` on, with `more` in its spec.
+fn app(old_max: &str, new_min: &str, more: &str) -> AppFile {
+    let text = APP
+        .replace("max: \"20240115120000\"", &format!("max: \"{old_max}\""))
+        .replace("min: \"20240301090000\"", &format!("min: \"{new_min}\""));
+    AppFile::parse(&format!("{text}{more}"), "stepback.yaml").unwrap()
+}
+
+const OLD: &str = "20240115120000";
+const NEW: &str = "20240301090000";
+
+fn back(app: &AppFile, cluster: SeenCluster) -> Result<Plan, Refusals> {
+    let empty = Catalog::default();
+    let world = Seen {
+        cluster: Some(cluster),
+        ..seen()
+    };
+    plan(&ask(Goal::Release("1.2.0".parse().unwrap()), Some(app), &empty), &world)
+}
+
+/// Strategy, reason and outage, then the steps.
+fn tell(plan: &Plan) -> String {
+    let chosen = plan.strategy.clone().unwrap();
+    let head = format!("{}: {}\n{}\n", chosen.strategy, chosen.reason, chosen.outage);
+    head + &steps(plan).join("\n")
+}
+
+#[test]
+fn pods_go_first_where_the_target_accepts_the_present_schema() {
+    let plan = back(&app(NEW, NEW, ""), shop(&SOUND, |_| {})).unwrap();
+    insta::assert_snapshot!(tell(&plan), @"
+    app-first: 1.2.0 accepts 20240301090000, the present schema
+    no downtime: one pod at a time is away, and any other must be able to answer for it
+    set the update strategy of StatefulSet shop/shop to OnDelete
+    point StatefulSet shop/shop at revision shop-old
+    replace shop-2 of StatefulSet shop/shop
+    replace shop-1 of StatefulSet shop/shop
+    replace shop-0 of StatefulSet shop/shop
+    give StatefulSet shop/shop its update strategy back: RollingUpdate
+    revert 2 migrations, 20240301090000 to 20240220103000
+    give StatefulSet shop/shop back
+    record the pairing of release 1.2.0
+    ");
+}
+
+#[test]
+fn the_schema_goes_first_where_the_present_release_accepts_the_targets() {
+    let plan = back(&app(OLD, OLD, ""), shop(&SOUND, |_| {})).unwrap();
+    insta::assert_snapshot!(tell(&plan), @"
+    schema-first: 1.3.0 accepts 20240115120000, the target's schema
+    no downtime: one pod at a time is away, and any other must be able to answer for it
+    revert 2 migrations, 20240301090000 to 20240220103000
+    set the update strategy of StatefulSet shop/shop to OnDelete
+    point StatefulSet shop/shop at revision shop-old
+    replace shop-2 of StatefulSet shop/shop
+    replace shop-1 of StatefulSet shop/shop
+    replace shop-0 of StatefulSet shop/shop
+    give StatefulSet shop/shop its update strategy back: RollingUpdate
+    give StatefulSet shop/shop back
+    record the pairing of release 1.2.0
+    ");
+}
+
+#[test]
+fn offline_where_neither_accepts_the_others_schema() {
+    let plan = back(&app(OLD, NEW, ""), shop(&SOUND, |_| {})).unwrap();
+    insta::assert_snapshot!(tell(&plan), @"
+    offline: 1.2.0 does not accept 20240301090000, the present schema, and 1.3.0, which shop-0 runs, does not accept 20240115120000
+    nothing answers from step 3, when the last pod stops, until the first is healthy in step 6
+    stop a pod of StatefulSet shop/shop: 3 -> 2
+    stop a pod of StatefulSet shop/shop: 2 -> 1
+    stop a pod of StatefulSet shop/shop: 1 -> 0
+    revert 2 migrations, 20240301090000 to 20240220103000
+    point StatefulSet shop/shop at revision shop-old
+    start a pod of StatefulSet shop/shop: 0 -> 1
+    start a pod of StatefulSet shop/shop: 1 -> 2
+    start a pod of StatefulSet shop/shop: 2 -> 3
+    give StatefulSet shop/shop back
+    record the pairing of release 1.2.0
+    ");
+}
+
+#[test]
+fn w4_a_strategy_must_hold_for_every_release_that_has_a_live_pod() {
+    // 1.3.0 accepts the target's schema; a pod of 1.1.0, left over by an upgrade that is stuck, does not.
+    let mut cluster = shop(&SOUND, |_| {});
+    let set_image = |cluster: &mut SeenCluster, image: &str| {
+        let pod = cluster.workloads[0].pods[0].spec.as_mut().unwrap();
+        pod.containers[0].image = Some(image.to_owned());
+    };
+    set_image(&mut cluster, "shop:1.1.0");
+    let two = back(&app(OLD, OLD, ""), cluster.clone()).unwrap().strategy.unwrap();
+    assert_eq!(two.strategy, Strategy::Offline);
+    assert!(
+        two.reason
+            .ends_with("1.1.0, which shop-0 runs, does not accept 20240115120000"),
+        "{}",
+        two.reason
+    );
+    set_image(&mut cluster, "shop:nightly");
+    let unknown = back(&app(OLD, OLD, ""), cluster).unwrap().strategy.unwrap();
+    assert_eq!(unknown.strategy, Strategy::Offline);
+    assert!(
+        unknown
+            .reason
+            .ends_with("shop-0 runs images that no release of the app file names"),
+        "{}",
+        unknown.reason
+    );
+}
+
+#[test]
+fn w4_broken_pods_go_first_and_the_lowest_of_them_before_the_others() {
+    let pods = [
+        (0, "1.2.0", true),
+        (1, "1.3.0", false),
+        (3, "1.3.0", false),
+        (4, "1.3.0", true),
+    ];
+    let cluster = shop(&pods, |set| set["spec"]["replicas"] = json!(5));
+    let plan = back(&app(NEW, NEW, ""), cluster).unwrap();
+    let order: Vec<&str> = plan
+        .steps
+        .iter()
+        .filter_map(|step| match &step.action {
+            Action::RemovePod { pod, .. } => Some(pod.as_str()),
+            _ => None,
+        })
+        .collect();
+    // shop-2 is missing, which is broken too.
+    assert_eq!(order, ["shop-1", "shop-2", "shop-3", "shop-4", "shop-0"]);
+}
+
+#[test]
+fn w4_the_update_strategy_is_given_back_whole() {
+    let original = json!({ "type": "RollingUpdate", "rollingUpdate": { "partition": 2, "maxUnavailable": 1 } });
+    let strategies = |plan: &Plan| -> Vec<(serde_json::Value, serde_json::Value, serde_json::Value)> {
+        let of = |step: &Step| match &step.action {
+            Action::UpdateStrategy { from, to, original, .. } => {
+                Some((from.0.clone(), to.0.clone(), original.0.clone()))
+            }
+            _ => None,
+        };
+        plan.steps.iter().filter_map(of).collect()
+    };
+    let on_delete = json!({ "type": "OnDelete" });
+    let partitioned = shop(&SOUND, |set| set["spec"]["updateStrategy"] = original.clone());
+    let walked = strategies(&back(&app(NEW, NEW, ""), partitioned).unwrap());
+    let to_original = (on_delete.clone(), original.clone(), original.clone());
+    assert_eq!(
+        walked,
+        [
+            (original.clone(), on_delete.clone(), original.clone()),
+            to_original.clone()
+        ]
+    );
+    // One that is `OnDelete` of its own is not touched.
+    let own = shop(&SOUND, |set| set["spec"]["updateStrategy"] = on_delete.clone());
+    assert_eq!(strategies(&back(&app(NEW, NEW, ""), own).unwrap()), []);
+    // W7: a run that was lost has borrowed it; the object says what it was, and every way gives it back.
+    let lost = |set: &mut serde_json::Value| {
+        set["spec"]["updateStrategy"] = on_delete.clone();
+        set["metadata"]["annotations"] = json!({ annotation::ORIGINAL_UPDATE_STRATEGY: original.to_string() });
+    };
+    for file in [app(NEW, NEW, ""), app(OLD, NEW, "")] {
+        assert_eq!(
+            strategies(&back(&file, shop(&SOUND, lost)).unwrap()),
+            std::slice::from_ref(&to_original)
+        );
+    }
+    // Somebody has set another one since: that is theirs now, and stays.
+    let theirs = |set: &mut serde_json::Value| {
+        lost(set);
+        set["spec"]["updateStrategy"] = json!({ "type": "RollingUpdate", "rollingUpdate": { "partition": 1 } });
+    };
+    assert_eq!(strategies(&back(&app(OLD, NEW, ""), shop(&SOUND, theirs)).unwrap()), []);
+}
+
+#[test]
+fn the_app_alone_goes_back_where_that_is_asked_for() {
+    let mut world = seen();
+    world.cluster = Some(shop(&SOUND, |_| {}));
+    let file = app(NEW, NEW, "  strategy: app-only\n");
+    let empty = Catalog::default();
+    let mut request = ask(Goal::Release("1.2.0".parse().unwrap()), Some(&file), &empty);
+    // Nothing is destroyed, so there is nothing to accept.
+    request.accept_loss = false;
+    insta::assert_snapshot!(tell(&plan(&request, &world).unwrap()), @"
+    app-only: the app file asks for it; 1.2.0 accepts 20240301090000, the present schema
+    no downtime: one pod at a time is away, and any other must be able to answer for it
+    set the update strategy of StatefulSet shop/shop to OnDelete
+    point StatefulSet shop/shop at revision shop-old
+    replace shop-2 of StatefulSet shop/shop
+    replace shop-1 of StatefulSet shop/shop
+    replace shop-0 of StatefulSet shop/shop
+    give StatefulSet shop/shop its update strategy back: RollingUpdate
+    give StatefulSet shop/shop back
+    ");
+}
+
+#[test]
+fn a_strategy_that_was_asked_for_and_does_not_hold_is_refused() {
+    for (strategy, why) in [
+        ("app-first", "1.2.0 does not accept 20240301090000, the present schema"),
+        (
+            "schema-first",
+            "1.3.0, which shop-0 runs, does not accept 20240115120000",
+        ),
+        ("app-only", "1.2.0 does not accept 20240301090000, the present schema"),
+    ] {
+        let file = app(OLD, NEW, &format!("  strategy: {strategy}\n"));
+        let refusals = back(&file, shop(&SOUND, |_| {})).unwrap_err();
+        assert_eq!(refusals.codes(), ["strategy-unfit"]);
+        assert_eq!(refusals.findings()[0].message, why);
+    }
+    let file = app(NEW, OLD, "  strategy: schema-first\n");
+    let chosen = back(&file, shop(&SOUND, |_| {})).unwrap().strategy.unwrap();
+    assert_eq!(chosen.strategy, Strategy::SchemaFirst);
+    let file = app(NEW, OLD, "  strategy: offline\n");
+    let chosen = back(&file, shop(&SOUND, |_| {})).unwrap().strategy.unwrap();
+    assert_eq!(chosen.strategy, Strategy::Offline);
+}
+
+#[test]
+fn w4_no_downtime_is_said_only_of_more_than_one_pod() {
+    let one = shop(&SOUND[..1], |set| set["spec"]["replicas"] = json!(1));
+    let plan = back(&app(NEW, NEW, ""), one).unwrap();
+    assert_eq!(
+        plan.strategy.unwrap().outage,
+        "while an only pod is replaced: shop-0 in step 3"
+    );
+}
+
+#[test]
+fn an_app_that_migrates_at_start_is_never_walked() {
+    let plan = back(&app(NEW, OLD, "  migratesAtStart: true\n"), shop(&SOUND, |_| {})).unwrap();
+    assert_eq!(plan.strategy.unwrap().strategy, Strategy::Offline);
+}
+
+#[test]
+fn what_an_interrupted_scale_down_left_standing_is_removed_first() {
+    // Somebody scaled it to 1 while two pods were not ready: nothing has moved since.
+    let pods = [(0, "1.3.0", true), (1, "1.3.0", false), (2, "1.3.0", false)];
+    let cluster = shop(&pods, |set| set["spec"]["replicas"] = json!(1));
+    let plan = back(&app(OLD, NEW, ""), cluster).unwrap();
+    insta::assert_snapshot!(steps(&plan)[..3].join("\n"), @"
+    remove shop-2, which is left over beyond the replicas of StatefulSet shop/shop
+    remove shop-1, which is left over beyond the replicas of StatefulSet shop/shop
+    stop a pod of StatefulSet shop/shop: 1 -> 0
+    ");
+}
+
+#[test]
+fn w15_those_that_must_start_together_do() {
+    let parallel = |set: &mut serde_json::Value| set["spec"]["podManagementPolicy"] = json!("Parallel");
+    let codes = |plan: &Plan| {
+        plan.findings
+            .iter()
+            .map(|finding| finding.code.clone())
+            .collect::<Vec<_>>()
+    };
+    let alone = back(&app(OLD, NEW, ""), shop(&SOUND, parallel)).unwrap();
+    assert_eq!(codes(&alone), ["fingerprint-unknown", "starts-alone"]);
+    let text = APP.replace("name: shop }\n  releases", "name: shop, startTogether: 2 }\n  releases");
+    let together = back(&AppFile::parse(&text, "stepback.yaml").unwrap(), shop(&SOUND, parallel)).unwrap();
+    assert_eq!(codes(&together), ["fingerprint-unknown"]);
+    insta::assert_snapshot!(steps(&together)[5..9].join("\n"), @"
+    start 2 pods of StatefulSet shop/shop together: 0 -> 2
+    wait for shop-0 of StatefulSet shop/shop
+    wait for shop-1 of StatefulSet shop/shop
+    start a pod of StatefulSet shop/shop: 2 -> 3
+    ");
+}

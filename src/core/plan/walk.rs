@@ -1,0 +1,70 @@
+//! A workload that is walked back pod by pod while the others go on answering (LAWS W4).
+//!
+//! Under `OnDelete` each pod that is removed comes back from the template that is set, whatever partition was left over
+//! and whichever pod is broken; under `RollingUpdate` a removed low pod would come back on the old current revision.
+
+use super::workloads::Taken;
+use super::{Action, Gate};
+use crate::model::{Removal, UpdateStrategy};
+use crate::workload::{beyond_count, is_ready};
+
+/// Update strategy, template, one step a pod, update strategy as it was.
+pub(super) fn walk(taken: &Taken<'_>) -> Vec<(Action, Gate)> {
+    let seen = taken.seen;
+    let mut steps = Vec::new();
+    let strategy = seen.update_strategy();
+    if !strategy.is_on_delete() && seen.replicas() > 0 {
+        let action = Action::UpdateStrategy {
+            workload: seen.workload.clone(),
+            uid: taken.uid.clone(),
+            from: strategy,
+            to: UpdateStrategy::on_delete(),
+            original: seen.original_update_strategy(),
+        };
+        let gate = Gate::Settled {
+            workload: seen.workload.clone(),
+        };
+        steps.push((action, gate));
+    }
+    steps.extend(taken.repoint());
+    for pod in beyond_count(seen) {
+        let pod = pod.metadata.name.clone().unwrap_or_default();
+        let gate = Gate::PodGone {
+            workload: seen.workload.clone(),
+            pod: pod.clone(),
+        };
+        steps.push((remove(taken, pod, Removal::BeyondCount), gate));
+    }
+    for pod in order(taken) {
+        let gate = taken.healthy(pod.clone());
+        steps.push((remove(taken, pod, Removal::Outdated(taken.target.clone())), gate));
+    }
+    if steps
+        .iter()
+        .any(|(action, _)| matches!(action, Action::UpdateStrategy { .. }))
+        || seen.update_strategy() != seen.original_update_strategy()
+    {
+        steps.push(taken.give_strategy_back());
+    }
+    steps
+}
+
+fn remove(taken: &Taken<'_>, pod: String, removal: Removal) -> Action {
+    Action::RemovePod {
+        workload: taken.seen.workload.clone(),
+        uid: taken.uid.clone(),
+        pod,
+        removal,
+    }
+}
+
+/// Broken pods first, because an ordered set makes no pod while one below it is not ready, and among them the lowest
+/// first, for the same reason; then from the highest ordinal down.
+fn order(taken: &Taken<'_>) -> Vec<String> {
+    let names = (0..taken.seen.replicas()).map(|index| taken.seen.pod_name(index));
+    let (mut sound, mut broken): (Vec<String>, Vec<String>) =
+        names.partition(|name| taken.seen.pod(name).is_some_and(is_ready));
+    sound.reverse();
+    broken.extend(sound);
+    broken
+}

@@ -1,0 +1,94 @@
+//! What a single pod is, and whether it is one that is to go.
+
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{Pod, PodCondition};
+
+use crate::model::{Removal, SeenWorkload, TemplateRef};
+
+pub(super) fn condition<'a>(pod: &'a Pod, name: &str) -> Option<&'a PodCondition> {
+    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+    conditions.iter().find(|condition| condition.type_ == name)
+}
+
+/// Whether it is on its way out.
+pub(super) fn is_terminating(pod: &Pod) -> bool {
+    pod.metadata.deletion_timestamp.is_some()
+}
+
+/// Whether it runs, is ready, and stays.
+pub(crate) fn is_ready(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    !is_terminating(pod)
+        && !matches!(phase, Some("Failed" | "Succeeded"))
+        && condition(pod, "Ready").is_some_and(|ready| ready.status == "True")
+}
+
+/// Whether it has been ready for as long as its set asks.
+fn is_available(pod: &Pod, min_ready_seconds: i32, now: Timestamp) -> bool {
+    let since = condition(pod, "Ready").and_then(|ready| ready.last_transition_time.as_ref());
+    let ready_ms = since.map_or(0, |since| now.as_millisecond() - since.0.as_millisecond());
+    is_ready(pod) && (min_ready_seconds == 0 || ready_ms >= i64::from(min_ready_seconds) * 1000)
+}
+
+/// The name of the ControllerRevision that a pod was made from.
+pub(super) fn revision_of(pod: &Pod) -> Option<&str> {
+    let labels = pod.metadata.labels.as_ref()?;
+    labels.get("controller-revision-hash").map(String::as_str)
+}
+
+/// The name of the ControllerRevision that pods of this template are made from: its own, or, where the images were put
+/// on the present template, the one that the controller has made of it.
+pub(super) fn wanted_revision<'a>(set: &'a StatefulSet, template: &'a TemplateRef) -> Option<&'a str> {
+    let update = set.status.as_ref().and_then(|status| status.update_revision.as_deref());
+    template.revision.as_deref().or(update)
+}
+
+/// Whether this pod of the set is one that is to go. Asked of the pod that is about to be removed: it may have been
+/// replaced since it was planned for, and what came then must stay.
+pub fn is_to_go(set: &StatefulSet, pod: &Pod, removal: &Removal) -> bool {
+    match removal {
+        Removal::BeyondCount => {
+            let start = set
+                .spec
+                .ordinals
+                .as_ref()
+                .and_then(|ordinals| ordinals.start)
+                .unwrap_or(0);
+            let end = i64::from(start) + i64::from(set.spec.replicas.unwrap_or(1));
+            ordinal_of(pod).is_some_and(|ordinal| ordinal >= end)
+        }
+        Removal::Outdated(template) => {
+            let wanted = wanted_revision(set, template);
+            wanted.is_some() && revision_of(pod) != wanted
+        }
+    }
+}
+
+fn ordinal_of(pod: &Pod) -> Option<i64> {
+    pod.metadata.name.as_ref()?.rsplit_once('-')?.1.parse().ok()
+}
+
+/// The pods beyond the replica count that are not on their way out, highest ordinal first.
+pub(crate) fn beyond_count(seen: &SeenWorkload) -> Vec<&Pod> {
+    let Some(set) = &seen.set else { return Vec::new() };
+    let beyond = |pod: &&Pod| !is_terminating(pod) && is_to_go(set, pod, &Removal::BeyondCount);
+    seen.pods.iter().rev().filter(beyond).collect()
+}
+
+/// Whether the controller leaves pods beyond the replica count standing, and why. An ordered set looks at every place
+/// below first, and goes no further where a pod is missing, not ready or not ready for long enough.
+pub(super) fn why_left_standing(seen: &SeenWorkload, now: Timestamp) -> Option<String> {
+    let spec = &seen.set.as_ref()?.spec;
+    if spec.pod_management_policy.as_deref() == Some("Parallel") || beyond_count(seen).is_empty() {
+        return None;
+    }
+    let min_ready_seconds = spec.min_ready_seconds.unwrap_or(0);
+    (0..seen.replicas())
+        .map(|index| seen.pod_name(index))
+        .find_map(|name| match seen.pod(&name) {
+            None => Some(format!("{name} is missing")),
+            Some(pod) if is_available(pod, min_ready_seconds, now) => None,
+            Some(_) => Some(format!("{name} is not ready")),
+        })
+}

@@ -1,0 +1,172 @@
+//! Pods that are to go: which, when the controller leaves them standing, and when they have gone.
+
+use jiff::SignedDuration;
+
+use super::*;
+use crate::model::{Progress, Removal, UpdateStrategy};
+
+/// A pod of `web`: its ordinal, its revision, and since how many seconds it is ready, if it is.
+fn pod(ordinal: i32, revision: &str, ready_for: Option<i64>) -> Value {
+    let since = now() - SignedDuration::from_secs(ready_for.unwrap_or(0));
+    json!({
+        "metadata": { "name": format!("web-{ordinal}"), "uid": format!("p{ordinal}"),
+                      "labels": { "controller-revision-hash": revision } },
+        "status": { "phase": "Running", "conditions": [{
+            "type": "Ready", "status": if ready_for.is_some() { "True" } else { "False" },
+            "lastTransitionTime": since.to_string() }] },
+    })
+}
+
+fn seen(spec: Value, pods: &[Value]) -> SeenWorkload {
+    let set = json!({
+        "metadata": { "name": "web", "uid": "set-1", "generation": 3 },
+        "spec": merged(json!({ "serviceName": "web", "selector": {}, "template": {} }), &spec),
+        "status": { "replicas": 1, "observedGeneration": 3, "updateRevision": "new", "currentRevision": "old" },
+    });
+    SeenWorkload {
+        workload: workload(),
+        set: Some(typed(set)),
+        pods: typed(json!(pods)),
+        revisions: Vec::new(),
+    }
+}
+
+fn scaled(spec: Value, pods: &[Value]) -> Observed {
+    observe_scale(&seen(spec, pods), "set-1", 3, 2, now())
+}
+
+const HALF: Observed = Observed::Partial(Progress { done: 1, of: 2 });
+
+#[test]
+fn a_pod_that_the_controller_leaves_standing_is_half_of_scaling_down() {
+    let ready = |ordinal| pod(ordinal, "new", Some(60));
+    let broken = |ordinal| pod(ordinal, "new", None);
+    let two = json!({ "replicas": 2 });
+    let all_ready = [ready(0), ready(1), ready(2)];
+    assert!(matches!(scaled(two.clone(), &all_ready), Observed::Done(_)));
+    // The pod beyond the count may be broken: it is the one that goes.
+    assert!(matches!(
+        scaled(two.clone(), &[ready(0), ready(1), broken(2)]),
+        Observed::Done(_)
+    ));
+    // One below it that is broken, or missing, is waited for.
+    assert_eq!(scaled(two.clone(), &[ready(0), broken(1), ready(2)]), HALF);
+    assert_eq!(scaled(two.clone(), &[broken(0), broken(1), broken(2)]), HALF);
+    assert_eq!(scaled(two.clone(), &[ready(0), ready(2)]), HALF);
+    // Nothing is left standing once it is on its way out.
+    let mut ending = ready(2);
+    ending["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    assert!(matches!(
+        scaled(two.clone(), &[ready(0), broken(1), ending]),
+        Observed::Done(_)
+    ));
+    assert!(matches!(scaled(two, &[ready(0), broken(1)]), Observed::Done(_)));
+    // A parallel set waits for nobody.
+    let parallel = json!({ "replicas": 2, "podManagementPolicy": "Parallel" });
+    assert!(matches!(
+        scaled(parallel, &[ready(0), broken(1), ready(2)]),
+        Observed::Done(_)
+    ));
+    // Ready is not long enough for `minReadySeconds`, and the count begins where the ordinals do.
+    let young = [
+        pod(5, "new", Some(60)),
+        pod(6, "new", Some(10)),
+        pod(7, "new", Some(60)),
+    ];
+    let start = json!({ "replicas": 2, "ordinals": { "start": 5 } });
+    assert!(matches!(scaled(start.clone(), &young), Observed::Done(_)));
+    assert_eq!(scaled(merged(start, &json!({ "minReadySeconds": 30 })), &young), HALF);
+    // On the way up nobody is waited for.
+    let up = seen(json!({ "replicas": 2 }), &[broken(0), ready(2)]);
+    assert!(matches!(observe_scale(&up, "set-1", 1, 2, now()), Observed::Done(_)));
+}
+
+#[test]
+fn the_controllers_reason_is_said_while_a_pod_is_left_standing() {
+    let seen = seen(
+        json!({ "replicas": 2 }),
+        &[pod(0, "new", None), pod(1, "new", Some(9)), pod(2, "new", Some(9))],
+    );
+    let gate = Gate::PodGone {
+        workload: workload(),
+        pod: "web-2".into(),
+    };
+    let Verdict::Waiting(why) = judge(&gate, &seen, now()) else {
+        panic!("it is there")
+    };
+    assert_eq!(
+        why,
+        "pod web-2 is running, and the controller waits because web-0 is not ready"
+    );
+}
+
+#[test]
+fn only_what_was_planned_for_is_removed() {
+    let template = TemplateRef {
+        revision: Some("old".into()),
+        images: Default::default(),
+    };
+    let outdated = Removal::Outdated(template);
+    let spec = json!({ "replicas": 2, "ordinals": { "start": 3 } });
+    let pods = [pod(3, "old", None), pod(4, "new", None), pod(5, "new", None)];
+    let seen = seen(spec, &pods);
+    let set = seen.set.as_ref().unwrap();
+    let going = |removal: &Removal| -> Vec<bool> { seen.pods.iter().map(|pod| is_to_go(set, pod, removal)).collect() };
+    assert_eq!(going(&outdated), [false, true, true]);
+    assert_eq!(going(&Removal::BeyondCount), [false, false, true]);
+    // By images: what the controller has made of the template.
+    let by_images = Removal::Outdated(TemplateRef {
+        revision: None,
+        images: Default::default(),
+    });
+    assert_eq!(going(&by_images), [true, false, false]);
+
+    let observed = |pod: &str, removal: &Removal| observe_removal(&seen, "set-1", pod, removal);
+    assert_eq!(observed("web-5", &Removal::BeyondCount), Observed::Untouched);
+    assert!(matches!(observed("web-4", &Removal::BeyondCount), Observed::Foreign(_)));
+    assert!(matches!(observed("web-6", &Removal::BeyondCount), Observed::Done(_)));
+    assert_eq!(observed("web-3", &by_images), Observed::Untouched);
+    assert!(matches!(observed("web-4", &by_images), Observed::Done(_)));
+    // The template is no revision's any more: whatever came in the pod's place would be something else.
+    assert!(matches!(observed("web-4", &outdated), Observed::Foreign(_)));
+    assert!(matches!(
+        observe_removal(&seen, "set-2", "web-5", &Removal::BeyondCount),
+        Observed::Foreign(_)
+    ));
+}
+
+#[test]
+fn w4_an_update_strategy_is_done_untouched_or_foreign() {
+    let rolling = UpdateStrategy(json!({ "type": "RollingUpdate", "rollingUpdate": { "partition": 2 } }));
+    let with = |strategy: &UpdateStrategy| seen(json!({ "updateStrategy": strategy.0 }), &[]);
+    let observed =
+        |seen: &SeenWorkload, uid: &str| observe_update_strategy(seen, uid, &rolling, &UpdateStrategy::on_delete());
+    assert_eq!(observed(&with(&rolling), "set-1"), Observed::Untouched);
+    assert!(matches!(
+        observed(&with(&UpdateStrategy::on_delete()), "set-1"),
+        Observed::Done(_)
+    ));
+    assert!(matches!(
+        observed(&with(&UpdateStrategy::rolling()), "set-1"),
+        Observed::Foreign(_)
+    ));
+    assert!(matches!(observed(&with(&rolling), "set-2"), Observed::Foreign(_)));
+}
+
+#[test]
+fn a_set_has_settled_when_no_update_is_under_way() {
+    let gate = Gate::Settled { workload: workload() };
+    let rolling = seen(json!({}), &[]);
+    assert_eq!(
+        judge(&gate, &rolling, now()),
+        Verdict::Waiting("the current revision is old, not yet new".into())
+    );
+    // Under `OnDelete` the controller never advances the current revision.
+    let mut on_delete = seen(json!({ "updateStrategy": { "type": "OnDelete" } }), &[]);
+    assert!(matches!(judge(&gate, &on_delete, now()), Verdict::Healthy(_)));
+    on_delete.set.as_mut().unwrap().metadata.generation = Some(4);
+    assert_eq!(
+        judge(&gate, &on_delete, now()),
+        Verdict::Waiting("the controller has seen generation 3 of 4".into())
+    );
+}
