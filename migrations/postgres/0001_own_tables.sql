@@ -27,6 +27,14 @@ CREATE TABLE IF NOT EXISTS {schema}.archive (
     captured_at TEXT NOT NULL,
     PRIMARY KEY (version, revision)
 );
+CREATE TABLE IF NOT EXISTS {schema}.replacement (
+    version TEXT NOT NULL,
+    revision BIGINT NOT NULL,              -- the archive row that was appended by hand
+    reason TEXT NOT NULL,
+    replaced_by TEXT NOT NULL,
+    replaced_at TEXT NOT NULL,
+    PRIMARY KEY (version, revision)
+);
 CREATE TABLE IF NOT EXISTS {schema}.script (
     sha256 TEXT NOT NULL,
     chunk BIGINT NOT NULL,                 -- from 0; zlib over the whole body, cut into chunks of at most 1 MiB

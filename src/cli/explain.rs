@@ -323,7 +323,10 @@ fn of_load(error: &LoadError) -> Explained {
              go-template='{{{{.data.{key} | base64decode}}}}')\", and write {{env: DATABASE_URL}} in the app file"
         )),
         LoadError::Url { .. } => explained.hint("write sqlite://FILE or postgres://USER@HOST/DATABASE"),
-        LoadError::Layout(_) => explained.hint("name the files VERSION_name.up.sql and VERSION_name.down.sql"),
+        LoadError::Layout(_) => explained.hint(
+            "layouts that are read are `stepback` (VERSION_name.up.sql, VERSION_name.down.sql) and `sqlx`: see --layout",
+        ),
+        LoadError::Ledger(_) => explained.hint("ledgers that are read are `stepback` and `sqlx`: see --ledger"),
     }
 }
 
@@ -371,8 +374,8 @@ fn of_road(error: &RoadError) -> Explained {
 fn of_database(error: &DbError) -> Explained {
     let exit = match error {
         DbError::Unreachable { .. } | DbError::Busy { .. } | DbError::Refused { .. } => Exit::Unreachable,
-        DbError::Held(_) | DbError::Fenced | DbError::RunOpen(_) => Exit::Locked,
-        DbError::Archive { .. } | DbError::Own { .. } => Exit::Refused,
+        DbError::Held(_) | DbError::ToolLock { .. } | DbError::Fenced | DbError::RunOpen(_) => Exit::Locked,
+        DbError::Archive { .. } | DbError::Own { .. } | DbError::LedgerUnclear { .. } => Exit::Refused,
         DbError::Script { .. } | DbError::Check { .. } => Exit::Halted,
         DbError::Driver { .. } => Exit::Internal,
     };
@@ -380,9 +383,13 @@ fn of_database(error: &DbError) -> Explained {
     match error {
         DbError::Unreachable { .. } => explained.hint("check the URL, and that the database is there and answers"),
         DbError::Held(_) => explained.hint("wait until it is done, or look at what it does: stepback status"),
+        DbError::ToolLock { .. } => explained.hint(
+            "wait until the app has migrated; a session that idles with the lock has left it behind, and can be ended with \
+             pg_terminate_backend",
+        ),
         DbError::RunOpen(row) => explained.hint(format!("to continue it: stepback resume {}", row.run)),
         DbError::Busy { .. } => explained.hint("find out who holds the lock, and try again"),
-        DbError::Refused { hint: Some(hint), .. } => explained.hint(hint),
+        DbError::Refused { hint: Some(hint), .. } | DbError::LedgerUnclear { hint, .. } => explained.hint(hint),
         _ => explained,
     }
 }

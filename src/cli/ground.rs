@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use clap::Args;
 use stepback_core::appfile::{AppFile, DataLoss, Limits, Tool};
-use stepback_core::catalog::Catalog;
-use stepback_core::journal::{By, RunState};
-use stepback_core::model::{JournalPlace, RunId, RunRow, WorkloadRef};
+use stepback_core::catalog::{Catalog, Layout};
+use stepback_core::journal::RunState;
+use stepback_core::model::{JournalPlace, LedgerTool, RunId, RunRow, WorkloadRef};
 use stepback_core::plan::{Goal, Order, Plan, Request, SavedPlan, workloads_of};
 
 use super::explain::CliError;
 use super::options::Options;
+use super::who::who;
 use crate::cluster::{self, ClusterError, ConnectTo, KubeCluster};
-use crate::database::{ConnectOptions, Database, connect};
+use crate::database::{ConnectOptions, Database, LedgerChoice, connect};
 use crate::journal::{ClusterJournal, FileJournal, Journal, JournalError, Places, Stored};
 use crate::load::{self, DatabaseUrl, Folder, LoadError};
 use crate::run::Coordinator;
@@ -30,8 +31,11 @@ pub(super) struct SchemaArgs {
     #[arg(long, value_name = "FOLDER")]
     pub(super) dir: Option<PathBuf>,
     /// The layout of the migrations folder
-    #[arg(long, value_name = "TOOL", value_parser = ["auto", "stepback"])]
+    #[arg(long, value_name = "TOOL", value_parser = ["auto", "stepback", "sqlx"])]
     pub(super) layout: Option<String>,
+    /// Whose table says what is applied: auto, stepback, sqlx or sqlx:TABLE
+    #[arg(long, value_name = "TOOL", value_parser = LedgerChoice::parse)]
+    pub(super) ledger: Option<LedgerChoice>,
 }
 
 /// What a way back may do.
@@ -95,7 +99,8 @@ impl Ground {
         let with_workloads = app
             .as_ref()
             .filter(|app| matches!(need, Need::App | Need::Look) && !app.workloads.is_empty());
-        let mut coordinator = coordinator(&url, app.as_ref(), need == Need::Folder)?;
+        let ledger = choose_ledger(args, app.as_ref())?;
+        let mut coordinator = coordinator(&url, app.as_ref(), ledger, need == Need::Folder)?;
         let (workloads, namespace) = join_workloads(options, &mut coordinator, with_workloads).await?;
         Ok(Self {
             app,
@@ -118,7 +123,8 @@ impl Ground {
             None => load::from_plan(&saved.plan.database.source)?,
         };
         let app = saved.app.clone();
-        let mut coordinator = coordinator(&url, app.as_ref(), false)?;
+        let ledger = choose_ledger(&SchemaArgs::default(), app.as_ref())?;
+        let mut coordinator = coordinator(&url, app.as_ref(), ledger, false)?;
         let with_workloads = app.as_ref().filter(|app| !app.workloads.is_empty());
         let (workloads, namespace) = join_workloads(options, &mut coordinator, with_workloads).await?;
         Ok(Self {
@@ -177,7 +183,8 @@ pub(super) fn database_alone(options: &Options, url: Option<&str>) -> anyhow::Re
         None
     };
     let url = find_url(options, &args, app.as_ref())?;
-    Ok((coordinator(&url, app.as_ref(), false)?, url))
+    let ledger = choose_ledger(&args, app.as_ref())?;
+    Ok((coordinator(&url, app.as_ref(), ledger, false)?, url))
 }
 
 fn find_app(options: &Options, args: &SchemaArgs, need: Need) -> Result<Option<AppFile>, LoadError> {
@@ -214,10 +221,17 @@ pub(super) fn folder_alone(options: &Options, args: &SchemaArgs) -> Result<Folde
 }
 
 fn find_folder(options: &Options, args: &SchemaArgs, app: Option<&AppFile>, need: Need) -> Result<Folder, LoadError> {
-    let layout = app.and_then(|app| app.database.layout);
-    if let Some(layout) = layout.filter(|layout| *layout != Tool::Stepback && args.layout.is_none()) {
-        return Err(LoadError::Layout(format!("{layout:?}").to_lowercase()));
-    }
+    let layout = match args.layout.as_deref() {
+        Some("stepback") => Some(Layout::Stepback),
+        Some("sqlx") => Some(Layout::Sqlx),
+        Some(_) => None,
+        None => match app.and_then(|app| app.database.layout) {
+            None => None,
+            Some(Tool::Stepback) => Some(Layout::Stepback),
+            Some(Tool::Sqlx) => Some(Layout::Sqlx),
+            Some(other) => return Err(LoadError::Layout(format!("{other:?}").to_lowercase())),
+        },
+    };
     let path = match (&args.dir, app) {
         (Some(dir), _) => dir.clone(),
         (None, Some(app)) => {
@@ -229,19 +243,37 @@ fn find_folder(options: &Options, args: &SchemaArgs, app: Option<&AppFile>, need
     Ok(Folder {
         path,
         must_exist: args.dir.is_some() || need == Need::Folder,
+        layout,
     })
 }
 
+/// What was said about the ledger: on the command line, else in the app file.
+fn choose_ledger(args: &SchemaArgs, app: Option<&AppFile>) -> Result<LedgerChoice, LoadError> {
+    match (&args.ledger, app.and_then(|app| app.database.ledger)) {
+        (Some(choice), _) => Ok(choice.clone()),
+        (None, None) => Ok(LedgerChoice::Auto),
+        (None, Some(Tool::Stepback)) => Ok(LedgerChoice::Of(LedgerTool::Stepback)),
+        (None, Some(Tool::Sqlx)) => Ok(LedgerChoice::Of(LedgerTool::Sqlx)),
+        (None, Some(other)) => Err(LoadError::Ledger(format!("{other:?}").to_lowercase())),
+    }
+}
+
 /// A coordinator over this database alone. A SQLite file that is not there is made only where `create` says so.
-fn coordinator(url: &DatabaseUrl, app: Option<&AppFile>, create: bool) -> anyhow::Result<Coordinator> {
+fn coordinator(
+    url: &DatabaseUrl,
+    app: Option<&AppFile>,
+    ledger: LedgerChoice,
+    create: bool,
+) -> anyhow::Result<Coordinator> {
     let limits = app.map_or_else(Limits::default, |app| app.limits.clone());
     let schema = app.map_or("stepback", |app| app.database.state_schema.as_str());
-    connected(url, schema, limits.lock_wait, limits.statement, create)
+    connected(url, schema, ledger, limits.lock_wait, limits.statement, create)
 }
 
 fn connected(
     url: &DatabaseUrl,
     state_schema: &str,
+    ledger: LedgerChoice,
     lock_wait: Duration,
     statement: Duration,
     create: bool,
@@ -250,6 +282,7 @@ fn connected(
     let options = ConnectOptions {
         source: url.source.clone(),
         state_schema: state_schema.to_owned(),
+        ledger,
         lock_wait,
         statement,
         create,
@@ -328,6 +361,8 @@ impl Found {
         connected(
             &self.url,
             schema,
+            // Where several tables can be it, the lease of the open run says which one it goes by.
+            LedgerChoice::Auto,
             ms(limits.lock_wait_ms),
             ms(limits.statement_ms),
             false,
@@ -354,7 +389,7 @@ pub(super) async fn find_run(options: &Options, place: &Place, run: Option<&RunI
     let plan = journal.read(&run).await?.plan;
     let url = load::from_plan(&plan.database.source)?;
     let mut found = Found {
-        coordinator: coordinator(&url, None, false)?,
+        coordinator: coordinator(&url, None, LedgerChoice::Auto, false)?,
         run: Some(run),
         url,
     };
@@ -397,37 +432,4 @@ pub(super) async fn read_journal(
         join_cluster(options, coordinator).await?;
     }
     Ok(coordinator.journals.open(&row.journal)?.read(&row.run).await?)
-}
-
-fn who() -> By {
-    let first = |names: &[&str]| {
-        names
-            .iter()
-            .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
-    };
-    let host = || {
-        std::fs::read_to_string("/proc/sys/kernel/hostname")
-            .ok()
-            .map(|name| name.trim().to_owned())
-    };
-    By {
-        user: first(&["USER", "LOGNAME"]).unwrap_or_else(user_number),
-        host: first(&["HOSTNAME"])
-            .or_else(host)
-            .unwrap_or_else(|| "unknown".to_owned()),
-        process: std::process::id(),
-        program: concat!("stepback ", env!("CARGO_PKG_VERSION")).to_owned(),
-    }
-}
-
-/// The number of this process's user: containers and services often have no name for it in their environment.
-fn user_number() -> String {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt as _;
-        if let Ok(process) = std::fs::metadata("/proc/self") {
-            return format!("uid {}", process.uid());
-        }
-    }
-    "unknown".to_owned()
 }

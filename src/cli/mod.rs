@@ -23,6 +23,7 @@ mod schema;
 mod signals;
 mod status;
 mod terminal;
+mod who;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -83,12 +83,18 @@ pub struct Binding<'a> {
 impl Binding<'_> {
     /// SHA-256 over everything that the row is bound to.
     pub fn digest(&self) -> Digest {
-        let down = self.down.map(ToString::to_string).unwrap_or_default();
         let ledger = self
             .ledger_sequence
             .map(|sequence| sequence.to_string())
             .unwrap_or_default();
-        Digest::of(format!("{}\n{}\n{}\n{down}\n{ledger}\n", self.engine, self.version, self.up).as_bytes())
+        Digest::of(format!("{}{ledger}\n", self.before_ledger_row()).as_bytes())
+    }
+
+    /// What [`Binding::digest`] is over, up to the ledger row and the line feed after it: for an engine that makes the
+    /// digest itself of a row that it has just written.
+    pub fn before_ledger_row(&self) -> String {
+        let down = self.down.map(ToString::to_string).unwrap_or_default();
+        format!("{}\n{}\n{}\n{down}\n", self.engine, self.version, self.up)
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use stepback_core::model::UrlSource;
 
-use super::{Database, DbError, PostgresDatabase, SqliteDatabase};
+use super::{Database, DbError, LedgerChoice, PostgresDatabase, SqliteDatabase};
 
 /// How to connect.
 #[derive(Clone, Debug)]
@@ -14,6 +14,8 @@ pub struct ConnectOptions {
     pub source: UrlSource,
     /// Where our own tables live: a schema on PostgreSQL.
     pub state_schema: String,
+    /// What was said about the ledger.
+    pub ledger: LedgerChoice,
     /// Waiting for a lock inside the engine.
     pub lock_wait: Duration,
     /// One statement.

@@ -16,12 +16,28 @@ pub enum DbError {
     /// The lease is held by another coordinator.
     #[error("another coordinator holds the lease: {} (token {}, last heartbeat {:.1} s ago)", .0.holder, .0.token, seconds(.0.age_ms))]
     Held(Box<LeaseSeen>),
+    /// The ledger's own tool is migrating, or has left its lock behind.
+    #[error("the migration lock of {tool} is held by {holder}")]
+    ToolLock {
+        /// The tool.
+        tool: &'static str,
+        /// Who holds it.
+        holder: String,
+    },
     /// Our token is not the lease's any more: another coordinator has taken over.
     #[error("another coordinator has taken over; this one does nothing more")]
     Fenced,
     /// Another run on this ledger is not closed.
     #[error("run {} ({}) is not closed", .0.run, .0.title)]
     RunOpen(Box<RunRow>),
+    /// Which table is the ledger must be said.
+    #[error("{message}")]
+    LedgerUnclear {
+        /// What there is.
+        message: String,
+        /// How to say it.
+        hint: String,
+    },
     /// A script failed, and nothing of it stays.
     #[error("{migration} failed: {message}")]
     Script {
@@ -82,11 +98,22 @@ fn seconds(ms: u64) -> f64 {
 }
 
 impl DbError {
+    /// A migration that is to be bound to the ledger, which does not show it.
+    pub(super) fn not_applied(migration: &stepback_core::catalog::Migration) -> Self {
+        Self::Check {
+            migration: MigrationId {
+                version: migration.version.clone(),
+                name: migration.name.clone(),
+            },
+            message: "the ledger does not show it with this up script".to_owned(),
+        }
+    }
+
     /// Whether trying again can help.
     pub fn can_retry(&self) -> bool {
         matches!(
             self,
-            Self::Unreachable { .. } | Self::Busy { .. } | Self::Script { retry: true, .. }
+            Self::Unreachable { .. } | Self::Busy { .. } | Self::ToolLock { .. } | Self::Script { retry: true, .. }
         )
     }
 
@@ -94,6 +121,7 @@ impl DbError {
     pub fn to_failure(&self) -> Failure {
         let hint = match self {
             Self::Refused { hint, .. } => hint.clone(),
+            Self::LedgerUnclear { hint, .. } => Some(hint.clone()),
             Self::Script { migration, .. } => {
                 Some(format!("nothing of {migration} was kept; correct what it ran into"))
             }

@@ -4,8 +4,10 @@
 //! health (`probe`), the journal's lines (`journal`). `run` and `cli` use it through [`Database`].
 
 pub mod archive;
+mod capture;
 mod connect;
 mod error;
+mod ledger;
 mod postgres;
 mod secrets;
 mod sqlite;
@@ -22,6 +24,7 @@ use stepback_core::model::{
 
 pub use connect::{ConnectOptions, connect, redact};
 pub use error::DbError;
+pub use ledger::LedgerChoice;
 pub use postgres::PostgresDatabase;
 pub use sqlite::SqliteDatabase;
 
@@ -124,8 +127,16 @@ pub trait Database: Send + Sync {
 
     /// Stores migrations in the archive: captured and bound to their ledger row where the ledger shows the version,
     /// else staged (LAWS D3). A row that is there already with the same checksums stays as it is; one that was only
-    /// staged is replaced by a new revision; a captured one with other checksums stays.
+    /// staged is replaced by a new revision; a captured one with other checksums stays. Every row that was staged before
+    /// becomes captured where the ledger shows that script by now, whoever applied it.
     async fn stage(&self, token: Token, migrations: &[Migration]) -> Result<(), DbError>;
+
+    /// Appends a revision of an applied migration's archive row, bound to its ledger row, whatever was captured before;
+    /// and why (LAWS D3). Nothing is overwritten.
+    ///
+    /// # Errors
+    /// [`DbError::Check`] when the ledger does not show it, or names another up script.
+    async fn replace(&self, token: Token, migration: &Migration, reason: &str) -> Result<(), DbError>;
 
     /// Writes the row of a run: inserts it, or changes the row with the same run.
     ///

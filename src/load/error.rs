@@ -86,4 +86,7 @@ pub enum LoadError {
         #[source]
         source: std::io::Error,
     },
+    /// Another tool's ledger.
+    #[error("the ledger of {0} is not read by this version")]
+    Ledger(String),
 }

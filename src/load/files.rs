@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use stepback_core::appfile::{AppFile, Ask, Trust, check_against};
-use stepback_core::catalog::Catalog;
+use stepback_core::catalog::{Catalog, Layout};
 use stepback_core::model::Engine;
 
 use super::LoadError;
@@ -18,6 +18,8 @@ pub struct Folder {
     /// Whether it must exist: it was named on the command line, or nothing can be done without it. A rollback takes its
     /// scripts from the archive and needs none.
     pub must_exist: bool,
+    /// Its layout; `None`: as its files tell.
+    pub layout: Option<Layout>,
 }
 
 fn failed(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> LoadError {
@@ -74,7 +76,7 @@ pub fn read_catalog(folder: &Folder, engine: Engine, app: Option<&AppFile>) -> R
         }
         files.push((name.to_owned(), std::fs::read(&file).map_err(failed("read", &file))?));
     }
-    let catalog = Catalog::read(&files, engine).map_err(|errors| LoadError::Catalog {
+    let catalog = Catalog::read_as(&files, engine, folder.layout).map_err(|errors| LoadError::Catalog {
         folder: path.clone(),
         errors,
     })?;

@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 use crate::cluster::{ClusterError, Exited, LogOf, Wire};
-use crate::database::{ConnectOptions, connect};
+use crate::database::{ConnectOptions, LedgerChoice, connect};
 use crate::probe::stop;
 use stepback_core::plan::{Ask, Probe};
 
@@ -170,6 +170,7 @@ async fn wait(ask: Ask, statuses: &[u16], limit_ms: u64, timeout_ms: u64) -> (Se
     let options = ConnectOptions {
         source: stepback_core::model::UrlSource::Env("DATABASE_URL".to_owned()),
         state_schema: "stepback".to_owned(),
+        ledger: LedgerChoice::Auto,
         lock_wait: Duration::from_secs(1),
         statement: Duration::from_secs(1),
         create: false,

@@ -48,20 +48,23 @@ async fn look_at_cluster(
     }
 }
 
-/// The archived scripts that a plan can use: downs of what is applied, ups of what is not.
+/// The archived scripts that a plan can use: downs of what is applied, ups of what is not; and ups of what is applied
+/// where only their text tells whether they are what another tool's ledger names.
 fn wanted_scripts(seen: &SeenDatabase) -> Vec<Digest> {
-    let applied = seen.applied();
-    let mut wanted: Vec<Digest> = seen
-        .archive
-        .iter()
-        .filter_map(|row| {
-            if applied.contains(&row.migration.version) {
-                row.down_sha256
-            } else {
-                Some(row.up_sha256)
+    let mut wanted = Vec::new();
+    for row in &seen.archive {
+        match seen
+            .ledger
+            .iter()
+            .find(|applied| applied.migration.version == row.migration.version)
+        {
+            None => wanted.push(row.up_sha256),
+            Some(applied) => {
+                wanted.extend(row.down_sha256);
+                wanted.extend(applied.up_checksum.as_ref().map(|_| row.up_sha256));
             }
-        })
-        .collect();
+        }
+    }
     wanted.sort_unstable();
     wanted.dedup();
     wanted

@@ -19,6 +19,24 @@ pub enum CatalogError {
         /// What the name lacks.
         why: &'static str,
     },
+    /// A name that sqlx would not read.
+    #[error(
+        "{file}: sqlx would stop at this name ({why}); expected VERSION_name.sql, or VERSION_name.up.sql and VERSION_name.down.sql"
+    )]
+    UnreadableForSqlx {
+        /// The file.
+        file: String,
+        /// What the name lacks.
+        why: &'static str,
+    },
+    /// A script in another tool's layout.
+    #[error("{file}: this is a script for {tool}, whose layout this version does not read")]
+    OtherTool {
+        /// The file.
+        file: String,
+        /// The tool.
+        tool: &'static str,
+    },
     /// Two ups (or two downs) spell the same version.
     #[error("{file}: version {version} is taken by {other}; give one of them another version")]
     DuplicateVersion {
@@ -94,6 +112,8 @@ impl CatalogError {
     pub fn file(&self) -> &str {
         match self {
             Self::UnreadableName { file, .. }
+            | Self::UnreadableForSqlx { file, .. }
+            | Self::OtherTool { file, .. }
             | Self::DuplicateVersion { file, .. }
             | Self::EqualVersion { file, .. }
             | Self::NameDiffers { file, .. }

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use crate::model::{Engine, Version};
 
 pub use error::{CatalogError, CatalogErrors};
+pub use layout::Layout;
 pub use script::Script;
 
 /// One migration: its up script and, perhaps, its down script.
@@ -43,19 +44,38 @@ impl Migration {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Catalog {
     migrations: Arc<[Migration]>,
+    layout: Layout,
 }
 
 impl Catalog {
-    /// Reads the files of a migrations folder: their names (without the folder) and their bytes, in any order.
-    ///
-    /// Files that do not end in `.sql` are none of ours and are passed over, and so are scripts whose name says that
-    /// they are for another engine. An empty list is an empty catalog: a rollback takes its scripts from the archive.
+    /// Reads the files of a migrations folder in the layout that their names tell: see [`Catalog::read_as`].
     ///
     /// # Errors
     /// Everything that is wrong, in the order of the file names.
     pub fn read(files: &[(String, Vec<u8>)], engine: Engine) -> Result<Self, CatalogErrors> {
-        layout::stepback::read(files, engine).map(|migrations| Self {
+        Self::read_as(files, engine, None)
+    }
+
+    /// Reads the files of a migrations folder: their names (without the folder) and their bytes, in any order.
+    ///
+    /// Files that do not end in `.sql` are none of ours and are passed over, and so are scripts whose name says that
+    /// they are for another engine. An empty list is an empty catalog: a rollback takes its scripts from the archive.
+    /// Without a layout, it is [`Layout::tell`]'s.
+    ///
+    /// # Errors
+    /// Everything that is wrong, in the order of the file names.
+    pub fn read_as(files: &[(String, Vec<u8>)], engine: Engine, layout: Option<Layout>) -> Result<Self, CatalogErrors> {
+        let layout = match layout {
+            Some(layout) => layout,
+            None => Layout::tell(files)?,
+        };
+        let migrations = match layout {
+            Layout::Stepback => layout::stepback::read(files, engine),
+            Layout::Sqlx => layout::sqlx::read(files),
+        };
+        migrations.map(|migrations| Self {
             migrations: migrations.into(),
+            layout,
         })
     }
 
@@ -65,7 +85,13 @@ impl Catalog {
         migrations.dedup_by(|one, other| one.version == other.version);
         Self {
             migrations: migrations.into(),
+            layout: Layout::default(),
         }
+    }
+
+    /// The layout that the folder was read in.
+    pub fn layout(&self) -> Layout {
+        self.layout
     }
 
     /// The migrations, oldest version first.

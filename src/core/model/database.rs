@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Digest, Engine, MigrationId, MigrationSet, PlanId, RunId, ScriptRef, Token, Version};
+use super::{Checksum, Digest, Engine, MigrationId, MigrationSet, PlanId, RunId, ScriptRef, Token, Version};
 
 /// Where the database is to be found again, without a secret: a plan carries it, so that `resume` needs no app file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,8 +56,66 @@ pub struct LedgerRow {
     pub migration: MigrationId,
     /// SHA-256 of the up script that was applied, where the ledger has it.
     pub up_sha256: Option<Digest>,
+    /// Another tool's checksum of the up script that was applied, where the ledger is that tool's and has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub up_checksum: Option<Checksum>,
+    /// Whether the ledger says that it was begun and not finished.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dirty: bool,
     /// When, as the ledger says it.
     pub applied_at: String,
+}
+
+impl LedgerRow {
+    /// Whether this is the up script that the ledger says was applied: `None` where the ledger does not say.
+    pub fn names_up(&self, sha256: &Digest, text: &[u8]) -> Option<bool> {
+        match (&self.up_sha256, &self.up_checksum) {
+            (Some(named), _) => Some(named == sha256),
+            (None, Some(checksum)) => Some(checksum.is_of(text)),
+            (None, None) => None,
+        }
+    }
+}
+
+/// Whose ledger it is: which tool reads and writes it too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LedgerTool {
+    /// Our own.
+    #[default]
+    Stepback,
+    /// sqlx's `_sqlx_migrations`.
+    Sqlx,
+}
+
+impl LedgerTool {
+    /// The name in app files and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stepback => "stepback",
+            Self::Sqlx => "sqlx",
+        }
+    }
+}
+
+impl std::fmt::Display for LedgerTool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// Which table is the ledger (LAWS D16).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LedgerRef {
+    /// Whose it is.
+    pub tool: LedgerTool,
+    /// Its full name within the database; empty where it is not known.
+    pub table: String,
+    /// Whether the table is there.
+    pub exists: bool,
+    /// Whether a person named the tool, rather than that it was told from what the database holds.
+    pub chosen: bool,
 }
 
 /// Whether an archived script is known to have been applied (LAWS D3).
@@ -188,6 +246,9 @@ pub struct SeenDatabase {
     pub prepared: bool,
     /// Whether the server refuses writes: a replica, a read-only file.
     pub read_only: bool,
+    /// Which table the ledger is.
+    #[serde(default)]
+    pub ledger_table: LedgerRef,
     /// The ledger, in order of application where that is kept.
     pub ledger: Vec<LedgerRow>,
     /// The newest revision of each archived migration.

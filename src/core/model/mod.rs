@@ -3,6 +3,7 @@
 //! Responsible for: small value types with their text forms and their order. Not for: rules about them (those live in
 //! the module that decides). Everybody may use it; it uses nothing of ours.
 
+mod checksum;
 mod database;
 mod digest;
 mod engine;
@@ -13,9 +14,10 @@ mod observed;
 mod version;
 mod workload;
 
+pub use checksum::Checksum;
 pub use database::{
-    ArchiveRow, Capture, DatabaseIdentity, DatabaseRef, JournalPlace, LeaseSeen, LedgerRow, Progress, ReleaseRow,
-    RunRow, RunStatus, Scripts, SeenDatabase, UrlSource,
+    ArchiveRow, Capture, DatabaseIdentity, DatabaseRef, JournalPlace, LeaseSeen, LedgerRef, LedgerRow, LedgerTool,
+    Progress, ReleaseRow, RunRow, RunStatus, Scripts, SeenDatabase, UrlSource,
 };
 pub use digest::{Digest, DigestError};
 pub use engine::{Engine, EngineError};

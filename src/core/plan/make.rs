@@ -176,7 +176,11 @@ pub(super) fn world(seen: &Seen, scripts: &[ScriptRef]) -> BTreeMap<String, Dige
         .database
         .ledger
         .iter()
-        .map(|row| format!("{} {:?} {:?}\n", row.migration.version, row.sequence, row.up_sha256))
+        .map(|row| {
+            let checksum = row.up_checksum.as_ref().map(ToString::to_string).unwrap_or_default();
+            let version = &row.migration.version;
+            format!("{version} {:?} {:?}{checksum}\n", row.sequence, row.up_sha256)
+        })
         .collect();
     world.insert("ledger".to_owned(), Digest::of(ledger.as_bytes()));
     let scripts: String = scripts

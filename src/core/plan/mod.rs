@@ -5,6 +5,7 @@
 
 mod action;
 mod changed;
+mod ledger;
 mod make;
 mod offline;
 mod probes;

@@ -3,6 +3,7 @@
 use crate::appfile::AppFile;
 use crate::model::{Digest, Finding, MigrationSet, ScriptRef, Target, Version};
 
+use super::ledger::check_ledger;
 use super::request::{Goal, Request, Seen};
 use super::scripts::Scripts;
 use super::undone::undone;
@@ -53,6 +54,7 @@ pub(super) fn plan_schema(request: &Request<'_>, seen: &Seen) -> SchemaHalf {
             scripts: Vec::new(),
         };
     }
+    check_ledger(request.catalog, &seen.database, &mut scripts.findings);
     let goes_up = matches!(request.goal, Goal::Up(_));
     let missing: Vec<Version> = to
         .schema

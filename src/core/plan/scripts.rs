@@ -24,7 +24,7 @@ impl Scripts<'_> {
         let subject = row.migration.to_string();
         let archived = self.seen.database.archived(&row.migration.version);
         let filed = self.catalog.find(&row.migration.version);
-        match (archived.filter(|archived| archived.capture == Capture::Captured), filed) {
+        match (archived.filter(|archived| self.is_captured(row, archived)), filed) {
             (Some(archived), filed) => self.archived_down(row, archived, filed),
             (None, Some(filed)) => self.filed_down(row, filed),
             (None, None) => {
@@ -37,6 +37,22 @@ impl Scripts<'_> {
                 None
             }
         }
+    }
+
+    /// Whether an archive row holds what was applied. What was staged counts as captured as soon as the ledger shows that
+    /// very script (LAWS D3): another tool applied it, and nobody was there to say so.
+    fn is_captured(&self, row: &LedgerRow, archived: &ArchiveRow) -> bool {
+        archived.capture == Capture::Captured || self.names_archived_up(row, archived) == Some(true)
+    }
+
+    /// Whether the ledger names the archive's up script: `None` where it cannot be told.
+    fn names_archived_up(&self, row: &LedgerRow, archived: &ArchiveRow) -> Option<bool> {
+        let body = match (&row.up_checksum, self.seen.bodies.get(&archived.up_sha256)) {
+            (None, _) => &[][..],
+            (Some(_), Some(Ok(body))) => body,
+            (Some(_), _) => return None,
+        };
+        row.names_up(&archived.up_sha256, body)
     }
 
     fn archived_down(
@@ -55,16 +71,16 @@ impl Scripts<'_> {
             );
             return None;
         }
-        if archived.ledger_sequence != row.sequence {
+        if archived.capture == Capture::Captured && archived.ledger_sequence != row.sequence {
             self.refuse(
                 "stale-capture",
                 subject,
                 "it was applied again since its scripts were captured, so the captured down may not fit",
-                "capture its scripts again from the release that applied it",
+                "capture its scripts again from the release that applied it: `stepback migrate capture --replace VERSION --reason TEXT`",
             );
             return None;
         }
-        if row.up_sha256.is_some_and(|sha256| sha256 != archived.up_sha256) {
+        if self.names_archived_up(row, archived) == Some(false) {
             self.refuse(
                 "up-differs",
                 subject,
@@ -124,8 +140,9 @@ impl Scripts<'_> {
                 None
             }
         }?;
+        // Spelled as the archive spells it: another tool's ledger holds a number.
         Some(ScriptRef {
-            migration: row.migration.clone(),
+            migration: archived.migration.clone(),
             direction: Direction::Down,
             sha256,
             up_sha256: archived.up_sha256,
@@ -134,7 +151,7 @@ impl Scripts<'_> {
 
     fn filed_down(&mut self, row: &LedgerRow, filed: &Migration) -> Option<ScriptRef> {
         let subject = row.migration.to_string();
-        if row.up_sha256.is_some_and(|sha256| sha256 != filed.up.sha256()) {
+        if row.names_up(&filed.up.sha256(), filed.up.text().as_bytes()) == Some(false) {
             self.refuse(
                 "up-edited",
                 subject,
@@ -161,7 +178,10 @@ impl Scripts<'_> {
         }
         self.check_runs(&subject, down.text().as_bytes())?;
         Some(ScriptRef {
-            migration: row.migration.clone(),
+            migration: MigrationId {
+                version: filed.version.clone(),
+                name: filed.name.clone(),
+            },
             direction: Direction::Down,
             sha256: down.sha256(),
             up_sha256: filed.up.sha256(),
@@ -227,7 +247,7 @@ impl Scripts<'_> {
             .iter()
             .filter_map(|row| {
                 let filed = self.catalog.find(&row.migration.version)?;
-                let differs = row.up_sha256.is_some_and(|sha256| sha256 != filed.up.sha256());
+                let differs = row.names_up(&filed.up.sha256(), filed.up.text().as_bytes()) == Some(false);
                 differs.then(|| (row.migration.clone(), filed.up.file().to_owned()))
             })
             .collect();

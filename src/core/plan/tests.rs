@@ -11,9 +11,11 @@ use super::*;
 use crate::appfile::AppFile;
 use crate::catalog::Catalog;
 use crate::model::{
-    ArchiveRow, Capture, DatabaseIdentity, Engine, Fingerprint, LedgerRow, MigrationId, ReleaseRow, SeenCluster,
-    SeenDatabase, SeenWorkload, UrlSource, Version, WorkloadKind, annotation,
+    ArchiveRow, Capture, DatabaseIdentity, Engine, Fingerprint, LedgerRef, LedgerRow, MigrationId, ReleaseRow,
+    SeenCluster, SeenDatabase, SeenWorkload, UrlSource, Version, WorkloadKind, annotation,
 };
+
+mod foreign_ledger;
 
 const APP: &str = include_str!("../../../testdata/apps/shop/stepback.yaml");
 
@@ -93,6 +95,8 @@ fn seen() -> Seen {
                 name: (*name).to_owned(),
             },
             up_sha256: Some(Digest::of(up)),
+            up_checksum: None,
+            dirty: false,
             applied_at: "2024-03-01T09:00:00Z".to_owned(),
         })
         .collect();
@@ -108,6 +112,7 @@ fn seen() -> Seen {
             server_version: "SQLite 3".to_owned(),
             prepared: true,
             read_only: false,
+            ledger_table: LedgerRef::default(),
             ledger,
             archive,
             releases: Vec::new(),
@@ -296,7 +301,10 @@ fn a_down_that_cannot_be_trusted_is_refused() {
     assert_eq!(edit(&|world| world.bodies.clear()), "archive-damaged");
     assert_eq!(edit(&|world| world.database.archive.truncate(3)), "down-unknown");
     assert_eq!(
-        edit(&|world| world.database.archive[3].capture = Capture::Staged),
+        edit(&|world| {
+            world.database.archive[3].capture = Capture::Staged;
+            world.database.archive[3].up_sha256 = Digest::of("x");
+        }),
         "down-unknown"
     );
     assert_eq!(

@@ -79,6 +79,8 @@ mod tests {
                 name: String::new(),
             },
             up_sha256: None,
+            up_checksum: None,
+            dirty: false,
             applied_at: String::new(),
         })
         .collect()

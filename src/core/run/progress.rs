@@ -60,6 +60,9 @@ pub fn observe_scripts(
             script.migration
         ));
     }
+    if let Some(row) = ledger.iter().find(|row| row.dirty) {
+        return Observed::Foreign(format!("the ledger marks {} as begun and not finished", row.migration));
+    }
     let of = u32::try_from(scripts.len()).unwrap_or(u32::MAX);
     match u32::try_from(done).unwrap_or(u32::MAX) {
         done if done == of => Observed::Done(format!("{of} of {of} in the ledger")),

@@ -134,8 +134,12 @@ pub fn unwrap_outer<'a>(statements: &[Statement<'a>], engine: Engine) -> Result<
 }
 
 /// Whether a script says of itself that it must not run in a transaction: one of its first comments is
-/// `-- no-transaction` (as sqlx has it) or `-- stepback: no-transaction`.
+/// `-- no-transaction` or `-- stepback: no-transaction`. sqlx looks at the very first bytes alone and takes whatever
+/// follows them, so a script that begins so is marked too.
 pub fn has_no_transaction_marker(text: &str) -> bool {
+    if text.starts_with("-- no-transaction") {
+        return true;
+    }
     text.lines()
         .map(str::trim)
         .take_while(|line| line.is_empty() || line.starts_with("--"))
@@ -374,13 +378,14 @@ mod tests {
     fn the_marker_stands_in_the_first_comments() {
         for text in [
             "-- no-transaction\nSELECT 1",
+            "-- no-transaction: it builds an index\nSELECT 1",
             "\n-- why\n--stepback: no-transaction\nSELECT 1",
         ] {
             assert!(has_no_transaction_marker(text), "{text}");
         }
         for text in [
             "SELECT 1;\n-- no-transaction",
-            "-- no-transactions",
+            "--no-transactions",
             "SELECT '\n-- no-transaction\n'",
         ] {
             assert!(!has_no_transaction_marker(text), "{text}");

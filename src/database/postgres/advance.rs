@@ -5,42 +5,41 @@
 //! starts, so after an error the ledger says what was done, and the rest goes singly until the culprit is found.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use sqlx::Row as _;
-use stepback_core::model::{ArchiveRow, Direction, Engine, ScriptRef, Stamp, Token, Version};
+use stepback_core::model::{Direction, Engine, ScriptRef, Stamp, Token};
+use tokio::time::Instant;
 
+use super::PostgresDatabase;
 use super::blockers::Watch;
+use super::capture::{BIND_TO, UNBIND};
 use super::error::{self, is_contention, is_lock_timeout, of_server, sentence};
 use super::message::{do_block, milliseconds};
 use super::quote::literal;
 use super::script::fit;
 use super::session::Failed;
 use super::store::MESSAGE;
-use super::{PostgresDatabase, rows};
 use crate::database::DbError;
-use crate::database::archive::Binding;
+use crate::database::ledger::Entry;
 
 /// The most migrations in one message.
 const BATCH: usize = 100;
 
+/// How long ups that go singly go on before the rest is left to the next call.
+const SINGLY: Duration = Duration::from_millis(500);
+
 const SETTINGS: &str = "PERFORM pg_catalog.set_config('lock_timeout', $1, true), \
     pg_catalog.set_config('statement_timeout', $2, true), pg_catalog.set_config('synchronous_commit', 'on', true); ";
-const IN_LEDGER: &str = "PERFORM 1 FROM {s}.ledger WHERE version = $1 AND up_sha256 = $2; \
-    IF NOT FOUND THEN RAISE EXCEPTION USING ERRCODE = $3, DETAIL = $1, MESSAGE = 'the ledger does not hold it with the up script that the plan names'; END IF; ";
-const NOT_IN_LEDGER: &str = "PERFORM 1 FROM {s}.ledger WHERE version = $1; \
-    IF FOUND THEN RAISE EXCEPTION USING ERRCODE = $2, DETAIL = $1, MESSAGE = 'the ledger holds it already'; END IF; ";
+const NOT_HELD: &str = "RAISE EXCEPTION USING ERRCODE = $1, DETAIL = $2, MESSAGE = 'the ledger does not hold it with the up script that the plan names'; END IF; ";
+const HELD: &str = "RAISE EXCEPTION USING ERRCODE = $1, DETAIL = $2, MESSAGE = 'the ledger holds it already'; END IF; ";
 const IN_ARCHIVE: &str = "PERFORM 1 FROM {s}.archive a WHERE version = $1 AND up_sha256 = $2 AND $3 IN (up_sha256, down_sha256) \
     AND revision = (SELECT max(revision) FROM {s}.archive b WHERE b.version = a.version); \
     IF NOT FOUND THEN RAISE EXCEPTION USING ERRCODE = $4, DETAIL = $1, MESSAGE = 'the archive''s newest revision does not hold the script that the plan names'; END IF; ";
 /// Everything that a script may have set, back to how the session began; then ours again, for the commit.
 const RESET: &str = "RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; DISCARD TEMP; ";
-const DELETE: &str = "DELETE FROM {s}.ledger WHERE version = $1 AND up_sha256 = $2; \
-    IF NOT FOUND THEN RAISE EXCEPTION USING ERRCODE = $3, DETAIL = $1, MESSAGE = 'its ledger row vanished while its down script ran'; END IF; ";
-const INSERT: &str = "INSERT INTO {s}.ledger (sequence, version, name, up_sha256, applied_at) \
-    VALUES ($1, $2, $3, $4, {now}); ";
-const BIND: &str = "UPDATE {s}.archive SET capture = 'captured', ledger_sequence = $1, binding_sha256 = $2 \
-    WHERE version = $3 AND revision = $4; \
-    IF NOT FOUND THEN RAISE EXCEPTION USING ERRCODE = $5, DETAIL = $3, MESSAGE = 'its archive row vanished while its up script ran'; END IF; ";
+const VANISHED: &str = "; IF NOT FOUND THEN RAISE EXCEPTION USING ERRCODE = $1, DETAIL = $2, MESSAGE = 'its ledger row vanished while its down script ran'; END IF; ";
+const UNARCHIVED: &str = "; IF NOT FOUND THEN RAISE EXCEPTION USING ERRCODE = $1, DETAIL = $2, MESSAGE = 'its archive row vanished while its script ran'; END IF; ";
 
 /// One migration, ready to be sent.
 struct Ready<'a> {
@@ -58,12 +57,6 @@ impl Ready<'_> {
     }
 }
 
-/// For an up: the ledger row's sequence, and the archive row that is bound to it.
-struct Bound {
-    sequence: i64,
-    row: ArchiveRow,
-}
-
 impl PostgresDatabase {
     pub(super) async fn carry_out(
         &self,
@@ -75,24 +68,26 @@ impl PostgresDatabase {
         let batch = &batch[..self.count_fitting(batch).await?];
         let names: Vec<_> = batch.iter().map(|script| script.sha256).collect();
         let bodies = self.read_bodies(&names).await?;
-        let mut bound = match direction {
-            Direction::Up => self.reserve(batch).await?,
-            Direction::Down => BTreeMap::new(),
-        };
+        let ups = self.read_ups(direction, batch).await?;
+        let locked = self.check_tool_lock(stamp.token).await?;
+        let ledger = self.ledger.get();
         let mut ready: Vec<Ready<'_>> = Vec::with_capacity(batch.len());
-        for (script, body) in batch.iter().zip(&bodies) {
+        for ((script, body), up) in batch.iter().zip(&bodies).zip(&ups) {
             let fit = fit(body).map_err(|message| DbError::Check {
                 migration: script.migration.clone(),
                 message: format!("{message}; nothing of this batch was run"),
             })?;
-            let bound = bound.remove(&script.migration.version);
+            let entry = ledger.entry(&script.migration, &script.up_sha256, up.as_ref().unwrap_or(body))?;
             ready.push(Ready {
                 script,
-                before: self.before(direction, script, stamp.token),
+                before: self.before(direction, script, &entry, stamp.token, &locked),
                 text: fit.text,
-                after: self.after(direction, script, bound)?,
+                after: self.after(direction, script, &entry),
                 lines_before: fit.lines_before,
             });
+        }
+        if direction == Direction::Up && !ledger.is_own() {
+            return self.send_singly(&ready).await;
         }
         // The bodies are larger than what was counted packed.
         let mut size = 0;
@@ -138,37 +133,26 @@ impl PostgresDatabase {
         Ok(fitting.count().max(1))
     }
 
-    /// Ledger sequences for ups, with the archive rows that will be bound to them. A sequence that is not used is a gap.
-    async fn reserve(&self, batch: &[ScriptRef]) -> Result<BTreeMap<Version, Bound>, DbError> {
-        let doing = "reserving ledger rows";
-        let sequence = literal((&format!("{}.ledger", self.schema)).into());
-        let settings = self.settings();
-        let query = format!(
-            "BEGIN ISOLATION LEVEL READ COMMITTED; {settings}; \
-             SELECT nextval(pg_get_serial_sequence({sequence}, 'sequence')) FROM generate_series(1, {}); {}; COMMIT",
-            batch.len(),
-            self.fill(rows::ARCHIVE, &[]),
-        );
-        let results = self.ask(doing, query).await?;
-        let archive = results[3].iter().map(rows::archive).collect::<Result<Vec<_>, _>>()?;
-        let archive: BTreeMap<&Version, &ArchiveRow> =
-            archive.iter().map(|row| (&row.migration.version, row)).collect();
-        let mut bound = BTreeMap::new();
-        for (script, row) in batch.iter().zip(&results[2]) {
-            let sequence = row.try_get(0).map_err(|error| self.explain(doing, &error))?;
-            let version = &script.migration.version;
-            let row = archive.get(version).ok_or_else(|| DbError::Archive {
-                message: format!("does not hold migration {}", script.migration),
-            })?;
-            bound.insert(
-                version.clone(),
-                Bound {
-                    sequence,
-                    row: (*row).clone(),
-                },
-            );
+    /// The up scripts of a batch of downs, where the ledger's rows can be told only from them.
+    async fn read_ups(&self, direction: Direction, batch: &[ScriptRef]) -> Result<Vec<Option<Vec<u8>>>, DbError> {
+        if direction == Direction::Up || !self.ledger.get().needs_up_text() {
+            return Ok(vec![None; batch.len()]);
         }
-        Ok(bound)
+        let names: Vec<_> = batch.iter().map(|script| script.up_sha256).collect();
+        Ok(self.read_bodies(&names).await?.into_iter().map(Some).collect())
+    }
+
+    /// Another tool's rows say when a transaction began and how long it took, and the transactions of one message all
+    /// begin when the message arrives: so one migration a message, for a while.
+    async fn send_singly(&self, ready: &[Ready<'_>]) -> Result<(), DbError> {
+        let started = Instant::now();
+        for one in ready {
+            self.send_batch(Direction::Up, std::slice::from_ref(one)).await?;
+            if started.elapsed() > SINGLY {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn limits(&self) -> String {
@@ -180,58 +164,59 @@ impl PostgresDatabase {
     }
 
     /// What comes before a script in its transaction. The role's own `search_path` is left for the script.
-    fn before(&self, direction: Direction, script: &ScriptRef, token: Token) -> String {
+    fn before(&self, direction: Direction, script: &ScriptRef, entry: &Entry, token: Token, locked: &str) -> String {
         let version = script.migration.version.as_str().into();
         let (up, sha256) = (script.up_sha256.to_string(), script.sha256.to_string());
-        let ledger = match direction {
-            Direction::Down => self.fill(IN_LEDGER, &[version, (&up).into(), error::LEDGER.into()]),
-            Direction::Up => self.fill(NOT_IN_LEDGER, &[version, error::LEDGER.into()]),
+        let statements = self.ledger.get().statements(Engine::Postgres);
+        let values = [
+            (&entry.version).into(),
+            (&entry.name).into(),
+            (&entry.checksum).into(),
+            version,
+        ];
+        let (query, test, otherwise) = match direction {
+            Direction::Down => (statements.holds, "NOT EXISTS", NOT_HELD),
+            Direction::Up => (statements.find, "EXISTS", HELD),
         };
+        let query = self.fill(query, &values);
+        let otherwise = self.fill(otherwise, &[error::LEDGER.into(), version]);
         let archive = self.fill(
             IN_ARCHIVE,
             &[version, (&up).into(), (&sha256).into(), error::ARCHIVE.into()],
         );
-        let checks = do_block(&format!("{}{}{ledger}{archive}", self.limits(), self.fence(token)));
+        let checks = do_block(&format!(
+            "{}{}{locked}IF {test} ({query}) THEN {otherwise}{archive}",
+            self.limits(),
+            self.fence(token)
+        ));
         format!("BEGIN ISOLATION LEVEL READ COMMITTED; {checks};\n")
     }
 
-    fn after(&self, direction: Direction, script: &ScriptRef, bound: Option<Bound>) -> Result<String, DbError> {
+    fn after(&self, direction: Direction, script: &ScriptRef, entry: &Entry) -> String {
         let version = script.migration.version.as_str().into();
-        let up = script.up_sha256.to_string();
-        let rows = match (direction, bound) {
-            (Direction::Down, _) => self.fill(DELETE, &[version, (&up).into(), error::LEDGER.into()]),
-            (Direction::Up, Some(Bound { sequence, row })) => {
-                let binding = Binding {
-                    engine: Engine::Postgres,
-                    version: &row.migration.version,
-                    up: &row.up_sha256,
-                    down: row.down_sha256.as_ref(),
-                    ledger_sequence: Some(sequence),
-                };
-                let binding = binding.digest().to_string();
-                let values = [sequence.into(), version, (&script.migration.name).into(), (&up).into()];
-                let insert = self.fill(INSERT, &values);
-                let archived = row.migration.version.as_str().into();
-                let values = [
-                    sequence.into(),
-                    (&binding).into(),
-                    archived,
-                    row.revision.into(),
-                    error::ARCHIVE.into(),
-                ];
-                format!("{insert}{}", self.fill(BIND, &values))
+        let ledger = self.ledger.get();
+        let statements = ledger.statements(Engine::Postgres);
+        let values = [(&entry.version).into(), (&entry.name).into(), (&entry.checksum).into()];
+        let unarchived = self.fill(UNARCHIVED, &[error::ARCHIVE.into(), version]);
+        let rows = match direction {
+            Direction::Down => {
+                let delete = self.fill(statements.delete, &values);
+                let vanished = self.fill(VANISHED, &[error::LEDGER.into(), version]);
+                if ledger.is_own() {
+                    format!("{delete}{vanished}")
+                } else {
+                    format!("{delete}{vanished}{}{unarchived}", self.fill(UNBIND, &[version]))
+                }
             }
-            (Direction::Up, None) => {
-                return Err(DbError::Archive {
-                    message: format!("holds migration {} twice in one batch", script.migration),
-                });
+            Direction::Up => {
+                let insert = self.fill(statements.insert, &values);
+                let written = self.fill(statements.find, &values);
+                let (bind, to) = (self.fill(BIND_TO.0, &[version]), self.fill(BIND_TO.1, &[version]));
+                format!("{insert}; {bind}{written}{to}{unarchived}")
             }
         };
         // The script may end in a comment or without a semicolon.
-        Ok(format!(
-            "\n;{RESET}{}; COMMIT;\n",
-            do_block(&format!("{}{rows}", self.limits()))
-        ))
+        format!("\n;{RESET}{}; COMMIT;\n", do_block(&format!("{}{rows}", self.limits())))
     }
 
     async fn send_batch(&self, direction: Direction, batch: &[Ready<'_>]) -> Result<(), DbError> {
@@ -243,6 +228,11 @@ impl PostgresDatabase {
         }
         if of_server(&failed.error).is_some_and(|server| server.code() == error::FENCED) {
             return Err(DbError::Fenced);
+        }
+        if of_server(&failed.error).is_some_and(|server| server.code() == error::TOOL_LOCK) {
+            return Err(DbError::Busy {
+                message: "the lock of the ledger's tool was lost, and is taken again by the next attempt".to_owned(),
+            });
         }
         // A check of ours names the migration that it refused.
         let refused = of_server(&failed.error).filter(|server| matches!(server.code(), error::LEDGER | error::ARCHIVE));

@@ -7,7 +7,7 @@ use sqlx::Row as _;
 use sqlx::postgres::{PgConnectOptions, PgRow};
 use tokio::task::JoinHandle;
 
-use super::quote::{Value, fill};
+use super::quote::{Names, Value, fill};
 use super::session::{Session, SessionId};
 
 const WHO: &str = "SELECT pid::bigint AS pid, usename::text AS role, \
@@ -37,7 +37,7 @@ impl Watch {
             let Ok(mut session) = Session::open(&connect, Duration::ZERO).await else {
                 return;
             };
-            while let Ok(results) = session.send(fill(WHO, "", &[Value::Int(pid)])).await {
+            while let Ok(results) = session.send(fill(WHO, Names::default(), &[Value::Int(pid)])).await {
                 let blockers: Vec<String> = results.iter().flatten().filter_map(|row| describe(row).ok()).collect();
                 if !blockers.is_empty() {
                     *tell.lock().unwrap_or_else(PoisonError::into_inner) = Some(blockers.join(", "));

@@ -10,6 +10,7 @@ use crate::database::DbError;
 pub(super) const FENCED: &str = "SB001";
 pub(super) const LEDGER: &str = "SB002";
 pub(super) const ARCHIVE: &str = "SB003";
+pub(super) const TOOL_LOCK: &str = "SB004";
 
 /// The server's error, if it is one.
 pub(super) fn of_server(error: &sqlx::Error) -> Option<&PgDatabaseError> {

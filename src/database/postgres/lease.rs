@@ -1,5 +1,6 @@
 //! The lease: a row whose token is in a unique key (LAWS D4), kept alive by a heartbeat on a connection of its own.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::Row as _;
@@ -9,13 +10,14 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::error::is_lock_timeout;
+use super::lock::look_after;
 use super::message::number;
 use super::session::{Session, SessionId};
 use super::{Own, PostgresDatabase, rows};
 use crate::database::{DbError, LeaseRequest};
 
 /// How long to wait before looking at a lease that another holds again. Its row has no event that works behind poolers.
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// How long one attempt to change the row waits for work in flight: never long inside a lock call.
 const TAKE_WAIT: Duration = Duration::from_millis(200);
@@ -35,6 +37,8 @@ const NAME_SESSION: &str = "UPDATE {s}.lease SET session = $4 WHERE ledger = $1 
 /// A lease that is ours, and the task that keeps it alive. Dropping it stops the heartbeat and gives nothing back.
 pub(super) struct Heart {
     token: Token,
+    /// The number of the lock that is held beside the lease.
+    pub(super) tool_lock: Option<i64>,
     task: JoinHandle<()>,
 }
 
@@ -53,14 +57,15 @@ struct Seen {
 impl PostgresDatabase {
     pub(super) async fn take_lease(&self, request: &LeaseRequest) -> Result<Token, DbError> {
         let deadline = Instant::now() + request.wait;
+        self.find_ledger().await?;
         loop {
             let seen = self.see_lease().await?;
             let holder = seen.lease.as_ref().map(|(lease, _)| lease.clone());
             if holder.as_ref().is_none_or(|lease| !lease.is_alive())
                 && let Some(token) = self.try_lease(request, &seen).await?
             {
-                *self.heart.lock().await = Some(self.start_heart(token, request.life));
-                return Ok(token);
+                self.ledger.settle();
+                return self.hold(token, request.life, deadline).await;
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -75,9 +80,31 @@ impl PostgresDatabase {
         }
     }
 
+    /// Keeps the lease alive, and takes the lock of the ledger's tool too. Without that the lease is given back.
+    async fn hold(&self, token: Token, life: Duration, deadline: Instant) -> Result<Token, DbError> {
+        *self.heart.lock().await = Some(self.start_heart(token, life, None));
+        let locked = async {
+            let Some(id) = self.tool_lock_id().await? else {
+                return Ok(());
+            };
+            self.take_tool_lock(id, deadline).await?;
+            *self.heart.lock().await = Some(self.start_heart(token, life, Some(id)));
+            Ok(())
+        };
+        let locked: Result<(), DbError> = locked.await;
+        match locked {
+            Ok(()) => Ok(token),
+            Err(error) => {
+                // What is said is why there is no lock; a lease that stays dies by itself.
+                drop(self.give_lease_back().await);
+                Err(error)
+            }
+        }
+    }
+
     async fn see_lease(&self) -> Result<Seen, DbError> {
         let queries = [
-            self.fill(rows::LEASE, &[(&self.ledger).into()]),
+            self.fill(rows::LEASE, &[(&self.ledger.get().table).into()]),
             self.fill(HIGHEST, &[]),
         ];
         let doing = "looking at the lease";
@@ -110,8 +137,9 @@ impl PostgresDatabase {
         let last = seen.lease.as_ref().and_then(|(_, session)| session.as_ref());
         let mut work = self.work().await?;
         let session = work.session.as_ref().expect("`work` has opened it").id().to_string();
+        let ledger = self.ledger.get();
         let mut values = vec![
-            (&self.ledger).into(),
+            (&ledger.table).into(),
             number(token).into(),
             i64::from(token.nonce).into(),
             (&request.holder).into(),
@@ -151,10 +179,11 @@ impl PostgresDatabase {
     }
 
     /// Renews the heartbeat every third of the lease's life. One that cannot be written is not a loss: the token decides.
-    fn start_heart(&self, token: Token, life: Duration) -> Heart {
+    fn start_heart(&self, token: Token, life: Duration, tool_lock: Option<i64>) -> Heart {
         let connect = self.connect.clone();
+        let ledger = self.ledger.get();
         let values = [
-            (&self.ledger).into(),
+            (&ledger.table).into(),
             number(token).into(),
             i64::from(token.nonce).into(),
         ];
@@ -163,24 +192,34 @@ impl PostgresDatabase {
             "BEGIN ISOLATION LEVEL READ COMMITTED; {}; {beat}; COMMIT",
             self.settings()
         );
+        let slot = Arc::clone(&self.tool_lock);
         let task = tokio::spawn(async move {
             let mut session = None;
             loop {
                 tokio::time::sleep(life / 3).await;
                 match beat_once(&connect, &mut session, &message).await {
-                    Ok(true) => {}
-                    Ok(false) => return,
+                    Ok(true) => {
+                        if let Some(id) = tool_lock {
+                            look_after(&connect, &slot, id).await;
+                        }
+                    }
+                    Ok(false) => {
+                        // The lease is another's, and so is the lock.
+                        *slot.lock().await = None;
+                        return;
+                    }
                     Err(error) => tracing::debug!(%error, "the heartbeat could not be written"),
                 }
             }
         });
-        Heart { token, task }
+        Heart { token, tool_lock, task }
     }
 
     /// The message that names the session which works under a token.
     pub(super) fn name_session(&self, token: Token, session: &str) -> String {
+        let ledger = self.ledger.get();
         let values = [
-            (&self.ledger).into(),
+            (&ledger.table).into(),
             number(token).into(),
             i64::from(token.nonce).into(),
             session.into(),
@@ -198,8 +237,10 @@ impl PostgresDatabase {
         };
         let token = heart.token;
         drop(heart);
+        self.give_tool_lock_back().await;
+        let ledger = self.ledger.get();
         let values = [
-            (&self.ledger).into(),
+            (&ledger.table).into(),
             number(token).into(),
             i64::from(token.nonce).into(),
         ];

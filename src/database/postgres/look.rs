@@ -88,12 +88,15 @@ impl PostgresDatabase {
     }
 
     pub(super) async fn read_ledger(&self) -> Result<Vec<LedgerRow>, DbError> {
-        all(
-            &self
-                .read_rows("ledger", "reading the ledger", &self.fill(rows::LEDGER, &[]))
-                .await?,
-            rows::ledger,
-        )
+        let ledger = self.find_ledger().await?;
+        let select = self.fill(ledger.statements(Engine::Postgres).select, &[]);
+        let doing = "reading the ledger";
+        let found = match (ledger.is_own(), ledger.exists) {
+            (true, _) => self.read_rows("ledger", doing, &select).await?,
+            (false, true) => self.read(doing, &select).await?.pop().unwrap_or_default(),
+            (false, false) => Vec::new(),
+        };
+        all(&found, |row| rows::ledger(row, &ledger))
     }
 
     pub(super) async fn read_runs(&self) -> Result<Vec<RunRow>, DbError> {
@@ -106,8 +109,14 @@ impl PostgresDatabase {
     }
 
     pub(super) async fn read_everything(&self) -> Result<SeenDatabase, DbError> {
+        let from = self.find_ledger().await?;
         let there = self.look_what_is_there().await?;
-        let ledger_key = [(&self.ledger).into()];
+        let ledger_key = [(&from.table).into()];
+        let has_ledger = if from.is_own() {
+            there.has("ledger")
+        } else {
+            from.exists
+        };
         let nothing = "SELECT WHERE false";
         let of = |table: &str, query: &'static str| {
             if there.has(table) {
@@ -120,7 +129,11 @@ impl PostgresDatabase {
             SERVER.to_owned(),
             if there.may_ask_identity { CONTROL } else { NO_CONTROL }.to_owned(),
             of("identity", IDENTITY),
-            of("ledger", rows::LEDGER),
+            if has_ledger {
+                self.fill(from.statements(Engine::Postgres).select, &[])
+            } else {
+                nothing.to_owned()
+            },
             of("archive", rows::ARCHIVE),
             of("release", rows::RELEASES),
             of("fingerprint", rows::FINGERPRINTS),
@@ -177,7 +190,8 @@ impl PostgresDatabase {
             server_version: format!("PostgreSQL {}", server.try_get::<&str, _>("version").map_err(failed)?),
             prepared: there.is_complete() && !identity.is_empty(),
             read_only: server.try_get("read_only").map_err(failed)?,
-            ledger: all(ledger, rows::ledger)?,
+            ledger_table: from.seen(),
+            ledger: all(ledger, |row| rows::ledger(row, &from))?,
             archive,
             releases: all(releases, rows::release)?,
             fingerprints: all(fingerprints, rows::fingerprint)?,

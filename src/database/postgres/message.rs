@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use stepback_core::model::Token;
 
-use super::quote::{fill, string};
+use super::quote::string;
 use super::session::Results;
 use super::{PostgresDatabase, error};
 use crate::database::DbError;
@@ -42,13 +42,14 @@ impl PostgresDatabase {
 
     /// The fence as statements of a `DO` body.
     pub(super) fn fence(&self, token: Token) -> String {
+        let ledger = self.ledger.get();
         let values = [
-            (&self.ledger).into(),
+            (&ledger.table).into(),
             number(token).into(),
             i64::from(token.nonce).into(),
             error::FENCED.into(),
         ];
-        fill(FENCE, &self.schema, &values)
+        self.fill(FENCE, &values)
     }
 
     /// Reads in one transaction that can change nothing.

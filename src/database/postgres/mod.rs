@@ -11,10 +11,13 @@
 mod advance;
 mod ask;
 mod blockers;
+mod capture;
 mod error;
+mod find;
 mod fingerprint;
 mod journal;
 mod lease;
+mod lock;
 mod look;
 mod message;
 mod prepare;
@@ -39,10 +42,11 @@ use stepback_core::model::{
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
+use super::ledger::Current;
 use super::secrets::Secrets;
 use super::{ConnectOptions, Database, DbError, LeaseRequest, Record, Reply};
 use lease::Heart;
-use quote::{Value, fill};
+use quote::{Names, Value, fill};
 use session::{Failed, Life, Results, Session, SessionId};
 
 /// Our own tables.
@@ -59,10 +63,12 @@ pub struct PostgresDatabase {
     connect: PgConnectOptions,
     /// The state schema as an identifier, quoted.
     schema: String,
-    /// What the lease is for.
-    ledger: String,
+    /// The ledger, which the lease is for.
+    ledger: Current,
     work: Mutex<Work>,
     heart: Mutex<Option<Heart>>,
+    /// The lock of the ledger's tool, while we hold the lease.
+    tool_lock: lock::Slot,
 }
 
 /// The connection that works and looks, and what must be known to replace it.
@@ -108,13 +114,14 @@ impl PostgresDatabase {
             .disable_statement_logging();
         Ok(Self {
             schema: quote::name(state),
-            ledger: format!("{state}.ledger"),
+            ledger: Current::new(find::own_ledger(state)),
             options,
             secrets: Secrets::of_url(url, &redacted),
             redacted,
             connect,
             work: Mutex::default(),
             heart: Mutex::default(),
+            tool_lock: lock::Slot::default(),
         })
     }
 
@@ -123,7 +130,11 @@ impl PostgresDatabase {
     }
 
     fn fill(&self, template: &'static str, values: &[Value<'_>]) -> String {
-        fill(template, &self.schema, values)
+        let names = Names {
+            schema: &self.schema,
+            ledger: &self.ledger.get().quoted,
+        };
+        fill(template, names, values)
     }
 
     /// The connection, opened when there is none. A session of ours that was lost is seen gone first, because what it was
@@ -272,6 +283,10 @@ impl Database for PostgresDatabase {
 
     async fn stage(&self, token: Token, migrations: &[Migration]) -> Result<(), DbError> {
         self.store_migrations(token, migrations).await
+    }
+
+    async fn replace(&self, token: Token, migration: &Migration, reason: &str) -> Result<(), DbError> {
+        self.append_replacement(token, migration, reason).await
     }
 
     async fn write_run(&self, token: Token, row: &RunRow) -> Result<(), DbError> {

@@ -16,6 +16,8 @@ const IDENTITY: &str = "INSERT INTO {s}.identity (one, id, made_at) VALUES (1, $
 impl PostgresDatabase {
     pub(super) async fn make_tables(&self) -> Result<(), DbError> {
         let doing = "making stepback's tables";
+        // Refuses where the ledger is unclear, before anything is made.
+        self.find_ledger().await?;
         let there = self.look_what_is_there().await?;
         if there.is_complete()
             && !self
@@ -23,7 +25,7 @@ impl PostgresDatabase {
                 .await?
                 .is_empty()
         {
-            return Ok(());
+            return self.make_ledger().await;
         }
         let tables = if there.has_schema {
             OWN_TABLES.replace(CREATE_SCHEMA, "")
@@ -36,6 +38,7 @@ impl PostgresDatabase {
         let settings = self.settings();
         let message =
             format!("BEGIN ISOLATION LEVEL READ COMMITTED; {settings}; {TAKE_TURNS}; {tables}\n; {identity}; COMMIT");
-        self.ask(doing, message).await.map(drop)
+        self.ask(doing, message).await?;
+        self.make_ledger().await
     }
 }

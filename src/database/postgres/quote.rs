@@ -81,15 +81,29 @@ const NOW: &str =
     "pg_catalog.to_char(pg_catalog.clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')";
 const NOW_MS: &str = "(extract(epoch FROM pg_catalog.clock_timestamp()) * 1000)::bigint";
 
-/// Fills a template: `{s}` with the quoted state schema, `{now}` and `{now_ms}` with the present, `$1` and on with the
-/// values as literals. What was filled in is not read again.
-pub(super) fn fill(template: &'static str, schema: &str, values: &[Value<'_>]) -> String {
+/// Names that a template is filled with, quoted.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Names<'a> {
+    /// For `{s}`: the state schema.
+    pub(super) schema: &'a str,
+    /// For `{l}`: the ledger.
+    pub(super) ledger: &'a str,
+}
+
+/// Fills a template: `{s}` with the quoted state schema, `{l}` with the quoted ledger, `{now}` and `{now_ms}` with the
+/// present, `$1` and on with the values as literals. What was filled in is not read again.
+pub(super) fn fill(template: &'static str, names: Names<'_>, values: &[Value<'_>]) -> String {
     let mut filled = String::with_capacity(template.len() + 64 * values.len());
     let mut rest = template;
     while let Some(at) = rest.find(['{', '$']) {
         filled.push_str(&rest[..at]);
         rest = &rest[at..];
-        let named = [("{s}", schema), ("{now}", NOW), ("{now_ms}", NOW_MS)];
+        let named = [
+            ("{s}", names.schema),
+            ("{l}", names.ledger),
+            ("{now}", NOW),
+            ("{now_ms}", NOW_MS),
+        ];
         if let Some((mark, text)) = named.iter().find(|(mark, _)| rest.starts_with(mark)) {
             filled.push_str(text);
             rest = &rest[mark.len()..];
@@ -144,7 +158,10 @@ mod tests {
     fn a_template_is_filled_and_its_values_are_not_read_again() {
         let filled = fill(
             "DELETE FROM {s}.t WHERE a = $2 AND b = $1 {x} $",
-            "\"$1\"",
+            Names {
+                schema: "\"$1\"",
+                ledger: "",
+            },
             &["$2 {s} {now}".into(), 7.into()],
         );
         assert_eq!(

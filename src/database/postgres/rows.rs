@@ -9,9 +9,8 @@ use stepback_core::model::{
 
 use crate::database::DbError;
 use crate::database::archive::Binding;
+use crate::database::ledger::{Columns, Ledger};
 
-pub(super) const LEDGER: &str =
-    "SELECT sequence, version, name, up_sha256, applied_at FROM {s}.ledger ORDER BY sequence";
 pub(super) const ARCHIVE: &str = "SELECT DISTINCT ON (version) version, revision, name, capture, up_sha256, down_sha256, \
     down_empty, ledger_sequence, binding_sha256 FROM {s}.archive ORDER BY version, revision DESC";
 pub(super) const RELEASES: &str = "SELECT release, migrations, recorded_at FROM {s}.release ORDER BY sequence";
@@ -47,16 +46,16 @@ fn unsigned(row: &PgRow, column: &str) -> Result<u64, DbError> {
     u64::try_from(get::<i64>(row, column)?).map_err(|error| wrong(&error))
 }
 
-pub(super) fn ledger(row: &PgRow) -> Result<LedgerRow, DbError> {
-    Ok(LedgerRow {
-        sequence: Some(get(row, "sequence")?),
-        migration: MigrationId {
-            version: read(row, "version")?,
-            name: get(row, "name")?,
-        },
-        up_sha256: Some(read(row, "up_sha256")?),
+pub(super) fn ledger(row: &PgRow, from: &Ledger) -> Result<LedgerRow, DbError> {
+    let columns = Columns {
+        sequence: get(row, "sequence")?,
+        version: get(row, "version")?,
+        name: get(row, "name")?,
+        checksum: get(row, "checksum")?,
         applied_at: get(row, "applied_at")?,
-    })
+        dirty: get(row, "dirty")?,
+    };
+    from.read(columns).map_err(|error| wrong(&error))
 }
 
 pub(super) fn archive(row: &PgRow) -> Result<ArchiveRow, DbError> {

@@ -10,7 +10,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Either, Row as _};
 
 use super::error::ends_session;
-use super::quote::{Value, fill};
+use super::quote::{Names, Value, fill};
 
 /// How long making a connection may take.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -176,7 +176,9 @@ impl Session {
 
     /// What another session is doing.
     pub(super) async fn life_of(&mut self, other: &SessionId) -> Result<Life, Failed> {
-        let rows = self.send(fill(LIFE, "", &[Value::Int(other.pid)])).await?;
+        let rows = self
+            .send(fill(LIFE, Names::default(), &[Value::Int(other.pid)]))
+            .await?;
         let Some(row) = rows.first().and_then(|rows| rows.first()) else {
             return Ok(Life::Gone);
         };
@@ -190,7 +192,11 @@ impl Session {
 
     /// Asks the server to end another session. It is not gone yet when this returns.
     pub(super) async fn terminate(&mut self, other: &SessionId) -> Result<(), Failed> {
-        let message = fill(TERMINATE, "", &[Value::Int(other.pid), Value::Text(&other.started)]);
+        let message = fill(
+            TERMINATE,
+            Names::default(),
+            &[Value::Int(other.pid), Value::Text(&other.started)],
+        );
         self.send(message).await.map(drop)
     }
 }

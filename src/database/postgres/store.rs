@@ -1,28 +1,19 @@
-//! What is written besides scripts' effects: the archive, run rows and records. Every write is fenced.
+//! What is written besides scripts' effects and the archive's rows: run rows and records. Every write is fenced.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::Row as _;
-use stepback_core::catalog::{Migration, Script};
-use stepback_core::model::{Capture, Digest, Engine, Fingerprint, MigrationSet, RunRow, RunStatus, Stamp, Token};
+use stepback_core::model::{Digest, Fingerprint, MigrationSet, RunRow, RunStatus, Stamp, Token};
 
 use super::PostgresDatabase;
 use super::quote::{Value, literal};
 use super::rows::{self, wrong};
-use crate::database::archive::{self, Binding};
+use crate::database::archive;
 use crate::database::{DbError, Record};
-
-/// The layout's name in archive rows.
-const LAYOUT: &str = "stepback";
 
 /// The most that one message should hold, in bytes.
 pub(super) const MESSAGE: usize = 4 << 20;
 
-const SCRIPT: &str =
-    "INSERT INTO {s}.script (sha256, chunk, chunks, body) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
-const ARCHIVE: &str = "INSERT INTO {s}.archive (version, revision, name, capture, up_sha256, down_sha256, down_empty, \
-    layout, ledger_sequence, binding_sha256, captured_by, captured_at) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, {now})";
 const BODIES: &str = "SELECT sha256, chunks, body FROM {s}.script WHERE sha256 IN ";
 /// Writes nothing while another run is not closed.
 const RUN: &str = "INSERT INTO {s}.run (run, plan, app, journal, status, title, closes_itself, token, changed_at) \
@@ -38,95 +29,6 @@ const FINGERPRINT: &str = "INSERT INTO {s}.fingerprint (schema_sha256, sha256, b
     ON CONFLICT (schema_sha256) DO UPDATE SET sha256 = excluded.sha256, body = excluded.body, taken_at = excluded.taken_at";
 
 impl PostgresDatabase {
-    pub(super) async fn store_migrations(&self, token: Token, migrations: &[Migration]) -> Result<(), DbError> {
-        let doing = "storing scripts in the archive";
-        let queries = [self.fill(rows::ARCHIVE, &[]), self.fill(rows::LEDGER, &[])].join("; ");
-        let results = self.read(doing, &queries).await?;
-        let archived = results[0].iter().map(rows::archive).collect::<Result<Vec<_>, _>>()?;
-        let ledger = results[1].iter().map(rows::ledger).collect::<Result<Vec<_>, _>>()?;
-        let mut message = Vec::new();
-        let mut size = 0;
-        for migration in migrations {
-            let down = migration.down.as_ref().map(Script::sha256);
-            let present = archived.iter().find(|row| row.migration.version == migration.version);
-            let applied = ledger.iter().find(|row| row.migration.version == migration.version);
-            let same = present.is_some_and(|row| row.up_sha256 == migration.up.sha256() && row.down_sha256 == down);
-            let captured = present.is_some_and(|row| row.capture == Capture::Captured);
-            // A migration that is applied was captured from what ran; the folder may have been edited since.
-            if same || (captured && applied.is_some()) {
-                continue;
-            }
-            let matching = applied.filter(|row| row.up_sha256.is_none_or(|sha256| sha256 == migration.up.sha256()));
-            let revision = present.map_or(1, |row| row.revision + 1);
-            let statements = self.archive_statements(migration, revision, matching.and_then(|row| row.sequence));
-            // One migration's scripts and its row are never apart; several migrations may be.
-            if size > 0 && size + statements.len() > MESSAGE {
-                self.change(doing, token, &message.join("; ")).await?;
-                message.clear();
-                size = 0;
-            }
-            size += statements.len();
-            message.push(statements);
-        }
-        // Also with nothing to store: whoever is not the holder must hear of it.
-        if message.is_empty() {
-            message.push("SELECT".to_owned());
-        }
-        self.change(doing, token, &message.join("; ")).await.map(drop)
-    }
-
-    fn archive_statements(&self, migration: &Migration, revision: i64, ledger_sequence: Option<i64>) -> String {
-        let mut statements = Vec::new();
-        for script in std::iter::once(&migration.up).chain(&migration.down) {
-            let chunks = archive::pack(script.text().as_bytes());
-            let count = i64::try_from(chunks.len()).unwrap_or(i64::MAX);
-            let sha256 = script.sha256().to_string();
-            for (index, chunk) in (0..).zip(&chunks) {
-                let values = [(&sha256).into(), Value::Int(index), count.into(), Value::Bytes(chunk)];
-                statements.push(self.fill(SCRIPT, &values));
-            }
-        }
-        let up = migration.up.sha256();
-        let down = migration.down.as_ref().map(Script::sha256);
-        let binding = Binding {
-            engine: Engine::Postgres,
-            version: &migration.version,
-            up: &up,
-            down: down.as_ref(),
-            ledger_sequence,
-        };
-        let (up, binding, down_text) = (
-            up.to_string(),
-            binding.digest().to_string(),
-            down.map(|down| down.to_string()),
-        );
-        let values = [
-            migration.version.as_str().into(),
-            revision.into(),
-            (&migration.name).into(),
-            if ledger_sequence.is_some() {
-                "captured"
-            } else {
-                "staged"
-            }
-            .into(),
-            (&up).into(),
-            down_text.as_deref().into(),
-            Value::Bool(
-                migration
-                    .down
-                    .as_ref()
-                    .is_some_and(|down| down.is_empty(Engine::Postgres)),
-            ),
-            LAYOUT.into(),
-            ledger_sequence.into(),
-            (&binding).into(),
-            (&self.options.by).into(),
-        ];
-        statements.push(self.fill(ARCHIVE, &values));
-        statements.join("; ")
-    }
-
     pub(super) async fn read_bodies(&self, scripts: &[Digest]) -> Result<Vec<Vec<u8>>, DbError> {
         let names: BTreeSet<&Digest> = scripts.iter().collect();
         if names.is_empty() {

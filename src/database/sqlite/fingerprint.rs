@@ -8,12 +8,14 @@ use sqlx::sqlite::SqliteConnection;
 use stepback_core::model::{Engine, Fingerprint};
 use stepback_core::sql::normal_tokens;
 
+use crate::database::ledger::Ledger;
+
 /// The version of the form below.
 const FORMAT: u32 = 1;
 
-/// Own tables and SQLite's own are no part of the app's schema.
-const FOREIGN: &str =
-    "m.name NOT GLOB 'sqlite_*' AND m.name NOT GLOB 'stepback_*' AND m.tbl_name NOT GLOB 'stepback_*'";
+/// Own tables, SQLite's own and the ledger (`?1`) are no part of the app's schema.
+const FOREIGN: &str = "m.name NOT GLOB 'sqlite_*' AND m.name NOT GLOB 'stepback_*' AND m.tbl_name NOT GLOB 'stepback_*' \
+    AND m.tbl_name <> ?1";
 
 /// The fingerprint of a file that does not exist yet.
 pub(super) fn of_nothing() -> Fingerprint {
@@ -24,27 +26,27 @@ pub(super) fn of_nothing() -> Fingerprint {
     }
 }
 
-pub(super) async fn take(connection: &mut SqliteConnection) -> Result<Fingerprint, sqlx::Error> {
+pub(super) async fn take(connection: &mut SqliteConnection, ledger: &Ledger) -> Result<Fingerprint, sqlx::Error> {
     sqlx::raw_sql("BEGIN").execute(&mut *connection).await?;
-    let taken = read(connection).await;
+    let taken = read(connection, &ledger.table).await;
     sqlx::raw_sql("ROLLBACK").execute(&mut *connection).await?;
     taken
 }
 
-async fn read(connection: &mut SqliteConnection) -> Result<Fingerprint, sqlx::Error> {
+async fn read(connection: &mut SqliteConnection, ledger: &str) -> Result<Fingerprint, sqlx::Error> {
     let version: String = sqlx::query("SELECT sqlite_version()")
         .fetch_one(&mut *connection)
         .await?
         .try_get(0)?;
     let mut objects = BTreeMap::new();
-    read_texts(connection, &mut objects).await?;
-    for (name, part) in read_columns(connection).await? {
+    read_texts(connection, ledger, &mut objects).await?;
+    for (name, part) in read_columns(connection, ledger).await? {
         add(&mut objects, &name, &part);
     }
-    for (name, part) in read_foreign_keys(connection).await? {
+    for (name, part) in read_foreign_keys(connection, ledger).await? {
         add(&mut objects, &name, &part);
     }
-    read_indexes(connection, &mut objects).await?;
+    read_indexes(connection, ledger, &mut objects).await?;
     Ok(Fingerprint {
         format: FORMAT,
         server: format!("SQLite {version}"),
@@ -63,10 +65,15 @@ fn add(objects: &mut BTreeMap<String, String>, table: &str, part: &str) {
 /// What the texts say: views and triggers whole; of tables only what no pragma tells.
 async fn read_texts(
     connection: &mut SqliteConnection,
+    ledger: &str,
     objects: &mut BTreeMap<String, String>,
 ) -> Result<(), sqlx::Error> {
     let sql = format!("SELECT type, name, coalesce(sql, '') FROM sqlite_schema m WHERE {FOREIGN} AND type <> 'index'");
-    for row in sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(connection).await? {
+    for row in sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(ledger)
+        .fetch_all(connection)
+        .await?
+    {
         let (kind, name, text): (String, String, String) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
         let tokens = normal_tokens(&text, Engine::Sqlite).unwrap_or_else(|_| vec![text.clone()]);
         if kind == "table" {
@@ -120,12 +127,15 @@ fn group(tokens: &[String]) -> String {
     taken.join(" ")
 }
 
-async fn read_columns(connection: &mut SqliteConnection) -> Result<Vec<(String, String)>, sqlx::Error> {
+async fn read_columns(connection: &mut SqliteConnection, ledger: &str) -> Result<Vec<(String, String)>, sqlx::Error> {
     let sql = format!(
         "SELECT m.name, c.name, c.type, c.\"notnull\", c.dflt_value, c.pk, c.hidden \
          FROM sqlite_schema m JOIN pragma_table_xinfo(m.name) c WHERE m.type = 'table' AND {FOREIGN} ORDER BY m.name, c.cid"
     );
-    let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(connection).await?;
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(ledger)
+        .fetch_all(connection)
+        .await?;
     rows.iter()
         .map(|row| {
             let (column, kind): (String, String) = (row.try_get(1)?, row.try_get(2)?);
@@ -149,13 +159,19 @@ async fn read_columns(connection: &mut SqliteConnection) -> Result<Vec<(String, 
         .collect()
 }
 
-async fn read_foreign_keys(connection: &mut SqliteConnection) -> Result<Vec<(String, String)>, sqlx::Error> {
+async fn read_foreign_keys(
+    connection: &mut SqliteConnection,
+    ledger: &str,
+) -> Result<Vec<(String, String)>, sqlx::Error> {
     let sql = format!(
         "SELECT m.name, f.\"from\", f.\"table\", coalesce(f.\"to\", ''), f.on_update, f.on_delete, f.id, f.seq \
          FROM sqlite_schema m JOIN pragma_foreign_key_list(m.name) f WHERE m.type = 'table' AND {FOREIGN} \
          ORDER BY m.name, f.\"table\", f.id, f.seq"
     );
-    let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(connection).await?;
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(ledger)
+        .fetch_all(connection)
+        .await?;
     let mut keys: Vec<(String, String)> = rows
         .iter()
         .map(|row| {
@@ -178,6 +194,7 @@ async fn read_foreign_keys(connection: &mut SqliteConnection) -> Result<Vec<(Str
 
 async fn read_indexes(
     connection: &mut SqliteConnection,
+    ledger: &str,
     objects: &mut BTreeMap<String, String>,
 ) -> Result<(), sqlx::Error> {
     let sql = format!(
@@ -187,7 +204,11 @@ async fn read_indexes(
          coalesce((SELECT s.sql FROM sqlite_schema s WHERE s.type = 'index' AND s.name = i.name), '') \
          FROM sqlite_schema m JOIN pragma_index_list(m.name) i WHERE m.type = 'table' AND {FOREIGN} ORDER BY m.name, i.name"
     );
-    for row in sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(connection).await? {
+    for row in sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(ledger)
+        .fetch_all(connection)
+        .await?
+    {
         let (table, name, unique): (String, String, bool) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
         let (origin, columns, text): (String, Option<String>, String) =
             (row.try_get(3)?, row.try_get(4)?, row.try_get(5)?);

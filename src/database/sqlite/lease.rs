@@ -8,7 +8,7 @@ use stepback_core::model::Token;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::{LEDGER, SqliteDatabase, in_transaction, look, now_ms};
+use super::{SqliteDatabase, in_transaction, look, now_ms};
 use crate::database::{DbError, LeaseRequest};
 
 /// A lease that is ours, and the task that keeps it alive. Dropping it stops the heartbeat and gives nothing back.
@@ -24,10 +24,10 @@ impl Drop for Heart {
 }
 
 /// Fails unless the lease still has this token. Must be asked inside the write transaction that does the work.
-pub(super) async fn check_fence(connection: &mut SqliteConnection, token: Token) -> Result<(), DbError> {
+pub(super) async fn check_fence(connection: &mut SqliteConnection, ledger: &str, token: Token) -> Result<(), DbError> {
     let held =
         sqlx::query("SELECT 1 FROM main.stepback_lease WHERE ledger = ? AND token = ? AND nonce = ? AND NOT released")
-            .bind(LEDGER)
+            .bind(ledger)
             .bind(i64::try_from(token.number).unwrap_or(i64::MAX))
             .bind(i64::from(token.nonce))
             .fetch_optional(connection)
@@ -40,10 +40,10 @@ pub(super) async fn check_fence(connection: &mut SqliteConnection, token: Token)
 }
 
 /// Renews the heartbeat. Inside a work transaction, just before its `COMMIT`.
-pub(super) async fn renew(connection: &mut SqliteConnection, token: Token) -> Result<(), sqlx::Error> {
+pub(super) async fn renew(connection: &mut SqliteConnection, ledger: &str, token: Token) -> Result<(), sqlx::Error> {
     sqlx::query("UPDATE main.stepback_lease SET heartbeat_ms = ? WHERE ledger = ? AND token = ? AND nonce = ?")
         .bind(now_ms())
-        .bind(LEDGER)
+        .bind(ledger)
         .bind(i64::try_from(token.number).unwrap_or(i64::MAX))
         .bind(i64::from(token.nonce))
         .execute(connection)
@@ -69,9 +69,10 @@ impl SqliteDatabase {
 
     async fn try_lease(&self, request: &LeaseRequest) -> Result<Token, DbError> {
         let mut connection = self.working().await?;
-        in_transaction(self, &mut connection, "taking the lease", async |connection| {
+        let ledger = self.find_ledger(&mut connection).await?;
+        let taken = in_transaction(self, &mut connection, "taking the lease", async |connection| {
             let failed = |error| self.explain("taking the lease", error);
-            let seen = look::lease(connection).await.map_err(failed)?;
+            let seen = look::lease(connection, &ledger.table).await.map_err(failed)?;
             if let Some(lease) = seen.as_ref().filter(|lease| lease.is_alive()) {
                 return Err(DbError::Held(Box::new(lease.clone())));
             }
@@ -86,7 +87,7 @@ impl SqliteDatabase {
                  ON CONFLICT (ledger) DO UPDATE SET token = ?2, nonce = ?3, holder = ?4, session = ?5, \
                  heartbeat_ms = ?6, life_ms = ?7, released = 0",
             )
-            .bind(LEDGER)
+            .bind(&ledger.table)
             .bind(i64::try_from(token.number).unwrap_or(i64::MAX))
             .bind(i64::from(token.nonce))
             .bind(&request.holder)
@@ -98,13 +99,16 @@ impl SqliteDatabase {
             .map_err(failed)?;
             Ok(token)
         })
-        .await
+        .await?;
+        self.ledger.settle();
+        Ok(taken)
     }
 
     /// Renews the heartbeat every third of the lease's life, on a connection of its own. A heartbeat that cannot write
     /// is not a loss: as long as our own work holds the write lock, nobody else can take over either.
     fn start_heart(&self, token: Token, life: Duration) -> Heart {
         let options = self.open_options(false);
+        let ledger = self.ledger.get();
         let task = tokio::spawn(async move {
             let mut connection: Option<SqliteConnection> = None;
             loop {
@@ -113,7 +117,7 @@ impl SqliteDatabase {
                     connection = SqliteConnection::connect_with(&options).await.ok();
                 }
                 if let Some(open) = &mut connection
-                    && let Err(error) = renew(open, token).await
+                    && let Err(error) = renew(open, &ledger.table, token).await
                 {
                     tracing::debug!(%error, "the heartbeat could not be written");
                     connection = None;
@@ -128,7 +132,7 @@ impl SqliteDatabase {
         drop(heart);
         let mut connection = self.working().await?;
         sqlx::query("UPDATE main.stepback_lease SET released = 1 WHERE ledger = ? AND token = ? AND nonce = ?")
-            .bind(LEDGER)
+            .bind(&self.ledger.get().table)
             .bind(i64::try_from(token.number).unwrap_or(i64::MAX))
             .bind(i64::from(token.nonce))
             .execute(&mut *connection)
@@ -144,8 +148,10 @@ impl SqliteDatabase {
             .await
             .map_err(|error| self.explain("making the tables", error))?;
         if made {
-            return Ok(());
+            return self.make_ledger(&mut connection).await;
         }
+        // Refuses where the ledger is unclear, before anything is made.
+        self.find_ledger(&mut connection).await?;
         in_transaction(self, &mut connection, "making the tables", async |connection| {
             let failed = |error| self.explain("making the tables", error);
             sqlx::raw_sql(super::OWN_TABLES)
@@ -160,7 +166,8 @@ impl SqliteDatabase {
                 .map_err(failed)?;
             Ok(())
         })
-        .await
+        .await?;
+        self.make_ledger(&mut connection).await
     }
 }
 

@@ -3,13 +3,14 @@
 use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use stepback_core::model::{
-    ArchiveRow, Capture, DatabaseIdentity, DatabaseRef, Digest, Engine, LeaseSeen, LedgerRow, MigrationId,
+    ArchiveRow, Capture, DatabaseIdentity, DatabaseRef, Digest, Engine, LeaseSeen, LedgerRef, LedgerRow, MigrationId,
     MigrationSet, ReleaseRow, RunId, RunRow, SeenDatabase, Token, Version,
 };
 
-use super::{Connected, LEDGER, SqliteDatabase, has_table, now_ms};
+use super::{Connected, OWN_LEDGER, SqliteDatabase, find, has_table, now_ms};
 use crate::database::DbError;
 use crate::database::archive::Binding;
+use crate::database::ledger::{Columns, Ledger, choose};
 
 fn own(error: impl std::fmt::Display) -> sqlx::Error {
     sqlx::Error::Decode(error.to_string().into())
@@ -24,28 +25,39 @@ fn digest(text: &str) -> Result<Digest, sqlx::Error> {
 }
 
 /// The ledger in order of application; empty where the table does not exist.
-pub(super) async fn ledger(connection: &mut SqliteConnection) -> Result<Vec<LedgerRow>, sqlx::Error> {
-    if !has_table(connection, LEDGER).await? {
+pub(super) async fn ledger(connection: &mut SqliteConnection, ledger: &Ledger) -> Result<Vec<LedgerRow>, sqlx::Error> {
+    if ledger.is_own() && !has_table(connection, OWN_LEDGER).await? || !ledger.is_own() && !ledger.exists {
         return Ok(Vec::new());
     }
-    let rows = sqlx::query(
-        "SELECT sequence, version, name, up_sha256, applied_at FROM main.stepback_ledger ORDER BY sequence",
-    )
-    .fetch_all(connection)
-    .await?;
-    rows.iter()
-        .map(|row| {
-            Ok(LedgerRow {
-                sequence: Some(row.try_get("sequence")?),
-                migration: MigrationId {
-                    version: version(row, "version")?,
-                    name: row.try_get("name")?,
-                },
-                up_sha256: Some(digest(row.try_get("up_sha256")?)?),
-                applied_at: row.try_get("applied_at")?,
-            })
-        })
-        .collect()
+    let select = ledger.statements(Engine::Sqlite).select.replace("{l}", &ledger.quoted);
+    let rows = sqlx::query(sqlx::AssertSqlSafe(select)).fetch_all(connection).await?;
+    rows.iter().map(|row| ledger_row(row, ledger)).collect()
+}
+
+/// The row of a version in the ledger.
+pub(super) async fn ledger_row_of(
+    connection: &mut SqliteConnection,
+    ledger: &Ledger,
+    version: &str,
+) -> Result<Option<LedgerRow>, sqlx::Error> {
+    let find = ledger.statements(Engine::Sqlite).find.replace("{l}", &ledger.quoted);
+    let row = sqlx::query(sqlx::AssertSqlSafe(find))
+        .bind(version)
+        .fetch_optional(connection)
+        .await?;
+    row.map(|row| ledger_row(&row, ledger)).transpose()
+}
+
+fn ledger_row(row: &SqliteRow, ledger: &Ledger) -> Result<LedgerRow, sqlx::Error> {
+    let columns = Columns {
+        sequence: row.try_get("sequence")?,
+        version: row.try_get("version")?,
+        name: row.try_get("name")?,
+        checksum: row.try_get("checksum")?,
+        applied_at: row.try_get("applied_at")?,
+        dirty: row.try_get::<i64, _>("dirty")? != 0,
+    };
+    ledger.read(columns).map_err(own)
 }
 
 /// The newest revision of each archived migration.
@@ -130,10 +142,16 @@ pub(super) async fn runs(connection: &mut SqliteConnection) -> Result<Vec<RunRow
     rows.iter().map(run_row).collect()
 }
 
-/// The lease; `None` before anybody ever took it.
-pub(super) async fn lease(connection: &mut SqliteConnection) -> Result<Option<LeaseSeen>, sqlx::Error> {
+/// Whether there is a run that is not closed.
+pub(super) async fn has_open_run(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    let open = "SELECT EXISTS (SELECT 1 FROM main.stepback_run WHERE status <> 'closed')";
+    sqlx::query(open).fetch_one(connection).await?.try_get(0)
+}
+
+/// The lease for a ledger; `None` before anybody ever took it.
+pub(super) async fn lease(connection: &mut SqliteConnection, ledger: &str) -> Result<Option<LeaseSeen>, sqlx::Error> {
     let row = sqlx::query("SELECT * FROM main.stepback_lease WHERE ledger = ?")
-        .bind(LEDGER)
+        .bind(ledger)
         .fetch_optional(connection)
         .await?;
     row.map(|row| {
@@ -164,6 +182,7 @@ impl SqliteDatabase {
             server_version: "SQLite".to_owned(),
             prepared: false,
             read_only: false,
+            ledger_table: LedgerRef::default(),
             ledger: Vec::new(),
             archive: Vec::new(),
             releases: Vec::new(),
@@ -173,12 +192,14 @@ impl SqliteDatabase {
             highest_token: 0,
         };
         let Connected::Open(mut slot) = self.connected(false).await? else {
+            seen.ledger_table = choose(&self.options.ledger, find::nothing())?.seen();
             return Ok(seen);
         };
         let connection = slot.as_mut().expect("`connected` has opened it");
+        let ledger = self.find_ledger(connection).await?;
         let read = async {
             sqlx::raw_sql("BEGIN").execute(&mut *connection).await?;
-            let read = fill(&mut seen, connection).await;
+            let read = fill(&mut seen, &ledger, connection).await;
             sqlx::raw_sql("ROLLBACK").execute(&mut *connection).await?;
             read
         };
@@ -205,12 +226,14 @@ impl SqliteDatabase {
     }
 }
 
-async fn fill(seen: &mut SeenDatabase, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+async fn fill(seen: &mut SeenDatabase, from: &Ledger, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     let version: String = sqlx::query("SELECT sqlite_version()")
         .fetch_one(&mut *connection)
         .await?
         .try_get(0)?;
     seen.server_version = format!("SQLite {version}");
+    seen.ledger_table = from.seen();
+    seen.ledger = ledger(connection, from).await?;
     // The tables are made in one transaction, so one of them stands for all.
     seen.prepared = has_table(connection, "stepback_run").await?;
     if !seen.prepared {
@@ -220,7 +243,6 @@ async fn fill(seen: &mut SeenDatabase, connection: &mut SqliteConnection) -> Res
         .fetch_optional(&mut *connection)
         .await?;
     seen.database.identity.own = identity.map(|row| row.try_get(0)).transpose()?.unwrap_or_default();
-    seen.ledger = ledger(connection).await?;
     seen.archive = archive(connection).await?;
     seen.releases = releases(connection).await?;
     let fingerprints = sqlx::query("SELECT schema_sha256, sha256 FROM main.stepback_fingerprint ORDER BY 1")
@@ -234,7 +256,7 @@ async fn fill(seen: &mut SeenDatabase, connection: &mut SqliteConnection) -> Res
         .await?
         .into_iter()
         .find(|row| row.status != stepback_core::model::RunStatus::Closed);
-    seen.lease = lease(connection).await?;
+    seen.lease = lease(connection, &from.table).await?;
     seen.highest_token = seen.lease.as_ref().map_or(0, |lease| lease.token.number);
     Ok(())
 }

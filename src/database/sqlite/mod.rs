@@ -5,6 +5,8 @@
 //! looks dead and take over from a living holder (LAWS D4).
 
 mod ask;
+mod capture;
+mod find;
 mod fingerprint;
 mod lease;
 mod look;
@@ -24,14 +26,15 @@ use stepback_core::model::{
 };
 use tokio::sync::Mutex;
 
+use super::ledger::Current;
 use super::{ConnectOptions, Database, DbError, LeaseRequest, Record, Reply};
 use lease::Heart;
 
 /// Our own tables.
 const OWN_TABLES: &str = include_str!("../../../migrations/sqlite/0001_own_tables.sql");
 
-/// The name of the ledger that the lease is for.
-const LEDGER: &str = "stepback_ledger";
+/// Our own ledger.
+const OWN_LEDGER: &str = "stepback_ledger";
 
 /// A SQLite file.
 pub struct SqliteDatabase {
@@ -42,6 +45,7 @@ pub struct SqliteDatabase {
     /// The one connection that works and looks; opened when it is first needed.
     connection: Mutex<Option<SqliteConnection>>,
     heart: Mutex<Option<Heart>>,
+    ledger: Current,
 }
 
 impl SqliteDatabase {
@@ -55,6 +59,7 @@ impl SqliteDatabase {
             options,
             connection: Mutex::new(None),
             heart: Mutex::new(None),
+            ledger: Current::new(find::own_ledger()),
         }
     }
 
@@ -231,7 +236,8 @@ impl Database for SqliteDatabase {
             Connected::Missing => Ok(Vec::new()),
             Connected::Open(mut slot) => {
                 let connection = slot.as_mut().expect("`connected` has opened it");
-                look::ledger(connection)
+                let ledger = self.find_ledger(connection).await?;
+                look::ledger(connection, &ledger)
                     .await
                     .map_err(|error| self.explain("reading the ledger", error))
             }
@@ -243,7 +249,8 @@ impl Database for SqliteDatabase {
             Connected::Missing => Ok(fingerprint::of_nothing()),
             Connected::Open(mut slot) => {
                 let connection = slot.as_mut().expect("`connected` has opened it");
-                fingerprint::take(connection)
+                let ledger = self.find_ledger(connection).await?;
+                fingerprint::take(connection, &ledger)
                     .await
                     .map_err(|error| self.explain("reading the schema", error))
             }
@@ -282,6 +289,10 @@ impl Database for SqliteDatabase {
 
     async fn stage(&self, token: Token, migrations: &[Migration]) -> Result<(), DbError> {
         self.store_migrations(token, migrations).await
+    }
+
+    async fn replace(&self, token: Token, migration: &Migration, reason: &str) -> Result<(), DbError> {
+        self.append_replacement(token, migration, reason).await
     }
 
     async fn write_run(&self, token: Token, row: &RunRow) -> Result<(), DbError> {

@@ -1,95 +1,15 @@
-//! What is written besides scripts: the archive, run rows, records, plans and journal lines. Every write is fenced.
+//! What is written besides the archive: run rows, records, plans and journal lines. Every write is fenced.
 
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
-use stepback_core::catalog::{Migration, Script};
-use stepback_core::model::{Digest, Engine, Fingerprint, MigrationSet, RunId, RunRow, Stamp, Token, Version};
+use stepback_core::model::{Digest, Fingerprint, MigrationSet, RunId, RunRow, Stamp, Token};
 
 use super::lease::check_fence;
 use super::{Connected, SqliteDatabase, has_table, in_transaction, look, now_text};
-use crate::database::archive::{self, Binding};
+use crate::database::archive;
 use crate::database::{DbError, Record};
 
-/// The layout's name in archive rows.
-const LAYOUT: &str = "stepback";
-
 impl SqliteDatabase {
-    pub(super) async fn store_migrations(&self, token: Token, migrations: &[Migration]) -> Result<(), DbError> {
-        if migrations.is_empty() {
-            return Ok(());
-        }
-        let mut connection = self.working().await?;
-        in_transaction(
-            self,
-            &mut connection,
-            "storing scripts in the archive",
-            async |connection| {
-                check_fence(connection, token).await?;
-                let failed = |error| self.explain("storing scripts in the archive", error);
-                let archived = look::archive(connection).await.map_err(failed)?;
-                let ledger = look::ledger(connection).await.map_err(failed)?;
-                for migration in migrations {
-                    let down = migration.down.as_ref().map(Script::sha256);
-                    let present = archived.iter().find(|row| row.migration.version == migration.version);
-                    let applied = ledger.iter().find(|row| row.migration.version == migration.version);
-                    let same =
-                        present.is_some_and(|row| row.up_sha256 == migration.up.sha256() && row.down_sha256 == down);
-                    let captured = present.is_some_and(|row| row.capture == stepback_core::model::Capture::Captured);
-                    // A migration that is applied was captured from what ran; the folder may have been edited since.
-                    if same || (captured && applied.is_some()) {
-                        continue;
-                    }
-                    let matching =
-                        applied.filter(|row| row.up_sha256.is_none_or(|sha256| sha256 == migration.up.sha256()));
-                    let revision = present.map_or(1, |row| row.revision + 1);
-                    store_scripts(connection, migration).await.map_err(failed)?;
-                    self.store_archive_row(connection, migration, revision, matching.and_then(|row| row.sequence))
-                        .await
-                        .map_err(failed)?;
-                }
-                Ok(())
-            },
-        )
-        .await
-    }
-
-    async fn store_archive_row(
-        &self,
-        connection: &mut SqliteConnection,
-        migration: &Migration,
-        revision: i64,
-        ledger_sequence: Option<i64>,
-    ) -> Result<(), sqlx::Error> {
-        let up = migration.up.sha256();
-        let down = migration.down.as_ref().map(Script::sha256);
-        let binding = Binding {
-            engine: Engine::Sqlite,
-            version: &migration.version,
-            up: &up,
-            down: down.as_ref(),
-            ledger_sequence,
-        };
-        sqlx::query(
-            "INSERT INTO main.stepback_archive (version, revision, name, capture, up_sha256, down_sha256, down_empty, layout, \
-             ledger_sequence, binding_sha256, captured_by, captured_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        )
-        .bind(migration.version.as_str())
-        .bind(revision)
-        .bind(&migration.name)
-        .bind(if ledger_sequence.is_some() { "captured" } else { "staged" })
-        .bind(up.to_string())
-        .bind(down.map(|down| down.to_string()))
-        .bind(migration.down.as_ref().is_some_and(|down| down.is_empty(Engine::Sqlite)))
-        .bind(LAYOUT)
-        .bind(ledger_sequence)
-        .bind(binding.digest().to_string())
-        .bind(&self.options.by)
-        .bind(now_text())
-        .execute(connection)
-        .await
-        .map(drop)
-    }
-
     pub(super) async fn read_bodies(
         &self,
         connection: &mut SqliteConnection,
@@ -112,7 +32,7 @@ impl SqliteDatabase {
     pub(super) async fn store_run(&self, token: Token, row: &RunRow) -> Result<(), DbError> {
         let mut connection = self.working().await?;
         in_transaction(self, &mut connection, "writing the run's row", async |connection| {
-            check_fence(connection, token).await?;
+            check_fence(connection, &self.ledger.get().table, token).await?;
             let failed = |error| self.explain("writing the run's row", error);
             let other = look::runs(connection)
                 .await
@@ -151,7 +71,7 @@ impl SqliteDatabase {
     pub(super) async fn store_record(&self, record: &Record, stamp: &Stamp) -> Result<(), DbError> {
         let mut connection = self.working().await?;
         in_transaction(self, &mut connection, "recording a fact", async |connection| {
-            check_fence(connection, stamp.token).await?;
+            check_fence(connection, &self.ledger.get().table, stamp.token).await?;
             let own = |error: serde_json::Error| DbError::Own {
                 message: error.to_string(),
             };
@@ -226,7 +146,7 @@ impl SqliteDatabase {
     pub(super) async fn store_plan(&self, token: Token, run: &RunId, plan: &[u8]) -> Result<(), DbError> {
         let mut connection = self.working().await?;
         in_transaction(self, &mut connection, "storing the plan", async |connection| {
-            check_fence(connection, token).await?;
+            check_fence(connection, &self.ledger.get().table, token).await?;
             sqlx::query("INSERT OR IGNORE INTO main.stepback_plan (run, body) VALUES (?, ?)")
                 .bind(&run.0)
                 .bind(plan)
@@ -247,7 +167,7 @@ impl SqliteDatabase {
     ) -> Result<bool, DbError> {
         let mut connection = self.working().await?;
         in_transaction(self, &mut connection, "appending to the journal", async |connection| {
-            check_fence(connection, token).await?;
+            check_fence(connection, &self.ledger.get().table, token).await?;
             let failed = |error| self.explain("appending to the journal", error);
             let written =
                 sqlx::query("INSERT OR IGNORE INTO main.stepback_journal (run, sequence, line) VALUES (?, ?, ?)")
@@ -257,7 +177,9 @@ impl SqliteDatabase {
                     .execute(&mut *connection)
                     .await
                     .map_err(failed)?;
-            super::lease::renew(connection, token).await.map_err(failed)?;
+            super::lease::renew(connection, &self.ledger.get().table, token)
+                .await
+                .map_err(failed)?;
             Ok(written.rows_affected() == 1)
         })
         .await
@@ -286,60 +208,4 @@ impl SqliteDatabase {
         };
         read.await.map_err(|error| self.explain("reading the journal", error))
     }
-}
-
-/// Stores the bodies of a migration's scripts, compressed and in chunks. A body that is there already stays.
-async fn store_scripts(connection: &mut SqliteConnection, migration: &Migration) -> Result<(), sqlx::Error> {
-    for script in std::iter::once(&migration.up).chain(&migration.down) {
-        let chunks = archive::pack(script.text().as_bytes());
-        let count = i64::try_from(chunks.len()).unwrap_or(i64::MAX);
-        for (index, chunk) in chunks.iter().enumerate() {
-            sqlx::query("INSERT OR IGNORE INTO main.stepback_script (sha256, chunk, chunks, body) VALUES (?, ?, ?, ?)")
-                .bind(script.sha256().to_string())
-                .bind(i64::try_from(index).unwrap_or(i64::MAX))
-                .bind(count)
-                .bind(chunk)
-                .execute(&mut *connection)
-                .await?;
-        }
-    }
-    Ok(())
-}
-
-/// Binds the archive row of a migration to the ledger row that was just written: from staged to captured (LAWS D3).
-pub(super) async fn bind_to_ledger(
-    connection: &mut SqliteConnection,
-    version: &Version,
-    sequence: i64,
-) -> Result<(), sqlx::Error> {
-    let row = sqlx::query(
-        "SELECT revision, up_sha256, down_sha256 FROM main.stepback_archive WHERE version = ? ORDER BY revision DESC LIMIT 1",
-    )
-    .bind(version.as_str())
-    .fetch_one(&mut *connection)
-    .await?;
-    let read = |text: &str| {
-        text.parse::<Digest>()
-            .map_err(|error| sqlx::Error::Decode(error.to_string().into()))
-    };
-    let up = read(row.try_get("up_sha256")?)?;
-    let down = row.try_get::<Option<&str>, _>("down_sha256")?.map(read).transpose()?;
-    let binding = Binding {
-        engine: Engine::Sqlite,
-        version,
-        up: &up,
-        down: down.as_ref(),
-        ledger_sequence: Some(sequence),
-    };
-    sqlx::query(
-        "UPDATE main.stepback_archive SET capture = 'captured', ledger_sequence = ?, binding_sha256 = ? \
-         WHERE version = ? AND revision = ?",
-    )
-    .bind(sequence)
-    .bind(binding.digest().to_string())
-    .bind(version.as_str())
-    .bind(row.try_get::<i64, _>("revision")?)
-    .execute(&mut *connection)
-    .await
-    .map(drop)
 }

@@ -9,8 +9,9 @@ use stepback_core::model::{Direction, Engine, ScriptRef, Stamp, Token};
 use stepback_core::sql::{NamedTables, Transactional, named_tables, transactional};
 
 use super::lease::{check_fence, renew};
-use super::{SqliteDatabase, in_transaction, now_text, store};
+use super::{SqliteDatabase, capture, in_transaction, look};
 use crate::database::DbError;
+use crate::database::ledger::{Entry, Ledger};
 
 /// How long `advance` goes on before it returns with the rest undone, so that a signal or a progress bar is not kept
 /// waiting by a thousand migrations.
@@ -29,8 +30,14 @@ impl SqliteDatabase {
         let started = Instant::now();
         let batch = &scripts[..scripts.len().min(BATCH)];
         let names: Vec<_> = batch.iter().map(|script| script.sha256).collect();
-        let bodies = self.read_bodies(&mut *self.working().await?, &names).await?;
-        for (script, body) in batch.iter().zip(&bodies) {
+        let (bodies, ups) = {
+            let mut connection = self.working().await?;
+            let bodies = self.read_bodies(&mut connection, &names).await?;
+            (bodies, self.read_ups(&mut connection, direction, batch).await?)
+        };
+        let ledger = self.ledger.get();
+        for ((script, body), up) in batch.iter().zip(&bodies).zip(&ups) {
+            let entry = ledger.entry(&script.migration, &script.up_sha256, up.as_ref().unwrap_or(body))?;
             let ready = transactional(body, Engine::Sqlite).map_err(|problem| DbError::Check {
                 migration: script.migration.clone(),
                 message: problem.to_string(),
@@ -51,8 +58,8 @@ impl SqliteDatabase {
                 .await
                 .map_err(|error| self.explain("setting foreign_keys", error))?;
             let carried = in_transaction(self, &mut connection, "carrying a migration out", async |connection| {
-                check_fence(connection, stamp.token).await?;
-                self.carry_one_out(connection, direction, script, &ready, stamp.token)
+                check_fence(connection, &ledger.table, stamp.token).await?;
+                self.carry_one_out(connection, direction, script, &ready, &entry, stamp.token)
                     .await
             })
             .await;
@@ -67,20 +74,38 @@ impl SqliteDatabase {
         Ok(())
     }
 
+    /// The up scripts of a batch of downs, where the ledger's rows can be told only from them.
+    async fn read_ups(
+        &self,
+        connection: &mut SqliteConnection,
+        direction: Direction,
+        batch: &[ScriptRef],
+    ) -> Result<Vec<Option<Vec<u8>>>, DbError> {
+        if direction == Direction::Up || !self.ledger.get().needs_up_text() {
+            return Ok(vec![None; batch.len()]);
+        }
+        let names: Vec<_> = batch.iter().map(|script| script.up_sha256).collect();
+        let ups = self.read_bodies(connection, &names).await?;
+        Ok(ups.into_iter().map(Some).collect())
+    }
+
     async fn carry_one_out(
         &self,
         connection: &mut SqliteConnection,
         direction: Direction,
         script: &ScriptRef,
         ready: &Transactional<'_>,
+        entry: &Entry,
         token: Token,
     ) -> Result<(), DbError> {
+        let ledger = &*self.ledger.get();
         let failed = |error| self.explain("checking before a migration", error);
         let check = |message: String| DbError::Check {
             migration: script.migration.clone(),
             message,
         };
-        expect_ledger_row(connection, direction, script).await?;
+        let started = Instant::now();
+        expect_ledger_row(connection, ledger, entry, direction, script).await?;
         let watched = Watched::before(connection, ready).await.map_err(failed)?;
         for statement in &ready.statements {
             let run = sqlx::raw_sql(sqlx::AssertSqlSafe(statement.text))
@@ -90,38 +115,41 @@ impl SqliteDatabase {
         }
         watched.compare(connection).await.map_err(failed)?.map_err(check)?;
         let failed = |error| self.explain("writing the ledger", error);
-        let version = script.migration.version.as_str();
+        let statements = ledger.statements(Engine::Sqlite);
+        let write = |statement: &str, elapsed| {
+            sqlx::query(sqlx::AssertSqlSafe(statement.replace("{l}", &ledger.quoted)))
+                .bind(entry.version.clone())
+                .bind(entry.name.clone())
+                .bind(entry.checksum.clone())
+                .bind(ledger.time(elapsed))
+        };
         match direction {
             Direction::Up => {
-                let row = sqlx::query(
-                    "INSERT INTO main.stepback_ledger (version, name, up_sha256, applied_at) VALUES (?, ?, ?, ?) \
-                     RETURNING sequence",
-                )
-                .bind(version)
-                .bind(&script.migration.name)
-                .bind(script.up_sha256.to_string())
-                .bind(now_text())
-                .fetch_one(&mut *connection)
-                .await
-                .map_err(failed)?;
+                let row = write(statements.insert, started.elapsed())
+                    .fetch_one(&mut *connection)
+                    .await
+                    .map_err(failed)?;
                 let sequence: i64 = row.get(0);
-                store::bind_to_ledger(connection, &script.migration.version, sequence)
+                capture::bind(connection, &script.migration.version, Some(sequence))
                     .await
                     .map_err(failed)?;
             }
             Direction::Down => {
-                let gone = sqlx::query("DELETE FROM main.stepback_ledger WHERE version = ? AND up_sha256 = ?")
-                    .bind(version)
-                    .bind(script.up_sha256.to_string())
+                let gone = write(statements.delete, started.elapsed())
                     .execute(&mut *connection)
                     .await
                     .map_err(failed)?;
                 if gone.rows_affected() != 1 {
                     return Err(check("its ledger row vanished while its down script ran".to_owned()));
                 }
+                if !ledger.is_own() {
+                    capture::bind(connection, &script.migration.version, None)
+                        .await
+                        .map_err(failed)?;
+                }
             }
         }
-        renew(connection, token).await.map_err(failed)
+        renew(connection, &ledger.table, token).await.map_err(failed)
     }
 
     fn script_failed(&self, script: &ScriptRef, line: usize, error: sqlx::Error) -> DbError {
@@ -158,32 +186,51 @@ fn touches_session(body: &[u8]) -> bool {
         .any(|word| body.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word)))
 }
 
-/// A down needs its ledger row, an up must not find one: asked inside the transaction that changes it (LAWS D7).
+/// A down needs its ledger row, bound to the archive as the plan saw it; an up must not find one: asked inside the
+/// transaction that changes it (LAWS D7).
 async fn expect_ledger_row(
     connection: &mut SqliteConnection,
+    ledger: &Ledger,
+    entry: &Entry,
     direction: Direction,
     script: &ScriptRef,
 ) -> Result<(), DbError> {
-    let check = |message: String| DbError::Check {
-        migration: script.migration.clone(),
-        message,
+    let check = |message: &str| {
+        Err(DbError::Check {
+            migration: script.migration.clone(),
+            message: message.to_owned(),
+        })
     };
-    let row = sqlx::query("SELECT up_sha256 FROM main.stepback_ledger WHERE version = ?")
-        .bind(script.migration.version.as_str())
-        .fetch_optional(connection)
+    let failed = |error: sqlx::Error| DbError::Driver {
+        doing: "reading the ledger",
+        message: error.to_string(),
+    };
+    let row = look::ledger_row_of(connection, ledger, &entry.version)
         .await
-        .map_err(|error| DbError::Driver {
-            doing: "reading the ledger",
-            message: error.to_string(),
-        })?;
-    match (direction, row.map(|row| row.get::<String, _>(0))) {
-        (Direction::Down, None) => Err(check("it is not in the ledger".to_owned())),
-        (Direction::Down, Some(sha256)) if sha256 != script.up_sha256.to_string() => {
-            Err(check("the ledger names another up script than the plan".to_owned()))
-        }
-        (Direction::Up, Some(_)) => Err(check("it is in the ledger already".to_owned())),
-        _ => Ok(()),
+        .map_err(failed)?;
+    let row = match (direction, row) {
+        (Direction::Down, Some(row)) => row,
+        (Direction::Down, None) => return check("it is not in the ledger"),
+        (Direction::Up, Some(_)) => return check("it is in the ledger already"),
+        (Direction::Up, None) => return Ok(()),
+    };
+    let named = match (&row.up_sha256, &row.up_checksum) {
+        (Some(sha256), _) => sha256.to_string(),
+        (None, checksum) => checksum.as_ref().map(ToString::to_string).unwrap_or_default(),
+    };
+    if named != entry.checksum {
+        return check("the ledger names another up script than the plan");
     }
+    if row.dirty {
+        return check("the ledger marks it as begun and not finished");
+    }
+    let bound = capture::bound_to(connection, &script.migration.version)
+        .await
+        .map_err(failed)?;
+    if bound != row.sequence {
+        return check("it was applied again since its scripts were captured");
+    }
+    Ok(())
 }
 
 /// What a script must leave as it is: violations of foreign keys, and the row counts of tables that it does not name

@@ -10,7 +10,7 @@ use kube::{
 use serde_json::{Value, from_value, json};
 use stepback::{
     cluster::{Cluster as _, ClusterError},
-    database::{ConnectOptions, Database, connect},
+    database::{ConnectOptions, Database, LedgerChoice, connect},
     probe::{Seams, try_probes},
 };
 use stepback_core::{
@@ -51,6 +51,7 @@ fn database(file: &Path) -> Result<Box<dyn Database>, NotPassed> {
     let options = ConnectOptions {
         source: UrlSource::Env("DATABASE_URL".to_owned()),
         state_schema: "stepback".to_owned(),
+        ledger: LedgerChoice::Auto,
         lock_wait: Duration::from_secs(5),
         statement: Duration::from_secs(5),
         create: false,

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use sqlx::migrate::Migrator;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, Row as _, SqliteConnection};
-use stepback::database::{ConnectOptions, Database, DbError, LeaseRequest, connect};
+use stepback::database::{ConnectOptions, Database, DbError, LeaseRequest, LedgerChoice, connect};
 use stepback_core::catalog::{Migration, Script};
 use stepback_core::model::{
     Digest, Direction, JournalPlace, MigrationId, PlanId, RunId, RunRow, RunStatus, ScriptRef, Stamp, StepId, Token,
@@ -42,6 +43,39 @@ pub trait Place: Send + Sync {
 
     /// A statement that takes about this long.
     fn slow(&self, seconds: f32) -> String;
+
+    /// Whose ledger it is.
+    fn ledger(&self) -> Kept;
+
+    /// A statement after which the ledger names another up script for every migration.
+    fn edit_ledger(&self) -> String {
+        match self.ledger() {
+            Kept::ByUs => format!(
+                "UPDATE {} SET up_sha256 = '{}'",
+                self.own("ledger"),
+                Digest::of("edited")
+            ),
+            Kept::BySqlx => "UPDATE _sqlx_migrations SET checksum = checksum || checksum".to_owned(),
+        }
+    }
+}
+
+/// Who keeps the ledger beside us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// Nobody.
+    ByUs,
+    /// sqlx, which made its table.
+    BySqlx,
+}
+
+impl Kept {
+    fn name(self, engine: &'static str, with_sqlx: &'static str) -> &'static str {
+        match self {
+            Self::ByUs => engine,
+            Self::BySqlx => with_sqlx,
+        }
+    }
 }
 
 /// What a law is given.
@@ -169,6 +203,7 @@ fn options() -> ConnectOptions {
     ConnectOptions {
         source: UrlSource::Env("DATABASE_URL".to_owned()),
         state_schema: "stepback".to_owned(),
+        ledger: LedgerChoice::Auto,
         lock_wait: Duration::from_secs(2),
         statement: Duration::from_secs(60),
         create: true,
@@ -176,10 +211,11 @@ fn options() -> ConnectOptions {
     }
 }
 
-pub struct SqliteHarness;
+pub struct SqliteHarness(pub Kept);
 
 struct SqlitePlace {
     path: PathBuf,
+    kept: Kept,
 }
 
 impl SqlitePlace {
@@ -192,7 +228,7 @@ impl SqlitePlace {
 #[async_trait]
 impl Harness for SqliteHarness {
     fn name(&self) -> &'static str {
-        "sqlite"
+        self.0.name("sqlite", "sqlite_sqlx")
     }
 
     async fn fresh(&self, ctx: &Ctx) -> Result<Arc<dyn Place>, NotPassed> {
@@ -201,13 +237,15 @@ impl Harness for SqliteHarness {
             .find(|name| !ctx.dir().join(name).exists());
         let place = SqlitePlace {
             path: ctx.fresh_file(&name.unwrap_or_default()),
+            kept: self.0,
         };
         // An empty database that is there, so that looking at it can be told from making it.
-        place
-            .connect()
-            .await?
-            .execute("CREATE TABLE foreign_table (a int)")
-            .await?;
+        let mut connection = place.connect().await?;
+        connection.execute("CREATE TABLE foreign_table (a int)").await?;
+        if self.0 == Kept::BySqlx {
+            Migrator::DEFAULT.run_direct(None, &mut connection, false).await?;
+        }
+        connection.close().await?;
         Ok(Arc::new(place))
     }
 }
@@ -249,21 +287,35 @@ impl Place for SqlitePlace {
             "CREATE TABLE slow AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows}) SELECT count(*) FROM n"
         )
     }
+
+    fn ledger(&self) -> Kept {
+        self.kept
+    }
 }
 
-pub struct PostgresHarness;
+pub struct PostgresHarness(pub Kept);
 
 /// A database of the shared server.
 pub struct PostgresPlace {
     pub url: String,
+    kept: Kept,
 }
 
 impl PostgresPlace {
     pub async fn new(ctx: &Ctx) -> Result<Self, NotPassed> {
+        Self::kept(ctx, Kept::ByUs).await
+    }
+
+    pub async fn kept(ctx: &Ctx, kept: Kept) -> Result<Self, NotPassed> {
         let server = Postgres::shared().await?;
-        Ok(Self {
-            url: server.fresh_database(ctx.name()).await?,
-        })
+        let url = server.fresh_database(ctx.name()).await?;
+        let place = Self { url, kept };
+        if kept == Kept::BySqlx {
+            Migrator::DEFAULT
+                .run_direct(None, &mut place.connect().await?, false)
+                .await?;
+        }
+        Ok(place)
     }
 
     pub async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
@@ -289,11 +341,11 @@ impl PostgresPlace {
 #[async_trait]
 impl Harness for PostgresHarness {
     fn name(&self) -> &'static str {
-        "postgres"
+        self.0.name("postgres", "postgres_sqlx")
     }
 
     async fn fresh(&self, ctx: &Ctx) -> Result<Arc<dyn Place>, NotPassed> {
-        Ok(Arc::new(PostgresPlace::new(ctx).await?))
+        Ok(Arc::new(PostgresPlace::kept(ctx, self.0).await?))
     }
 }
 
@@ -336,5 +388,9 @@ impl Place for PostgresPlace {
 
     fn slow(&self, seconds: f32) -> String {
         format!("SELECT pg_sleep({seconds})")
+    }
+
+    fn ledger(&self) -> Kept {
+        self.kept
     }
 }

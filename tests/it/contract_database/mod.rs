@@ -13,7 +13,7 @@ use futures::future::BoxFuture;
 
 use crate::support::runner::{Case, Outcome, case, fail, root, sync_case};
 
-use harness::{Fresh, Harness, PostgresHarness, SqliteHarness};
+use harness::{Fresh, Harness, Kept, PostgresHarness, SqliteHarness};
 pub use harness::{Place, PostgresPlace, acquire, applied, carry, migration, scripts, stamp};
 
 /// One law. It is given a fresh database, in which nothing of ours is yet.
@@ -54,7 +54,12 @@ const LAWS: &[(&str, Law)] = laws![
 ];
 
 fn harnesses() -> Vec<Box<dyn Harness>> {
-    vec![Box::new(SqliteHarness), Box::new(PostgresHarness)]
+    vec![
+        Box::new(SqliteHarness(Kept::ByUs)),
+        Box::new(PostgresHarness(Kept::ByUs)),
+        Box::new(SqliteHarness(Kept::BySqlx)),
+        Box::new(PostgresHarness(Kept::BySqlx)),
+    ]
 }
 
 pub fn cases() -> Vec<Case> {

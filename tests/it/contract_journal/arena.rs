@@ -90,6 +90,7 @@ impl Arena {
                 let options = database::ConnectOptions {
                     source: UrlSource::Url(url.clone()),
                     state_schema: "stepback".to_owned(),
+                    ledger: database::LedgerChoice::Auto,
                     lock_wait: Duration::from_secs(5),
                     statement: Duration::from_secs(60),
                     create: true,

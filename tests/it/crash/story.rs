@@ -121,6 +121,8 @@ fn ledger(numbers: &[u32]) -> Vec<LedgerRow> {
         sequence: Some(i64::from(*number)),
         migration: migration(*number),
         up_sha256: Some(up_sha256(*number)),
+        up_checksum: None,
+        dirty: false,
         applied_at: String::new(),
     };
     numbers.iter().map(row).collect()

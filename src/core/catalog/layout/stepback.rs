@@ -5,7 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::catalog::{CatalogError, CatalogErrors, Migration, Script};
+use super::read_script;
+use crate::catalog::{CatalogError, CatalogErrors, Migration};
 use crate::model::{Engine, Version};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -85,7 +86,11 @@ pub(in crate::catalog) fn read(files: &[(String, Vec<u8>)], engine: Engine) -> R
     let mut migrations = Vec::new();
     for (version, up) in ups {
         let down = downs.remove(&version);
-        let mut script = |file: &Named<'_>| read_script(file).map_err(|error| errors.push(error)).ok();
+        let mut script = |file: &Named<'_>| {
+            read_script(file.file, file.bytes)
+                .map_err(|error| errors.push(error))
+                .ok()
+        };
         let down = down.as_ref().and_then(&mut script);
         let Some(up_script) = script(&up) else { continue };
         if up_script.is_empty(engine) {
@@ -168,24 +173,4 @@ fn parse_name<'a>(file: &'a str, bytes: &'a [u8]) -> Result<Named<'a>, &'static 
         engine,
         direction,
     })
-}
-
-fn read_script(named: &Named<'_>) -> Result<Script, CatalogError> {
-    let file = named.file.to_owned();
-    let text = std::str::from_utf8(named.bytes).map_err(|error| CatalogError::NotUtf8 {
-        file: file.clone(),
-        offset: error.valid_up_to(),
-    })?;
-    let stray = |what, offset| CatalogError::StrayCharacter {
-        file: file.clone(),
-        what,
-        offset,
-    };
-    if text.starts_with('\u{feff}') {
-        return Err(stray("a byte order mark", 0));
-    }
-    if let Some(offset) = text.find('\0') {
-        return Err(stray("a NUL character", offset));
-    }
-    Ok(Script::new(file, text))
 }

@@ -35,6 +35,8 @@ fn ledger(versions: &[u32]) -> Vec<LedgerRow> {
         sequence: Some(i64::from(*version)),
         migration: id(*version),
         up_sha256: Some(up(*version)),
+        up_checksum: None,
+        dirty: false,
         applied_at: String::new(),
     };
     versions.iter().map(row).collect()

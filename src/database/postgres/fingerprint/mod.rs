@@ -22,7 +22,9 @@ impl PostgresDatabase {
     pub(super) async fn take_fingerprint(&self) -> Result<Fingerprint, DbError> {
         let doing = "reading the schema";
         let mut queries = vec!["SELECT 'PostgreSQL ' || current_setting('server_version')".to_owned()];
-        let own = [(&self.options.state_schema).into()];
+        let ledger = self.find_ledger().await?;
+        let foreign = (!ledger.is_own() && ledger.exists).then_some(ledger.quoted.as_str());
+        let own = [(&self.options.state_schema).into(), foreign.into()];
         queries.extend(queries::ALL.iter().map(|query| self.fill(query, &own)));
         let results = self.read(doing, &queries.join("; ")).await?;
         let failed = |error: sqlx::Error| self.explain(doing, &error);

@@ -1,4 +1,5 @@
-//! The queries: each returns objects' names and definitions. `$1` is our own schema.
+//! The queries: each returns objects' names and definitions. `$1` is our own schema, `$2` another tool's ledger or null,
+//! which is no part of the app's schema either.
 //!
 //! Every one works on PostgreSQL 12 and newer: a column that came later is read through `to_jsonb`.
 
@@ -95,7 +96,7 @@ const TABLES: &str = concat!(
      || coalesce('; with ' || array_to_string(c.reloptions, ', '), '') || ",
     owned!("'r'", "c.relowner", "c.relacl"),
     " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-     WHERE c.relkind IN ('r', 'p', 'f') AND c.relpersistence <> 't' AND NOT ",
+     WHERE c.relkind IN ('r', 'p', 'f') AND c.relpersistence <> 't' AND c.oid IS DISTINCT FROM to_regclass($2) AND NOT ",
     foreign_schema!(),
     " AND NOT ",
     of_extension!("pg_class", "c.oid")
@@ -133,7 +134,8 @@ const INDEXES: &str = concat!(
      || CASE WHEN x.indisvalid THEN '' ELSE '; invalid' END || CASE WHEN x.indisreplident THEN '; replica identity' ELSE '' END \
      || CASE WHEN x.indisclustered THEN '; clustered' ELSE '' END \
      FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
-     WHERE c.relpersistence <> 't' AND NOT EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid) AND NOT ",
+     WHERE c.relpersistence <> 't' AND x.indrelid IS DISTINCT FROM to_regclass($2) \
+     AND NOT EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid) AND NOT ",
     foreign_schema!(),
     " AND NOT ",
     of_extension!("pg_class", "c.oid"),
@@ -146,7 +148,8 @@ const INDEXES: &str = concat!(
 const CONSTRAINTS: &str = concat!(
     "SELECT format('constraint %I on %I.%I', k.conname, n.nspname, c.relname), pg_get_constraintdef(k.oid) \
      FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
-     WHERE k.contype NOT IN ('t', 'n') AND k.conparentid = 0 AND k.conislocal AND c.relpersistence <> 't' AND NOT ",
+     WHERE k.contype NOT IN ('t', 'n') AND k.conparentid = 0 AND k.conislocal AND c.relpersistence <> 't' \
+     AND c.oid IS DISTINCT FROM to_regclass($2) AND NOT ",
     foreign_schema!(),
     " AND NOT ",
     of_extension!("pg_class", "c.oid")

@@ -261,6 +261,10 @@ impl Database for Client {
         unreachable!("an execution stages nothing")
     }
 
+    async fn replace(&self, _token: Token, _migration: &Migration, _reason: &str) -> Result<(), DbError> {
+        unreachable!("an execution replaces nothing")
+    }
+
     async fn write_run(&self, token: Token, row: &RunRow) -> Result<(), DbError> {
         let row = row.clone();
         self.change_database(Effect::WriteRun { row, token }).await

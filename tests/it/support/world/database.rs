@@ -49,6 +49,8 @@ impl Database {
                     sequence: Some(last.unwrap_or(0) + 1),
                     migration: script.migration.clone(),
                     up_sha256: Some(script.up_sha256),
+                    up_checksum: None,
+                    dirty: false,
                     applied_at: String::new(),
                 });
             }
