@@ -2,7 +2,7 @@
 //!
 //! Responsible for: which files say so, what their bytes mean (one file an engine), and the rule of each engine's
 //! series. Not for: reading files (`load` does, within the limits that are given here), or for the schema, whose version
-//! is the ledger's. `cli` asks it for `stepback guard`.
+//! is the ledger's. `cli` asks it for `stepback guard`, `plan` for the rule alone.
 //!
 //! A file that is absent, unreadable or not understood never counts as a pass: it makes the version unknown, and unknown
 //! blocks. What is stated of an engine's files was seen on data directories of real servers (PostgreSQL 15 and 18,
@@ -279,13 +279,8 @@ fn weigh(judgement: &mut Judgement, examined: Examined, volume: &Volume) {
     }
     let mut unknown = examined.unknown;
     for version in &examined.versions {
-        let rule = match server {
-            Server::Postgres => postgres::rule(version, &target),
-            Server::Mysql => mysql::rule(version, &target, examined.lts),
-            Server::Mariadb => mariadb::rule(version, &target),
-        };
         let subject = format!("data of {title} {version}");
-        match rule {
+        match rule_of(server, version, &target, examined.lts) {
             Rule::Allowed => {}
             Rule::Noted(note) => {
                 judgement
@@ -328,6 +323,26 @@ fn weigh(judgement: &mut Judgement, examined: Examined, volume: &Volume) {
         (false, false) => Verdict::Unknown,
         (false, true) => Verdict::Allowed,
     };
+}
+
+/// Whether a server of the target's version may be started on data that one of another version wrote, by the rule of its
+/// series alone.
+///
+/// # Errors
+/// Why not, in a sentence without its subject.
+pub fn may_follow(server: Server, data: &ServerVersion, target: &ServerVersion) -> Result<(), String> {
+    match rule_of(server, data, target, None) {
+        Rule::Allowed | Rule::Noted(_) => Ok(()),
+        Rule::Refused(why) | Rule::Unknown(why) => Err(why),
+    }
+}
+
+fn rule_of(server: Server, data: &ServerVersion, target: &ServerVersion, lts: Option<bool>) -> Rule {
+    match server {
+        Server::Postgres => postgres::rule(data, target),
+        Server::Mysql => mysql::rule(data, target, lts),
+        Server::Mariadb => mariadb::rule(data, target),
+    }
 }
 
 /// Text of a file as it may be shown: short, on one line, and with nothing that a terminal would obey.

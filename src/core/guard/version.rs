@@ -64,6 +64,12 @@ impl ServerVersion {
         self.patch.unwrap_or(0)
     }
 
+    /// As three numbers, those that are not said 0: to be compared with a range.
+    pub fn to_semver(&self) -> semver::Version {
+        let number = |number: Option<u32>| u64::from(number.unwrap_or(0));
+        semver::Version::new(u64::from(self.major), number(self.minor), number(self.patch))
+    }
+
     pub(super) fn numbers(&self) -> usize {
         1 + usize::from(self.minor.is_some()) + usize::from(self.patch.is_some())
     }

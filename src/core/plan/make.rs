@@ -8,6 +8,7 @@ use crate::model::{Digest, Finding, JournalPlace, PlanId, ScriptRef, SeenWorkloa
 use super::probes::judge_tries;
 use super::request::{Goal, Request, Seen};
 use super::schema::{SchemaHalf, plan_schema};
+use super::stored::check_stored;
 use super::strategy::{Choice, outage};
 use super::workloads::{WorkloadHalf, plan_workloads};
 use super::{Action, ClusterRef, FORMAT, Gate, Plan, Refusals, RunLimits, Step};
@@ -85,6 +86,9 @@ pub fn plan(request: &Request<'_>, seen: &Seen) -> Result<Plan, Refusals> {
             },
             Gate::None,
         ));
+    }
+    if let (Goal::Release(release), Some(app)) = (&request.goal, request.app) {
+        check_stored(app, release, &seen.database, &mut findings);
     }
     let findings = Refusals::judge(findings)?;
 

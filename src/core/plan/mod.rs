@@ -14,6 +14,7 @@ mod request;
 mod saved;
 mod schema;
 mod scripts;
+mod stored;
 mod strategy;
 mod template;
 mod undone;

@@ -120,6 +120,10 @@ pub fn cases() -> Vec<Case> {
         let name = format!("main_road::{}_refuses_claims_deleted_when_scaled", engine.name());
         cases.push(case(name, move |ctx| claims(ctx, engine)));
     }
+    cases.push(case(
+        "main_road::postgres_refuses_data_that_the_target_cannot_open",
+        stored_data,
+    ));
     cases
 }
 
@@ -158,6 +162,47 @@ async fn claims(ctx: Ctx, engine: Engine) -> Outcome {
     let stage = Stage::set(setting, ctx.dir(), ctx.name()).await?;
     place_orders(&stage).await?;
     stays_as_it_is(&stage, "rollback --to 1.2.0 --yes", &["whenScaled"]).await
+}
+
+/// The server that runs wrote data which the one of the target release cannot open: by what the release says of itself,
+/// and by its image.
+async fn stored_data(ctx: Ctx) -> Outcome {
+    let stage = Stage::set(setting(Engine::Postgres), ctx.dir(), ctx.name()).await?;
+    place_orders(&stage).await?;
+    let file = stage.folder("1.2.0").join("stepback.yaml");
+    let app = fs::read_to_string(&file)?;
+    let images = "images: { shop: { shop: \"shop:1.2.0\" } }";
+    assert!(app.contains(images), "{app}");
+    let with = |images: &str| {
+        let hosted = "    layout: stepback\n    hostedBy: shop\n";
+        app.replace("    layout: stepback\n", hosted)
+            .replace("images: { shop: { shop: \"shop:1.2.0\" } }", images)
+    };
+    for (release, said) in [
+        (
+            format!("{images}\n      engine: {{ postgres: \"<10\" }}"),
+            "[data-version]",
+        ),
+        (
+            "images: { shop: { shop: \"postgres:9.6.24\" } }".to_owned(),
+            "[data-version]",
+        ),
+        (images.to_owned(), "[data-version-unknown]"),
+    ] {
+        fs::write(&file, with(&release))?;
+        stays_as_it_is(&stage, "rollback --to 1.2.0 --yes", &[said]).await?;
+    }
+    // Where the server is not part of the app, it stays, and a plan says only what it sees.
+    let engine = format!("{images}\n      engine: {{ postgres: \"<10\" }}");
+    fs::write(&file, app.replace(images, &engine))?;
+    let ran = stage
+        .credentials
+        .run(0, &stage.folder("1.2.0"), "plan --to 1.2.0")
+        .await?;
+    if !ran.out.contains("[data-version]") {
+        return fail(format_args!("it should have been warned of: {ran}"));
+    }
+    Ok(())
 }
 
 /// The refusal is said, with exit code 3, and nothing is another than before.
