@@ -104,7 +104,7 @@ fn image_of(release: &Release, host: &str, server: Server) -> Option<(String, Se
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{DatabaseIdentity, DatabaseRef, UrlSource};
+    use crate::model::{DatabaseIdentity, DatabaseRef, LedgerRef, UrlSource};
 
     /// The findings as `severity code`, for a PostgreSQL that says this of itself.
     fn found(hosted: bool, engine: &str, image: &str, says: &str) -> Vec<String> {
@@ -128,6 +128,7 @@ mod tests {
                 identity: DatabaseIdentity::default(),
             },
             server_version: says.to_owned(),
+            ledger_table: LedgerRef::default(),
             prepared: true,
             read_only: false,
             ledger: Vec::new(),
