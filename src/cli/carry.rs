@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use stepback_core::journal::Halt;
 use stepback_core::plan::{Goal, Plan, Request, Seen, plan};
-use stepback_core::report::{Bodies, Kind, Report, write_plan, write_report};
+use stepback_core::report::{Bodies, Kind, Report, write_findings, write_plan, write_report};
 
 use super::Exit;
 use super::explain::{CliError, Halted};
@@ -104,7 +104,11 @@ pub(super) async fn carry_plan(
 /// Answers that the goal is reached already.
 pub(super) fn say_nothing_to_do(terminal: &Terminal, plan: &Plan) -> anyhow::Result<Exit> {
     terminal.answer(Kind::Plan, plan, |page| {
-        page.line(&format!("nothing to do: already at {}", plan.to))
+        page.line(&format!("nothing to do: already at {}", plan.to))?;
+        if !plan.findings.is_empty() {
+            page.blank()?;
+        }
+        write_findings(page, &plan.findings)
     })?;
     Ok(Exit::Done)
 }

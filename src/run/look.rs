@@ -31,6 +31,7 @@ async fn look_at_database(database: &dyn Database) -> Result<Seen, RoadError> {
         database: seen,
         fingerprint,
         recorded,
+        unverified: None,
         bodies,
         cluster: None,
         probes: Vec::new(),

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use stepback_core::model::{Difference, Digest, Direction, Failure, Observed, Settled, Stamp, WorkloadRef};
+use stepback_core::model::{
+    Difference, Digest, Direction, Drift, Failure, Fingerprint, Observed, Settled, Stamp, WorkloadRef,
+};
 use stepback_core::plan::{Action, Gate, Plan, Step};
 use stepback_core::run::{observe_scripts, recheck_scripts};
 use stepback_core::workload::{observe_removal, observe_repoint, observe_scale, observe_update_strategy};
@@ -12,6 +14,28 @@ use super::{Event, Listen, Stop};
 use crate::cluster::{Cluster, is_given_back};
 use crate::database::{Database, Record};
 use crate::probe;
+
+/// What the comparison after the downs leaves out: what the run did not make (LAWS D12).
+struct LeftOut<'a> {
+    /// What differed from its record when the run began.
+    drifted: &'a [String],
+    /// What had been changed by hand when that record was made.
+    inherited: &'a Drift,
+    /// Where there was no record, everything as it was.
+    before: Option<&'a BTreeMap<String, Digest>>,
+}
+
+impl LeftOut<'_> {
+    fn has(&self, difference: &Difference, expected: &Fingerprint) -> bool {
+        let object = &difference.object;
+        // What had been changed when the target was recorded too is in its fingerprint.
+        let since = |was| expected.drifted.get(object) != Some(was);
+        let is_as_before = |before: &BTreeMap<String, Digest>| before.get(object).copied() == difference.found_digest();
+        self.drifted.contains(object)
+            || self.inherited.get(object).is_some_and(since)
+            || self.before.is_some_and(is_as_before)
+    }
+}
 
 /// The two seams that a plan acts on.
 pub struct World<'a> {
@@ -61,9 +85,17 @@ impl World<'_> {
                 schema,
                 expected,
                 drifted,
+                inherited,
                 before,
-            } => self.verify(schema, expected, drifted, before.as_ref()).await,
-            Action::TakeFingerprint { schema } => {
+            } => {
+                let left_out = LeftOut {
+                    drifted,
+                    inherited,
+                    before: before.as_ref(),
+                };
+                self.verify(schema, expected, &left_out).await
+            }
+            Action::TakeFingerprint { schema, drifted } => {
                 let recorded = self
                     .database
                     .recorded_fingerprint(schema)
@@ -73,7 +105,7 @@ impl World<'_> {
                     return Ok(Observed::Untouched);
                 };
                 let found = self.database.fingerprint().await.map_err(|error| error.to_failure())?;
-                Ok(if recorded.digest() == found.digest() {
+                Ok(if recorded.digest() == found.digest() && recorded.drifted == *drifted {
                     Observed::Done(format!("fingerprint {} is recorded", found.digest().short()))
                 } else {
                     Observed::Untouched
@@ -152,7 +184,7 @@ impl World<'_> {
             Action::Revert { scripts, .. } => (Direction::Down, scripts),
             Action::Apply { scripts } => (Direction::Up, scripts),
             // Later steps may have moved the schema on: what counts is that it was recorded.
-            Action::TakeFingerprint { schema } => {
+            Action::TakeFingerprint { schema, .. } => {
                 let recorded = self
                     .database
                     .recorded_fingerprint(schema)
@@ -187,8 +219,7 @@ impl World<'_> {
         &self,
         schema: &stepback_core::model::MigrationSet,
         planned: &Digest,
-        drifted: &[String],
-        before: Option<&BTreeMap<String, Digest>>,
+        left_out: &LeftOut<'_>,
     ) -> Result<Observed, Failure> {
         let failed = |error: crate::database::DbError| error.to_failure();
         let Some(expected) = self.database.recorded_fingerprint(schema).await.map_err(failed)? else {
@@ -208,17 +239,10 @@ impl World<'_> {
                 expected.server, found.server
             )));
         }
-        // What is as it was before the run is nothing that the run made.
-        let is_as_before = |difference: &Difference| {
-            before.is_some_and(|before| {
-                let was = before.get(&difference.object).copied();
-                was == difference.found.as_ref().map(|found| Digest::of(found.as_bytes()))
-            })
-        };
         let made: Vec<_> = expected
             .differences(&found)
             .into_iter()
-            .filter(|difference| !drifted.contains(&difference.object) && !is_as_before(difference))
+            .filter(|difference| !left_out.has(difference, &expected))
             .collect();
         if made.is_empty() {
             return Ok(Observed::Done(format!(
@@ -262,8 +286,9 @@ impl World<'_> {
             }
             // A comparison has no effect: it was observed, and that is all there is.
             Action::Verify { .. } => Ok(()),
-            Action::TakeFingerprint { schema } => {
-                let fingerprint = self.database.fingerprint().await.map_err(database)?;
+            Action::TakeFingerprint { schema, drifted } => {
+                let mut fingerprint = self.database.fingerprint().await.map_err(database)?;
+                fingerprint.drifted.clone_from(drifted);
                 let record = Record::Fingerprint {
                     schema: schema.clone(),
                     fingerprint,

@@ -25,6 +25,20 @@ pub fn cases() -> Vec<Case> {
         case("drift::postgres::d12_nothing_recorded_is_no_drift", |ctx| {
             nothing_recorded(ctx, true)
         }),
+        case(
+            "drift::sqlite::d12_drift_before_an_up_does_not_halt_the_way_back",
+            |ctx| drift_before_an_up(ctx, false),
+        ),
+        case(
+            "drift::postgres::d12_drift_before_an_up_does_not_halt_the_way_back",
+            |ctx| drift_before_an_up(ctx, true),
+        ),
+        case("drift::sqlite::d12_a_comparison_that_halted_is_made_again", |ctx| {
+            compared_again(ctx, false)
+        }),
+        case("drift::postgres::d12_a_comparison_that_halted_is_made_again", |ctx| {
+            compared_again(ctx, true)
+        }),
         case("drift::sqlite::up_records_what_an_interrupted_up_left_out", interrupted),
     ]
 }
@@ -118,6 +132,72 @@ async fn nothing_recorded(ctx: Ctx, postgres: bool) -> Outcome {
     stage.by_hand("CREATE TABLE by_hand (id integer)").await?;
     let said = stage.down(0, "1")?;
     assert!(said.contains("[drift-unknown]"), "{said}");
+    Ok(())
+}
+
+/// What the comparison says is different; nothing where it holds.
+fn halt_of(said: &str) -> &str {
+    said.split_once("differs from how it was recorded for this state")
+        .map_or("", |(_, halt)| halt)
+}
+
+async fn drift_before_an_up(ctx: Ctx, postgres: bool) -> Outcome {
+    let stage = Stage::new(&ctx, postgres).await?;
+    let up = |to: &str| -> Result<String, NotPassed> {
+        let ran = stage.stepback.ends(0, &format!("migrate up --to {to} --yes"))?;
+        Ok(format!("{}{}", ran.out, ran.err))
+    };
+    let said = up("1")?;
+    assert!(!said.contains("[drift]"), "{said}");
+    stage.by_hand("CREATE INDEX by_hand ON a (id)").await?;
+    if postgres {
+        stage.by_hand("GRANT ALL ON SCHEMA public TO PUBLIC").await?;
+    }
+    let said = up("2")?;
+    assert!(said.contains("[drift]") && said.contains("by_hand"), "{said}");
+    let said = stage.down(0, "1")?;
+    assert!(said.contains("[drift]") && said.contains("by_hand"), "{said}");
+    // Remembered over every further up, and compared where the target was recorded with it.
+    let said = up("2")?;
+    assert!(said.contains("[drift]"), "{said}");
+    let said = up("3")?;
+    assert!(!said.contains("[drift]"), "2 was recorded with it: {said}");
+    let said = stage.down(4, "2")?;
+    assert!(
+        halt_of(&said).contains("forgotten") && !halt_of(&said).contains("by_hand"),
+        "{said}"
+    );
+    stage.by_hand("DROP INDEX forgotten").await?;
+    up("3")?;
+    let said = stage.down(4, "1")?;
+    assert!(
+        halt_of(&said).contains("forgotten") && !halt_of(&said).contains("by_hand"),
+        "{said}"
+    );
+    Ok(())
+}
+
+async fn compared_again(ctx: Ctx, postgres: bool) -> Outcome {
+    let stage = Stage::new(&ctx, postgres).await?;
+    for version in ["1", "2", "3"] {
+        stage.stepback.ends(0, &format!("migrate up --to {version} --yes"))?;
+    }
+    stage.by_hand("CREATE INDEX by_hand ON b (id)").await?;
+    stage.down(4, "2")?;
+    let said = stage.down(4, "2")?;
+    assert!(
+        !said.contains("nothing to do") && said.contains("[not-verified]"),
+        "{said}"
+    );
+    assert!(
+        halt_of(&said).contains("forgotten") && !halt_of(&said).contains("by_hand"),
+        "{said}"
+    );
+    stage.by_hand("DROP INDEX forgotten").await?;
+    let said = stage.down(0, "2")?;
+    assert!(said.contains("[not-verified]"), "{said}");
+    let said = stage.down(0, "2")?;
+    assert!(said.contains("nothing to do") && said.contains("[drift]"), "{said}");
     Ok(())
 }
 

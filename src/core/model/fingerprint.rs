@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Digest;
 
+/// Objects that were changed by hand, each with the digest of the definition that it was found with; `None`: it was gone.
+pub type Drift = BTreeMap<String, Option<Digest>>;
+
 /// The definition of every object of a schema, in a form that is the same whenever the schema is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fingerprint {
@@ -15,6 +18,10 @@ pub struct Fingerprint {
     pub server: String,
     /// Object, such as `table public.orders` or `index public.orders_pkey`, to its definition.
     pub objects: BTreeMap<String, String>,
+    /// What had been changed by hand by the time it was recorded, since the first one that was. An earlier state was
+    /// recorded without it, so a way back to that one does not bring it back (LAWS D12). No part of the digest.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub drifted: Drift,
 }
 
 /// One object that differs.
@@ -29,7 +36,7 @@ pub struct Difference {
 }
 
 impl Fingerprint {
-    /// SHA-256 over format and objects. The server's version is not part of it.
+    /// SHA-256 over format and objects. The server's version and the drift are not part of it.
     pub fn digest(&self) -> Digest {
         let mut text = format!("stepback fingerprint {}\n", self.format);
         for (object, definition) in &self.objects {
@@ -72,6 +79,13 @@ fn major(server: &str) -> (&str, &str) {
     (name, &version[..end])
 }
 
+impl Difference {
+    /// How the object was found, for [`Drift`].
+    pub fn found_digest(&self) -> Option<Digest> {
+        self.found.as_ref().map(|found| Digest::of(found.as_bytes()))
+    }
+}
+
 impl std::fmt::Display for Difference {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match (&self.expected, &self.found) {
@@ -99,6 +113,7 @@ mod tests {
                 .iter()
                 .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
                 .collect(),
+            drifted: Drift::new(),
         }
     }
 
@@ -107,6 +122,7 @@ mod tests {
         let one = fingerprint(&[("table a", "x")]);
         let mut other = one.clone();
         other.server = "SQLite 4".into();
+        other.drifted.insert("index a".into(), None);
         assert_eq!(one.digest(), other.digest());
         assert_ne!(one.digest(), fingerprint(&[("table a", "y")]).digest());
         assert_ne!(

@@ -21,7 +21,7 @@ pub use database::{
 };
 pub use digest::{Digest, DigestError};
 pub use engine::{Engine, EngineError};
-pub use fingerprint::{Difference, Fingerprint};
+pub use fingerprint::{Difference, Drift, Fingerprint};
 pub use ids::{PlanId, RunId, Stamp, StepId, Token, TokenError};
 pub use migration::{Direction, MigrationId, MigrationSet, ScriptRef, Target};
 pub use observed::{Failure, Finding, Observed, Settled, Severity, Verdict};

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Digest, MigrationSet, Removal, Scripts, SeenWorkload, TemplateRef, UpdateStrategy, WorkloadRef};
+use crate::model::{
+    Digest, Drift, MigrationSet, Removal, Scripts, SeenWorkload, TemplateRef, UpdateStrategy, WorkloadRef,
+};
 
 /// What a step does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +32,10 @@ pub enum Action {
         expected: Digest,
         /// Objects that already differed before the run: drift that this run did not make (LAWS D12).
         drifted: Vec<String>,
+        /// What had been changed by hand before the schema was migrated to where the run begins: the target may have been
+        /// recorded before that was so, and is then compared without it.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        inherited: Drift,
         /// Where it is not known how the schema was recorded before the run, every object as it was then, by the digest
         /// of its definition: what the run leaves as it was is nothing that this run made (LAWS D12).
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -39,6 +45,9 @@ pub enum Action {
     TakeFingerprint {
         /// The set.
         schema: MigrationSet,
+        /// What is known to have been changed by hand up to there, which the fingerprint remembers.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        drifted: Drift,
     },
     /// Sets a workload's replica count; the original count is written on it in the same patch.
     Scale {
@@ -118,6 +127,11 @@ impl Action {
     /// Whether it acts on the database. Such steps are looked at again by every resume (LAWS D13).
     pub fn touches_database(&self) -> bool {
         self.workload().is_none()
+    }
+
+    /// Whether it moves the schema.
+    pub fn changes_schema(&self) -> bool {
+        matches!(self, Self::Revert { .. } | Self::Apply { .. })
     }
 
     /// The workload it acts on.

@@ -41,7 +41,8 @@ pub fn plan(request: &Request<'_>, seen: &Seen) -> Result<Plan, Refusals> {
             };
             let (chosen, unfit) = choice.choose();
             findings.extend(unfit);
-            let half = plan_workloads(app, release, &cluster.workloads, chosen.strategy, !actions.is_empty());
+            let schema_changes = actions.iter().any(|(action, _)| action.changes_schema());
+            let half = plan_workloads(app, release, &cluster.workloads, chosen.strategy, schema_changes);
             let WorkloadHalf {
                 before,
                 after,

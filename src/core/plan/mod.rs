@@ -6,6 +6,7 @@
 mod action;
 mod changed;
 mod ledger;
+mod drift;
 mod make;
 mod offline;
 mod probes;

@@ -8,6 +8,7 @@ use crate::appfile::{AppFile, Strategy};
 use crate::catalog::Catalog;
 use crate::model::{Digest, Fingerprint, JournalPlace, SeenCluster, SeenDatabase, Version};
 
+use super::Action;
 use super::probes::TriedProbe;
 
 /// Where to go.
@@ -68,6 +69,9 @@ pub struct Seen {
     pub fingerprint: Fingerprint,
     /// The recorded fingerprint of the migrations that are applied now.
     pub recorded: Option<Fingerprint>,
+    /// The comparison that was never made, or did not hold, after the downs which led to the migrations that are applied:
+    /// the run that should have made it is over. Looked for only where the schema differs from how it was recorded.
+    pub unverified: Option<Action>,
     /// The bodies of archived down and up scripts that the plan may need, by checksum; an archive that cannot hand one
     /// out has no entry here, or says why.
     pub bodies: BTreeMap<Digest, Result<Vec<u8>, String>>,

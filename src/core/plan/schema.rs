@@ -1,9 +1,10 @@
 //! The schema's half of a plan: where it goes, what is undone or applied, and how that is verified.
 
 use crate::appfile::AppFile;
-use crate::model::{Digest, Finding, MigrationSet, ScriptRef, Target, Version};
+use crate::model::{Drift, Finding, MigrationSet, ScriptRef, Target, Version};
 
 use super::ledger::check_ledger;
+use super::drift::{look_at_present, remember, verify};
 use super::request::{Goal, Request, Seen};
 use super::scripts::Scripts;
 use super::undone::undone;
@@ -97,9 +98,13 @@ pub(super) fn plan_schema(request: &Request<'_>, seen: &Seen) -> SchemaHalf {
         }
     }
     if !ups.is_empty() {
-        push_ups(request.app, &to.schema, &missing, &ups, &mut actions);
+        let drifted = remember(seen, &mut scripts.findings);
+        push_ups(request.app, &to.schema, &missing, &ups, &drifted, &mut actions);
     } else if goes_up && missing.is_empty() {
         push_missing_records(request.app, seen, &applied, &mut actions);
+    }
+    if to.schema == applied {
+        look_at_present(seen, goes_up, &mut actions, &mut scripts.findings);
     }
     SchemaHalf {
         from,
@@ -303,71 +308,6 @@ fn current_release(app: Option<&AppFile>, seen: &Seen) -> Option<semver::Version
     })
 }
 
-/// Compares with the fingerprint that was recorded for the target, where there is one.
-fn verify(seen: &Seen, target: &MigrationSet, actions: &mut Vec<(Action, Gate)>, findings: &mut Vec<Finding>) {
-    let known = seen
-        .recorded
-        .as_ref()
-        .filter(|known| known.is_comparable(&seen.fingerprint));
-    let drifted: Vec<String> = match known {
-        Some(known) => known
-            .differences(&seen.fingerprint)
-            .into_iter()
-            .map(|d| d.object)
-            .collect(),
-        None => Vec::new(),
-    };
-    if !drifted.is_empty() {
-        findings.push(Finding::warning(
-            "drift",
-            "schema",
-            format!(
-                "differs from how it was recorded when it was migrated: {}",
-                drifted.join(", ")
-            ),
-            "these objects are left out of the comparison after the downs; find out who changed them",
-        ));
-    }
-    let wanted = target.digest();
-    let Some((_, expected)) = seen.database.fingerprints.iter().find(|(schema, _)| *schema == wanted) else {
-        findings.push(Finding::warning(
-            "fingerprint-unknown",
-            "schema",
-            "no fingerprint was recorded when this schema was last current, so the result of the downs cannot be compared",
-            "apply migrations with stepback from now on: it records one for every release",
-        ));
-        return;
-    };
-    if known.is_none() {
-        findings.push(Finding::warning(
-            "drift-unknown",
-            "schema",
-            match seen.recorded {
-                Some(_) => {
-                    "its fingerprint was recorded on another version of the server, so changes by hand are not known"
-                }
-                None => {
-                    "no fingerprint is recorded for the migrations that are applied, so changes by hand are not known"
-                }
-            },
-            "what the downs leave as it is will not be compared; `stepback migrate up` records a fingerprint",
-        ));
-    }
-    let before = known.is_none().then(|| {
-        let objects = seen.fingerprint.objects.iter();
-        objects
-            .map(|(object, definition)| (object.clone(), Digest::of(definition.as_bytes())))
-            .collect()
-    });
-    let action = Action::Verify {
-        schema: target.clone(),
-        expected: *expected,
-        drifted,
-        before,
-    };
-    actions.push((action, Gate::None));
-}
-
 /// What an `up` that was interrupted left unrecorded: fingerprint and pairings of the migrations that are applied. Nothing
 /// else would ever record them, as there is nothing left to apply.
 fn push_missing_records(app: Option<&AppFile>, seen: &Seen, applied: &MigrationSet, actions: &mut Vec<(Action, Gate)>) {
@@ -375,7 +315,8 @@ fn push_missing_records(app: Option<&AppFile>, seen: &Seen, applied: &MigrationS
     let digest = applied.digest();
     if !seen.database.fingerprints.iter().any(|(schema, _)| *schema == digest) {
         let schema = applied.clone();
-        actions.push((Action::TakeFingerprint { schema }, Gate::None));
+        let drifted = Drift::new();
+        actions.push((Action::TakeFingerprint { schema, drifted }, Gate::None));
     }
     let releases = app.into_iter().flat_map(|app| app.releases_at(newest));
     for release in releases.filter(|release| seen.database.paired(&release.version).is_none()) {
@@ -393,6 +334,7 @@ fn push_ups(
     target: &MigrationSet,
     missing: &[Version],
     ups: &[ScriptRef],
+    drifted: &Drift,
     actions: &mut Vec<(Action, Gate)>,
 ) {
     let mut now: MigrationSet = target
@@ -416,7 +358,11 @@ fn push_ups(
             },
             Gate::None,
         ));
-        actions.push((Action::TakeFingerprint { schema: now.clone() }, Gate::None));
+        let take = Action::TakeFingerprint {
+            schema: now.clone(),
+            drifted: drifted.clone(),
+        };
+        actions.push((take, Gate::None));
         for release in releases {
             let action = Action::RecordRelease {
                 release: release.version.clone(),

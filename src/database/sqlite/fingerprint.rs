@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
-use stepback_core::model::{Engine, Fingerprint};
+use stepback_core::model::{Drift, Engine, Fingerprint};
 use stepback_core::sql::normal_tokens;
 
 use crate::database::ledger::Ledger;
@@ -23,6 +23,7 @@ pub(super) fn of_nothing() -> Fingerprint {
         format: FORMAT,
         server: "SQLite".to_owned(),
         objects: BTreeMap::new(),
+        drifted: Drift::new(),
     }
 }
 
@@ -51,6 +52,7 @@ async fn read(connection: &mut SqliteConnection, ledger: &str) -> Result<Fingerp
         format: FORMAT,
         server: format!("SQLite {version}"),
         objects,
+        drifted: Drift::new(),
     })
 }
 

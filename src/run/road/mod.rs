@@ -6,6 +6,7 @@
 mod carry;
 mod lease;
 mod resume;
+mod unverified;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -103,6 +104,9 @@ impl Coordinator {
     /// When database or cluster cannot be read. A probe that does not get through is no error.
     pub async fn look_for(&self, request: &Request<'_>, workloads: &[WorkloadRef]) -> Result<Seen, RoadError> {
         let mut seen = self.look(workloads).await?;
+        if !matches!(request.goal, Goal::Up(_)) {
+            seen.unverified = self.find_unverified(&seen).await?;
+        }
         if let (Goal::Release(_), Some(app), Some(cluster), Some(found)) =
             (&request.goal, request.app, self.cluster.as_deref(), &seen.cluster)
         {

@@ -331,6 +331,7 @@ impl Story {
             schema: versions(&[1, 2]),
             expected: crate::support::world::fingerprint_of(versions(&[1, 2]).0.iter()).digest(),
             drifted: vec![],
+            inherited: BTreeMap::new(),
             before: None,
         };
         let repoint = Action::Repoint {
@@ -399,6 +400,7 @@ impl Story {
                 };
                 let take = Action::TakeFingerprint {
                     schema: versions(&[1, 2, 3, 4, 5]),
+                    drifted: BTreeMap::new(),
                 };
                 vec![(apply, Gate::None), (take, Gate::None)]
             }

@@ -22,6 +22,7 @@ fn plan_of(kinds: &str) -> Plan {
         action: match kind {
             'd' => Action::TakeFingerprint {
                 schema: MigrationSet::default(),
+                drifted: Default::default(),
             },
             _ => Action::Repoint {
                 workload: WorkloadRef {

@@ -10,7 +10,7 @@ mod queries;
 use std::collections::BTreeMap;
 
 use sqlx::Row as _;
-use stepback_core::model::Fingerprint;
+use stepback_core::model::{Drift, Fingerprint};
 
 use super::PostgresDatabase;
 use crate::database::DbError;
@@ -41,6 +41,7 @@ impl PostgresDatabase {
             format: FORMAT,
             server,
             objects,
+            drifted: Drift::new(),
         })
     }
 }

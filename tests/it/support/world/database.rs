@@ -95,5 +95,6 @@ pub fn fingerprint_of<'a>(versions: impl Iterator<Item = &'a Version>) -> Finger
         objects: versions
             .map(|version| (format!("table t{version}"), "(id)".to_owned()))
             .collect(),
+        drifted: BTreeMap::new(),
     }
 }
