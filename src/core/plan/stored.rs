@@ -43,6 +43,7 @@ pub(super) fn check_stored(app: &AppFile, release: &semver::Version, seen: &Seen
         ));
         return;
     };
+    let subject = format!("data of {} {data}", server.title());
     if range.is_none() && image.is_none() {
         findings.push(Finding::refusal(
             "data-version-unknown",
@@ -60,7 +61,7 @@ pub(super) fn check_stored(app: &AppFile, release: &semver::Version, seen: &Seen
             severity,
             "data-version",
             &subject,
-            format!("the server of {release} opens {} only ({range})", server.title()),
+            format!("the server of {release} opens data of {} {range} only", server.title()),
             if hosted {
                 "keep the present server, or restore a backup or dump that the older one can read"
             } else {
@@ -108,6 +109,11 @@ mod tests {
 
     /// The findings as `severity code`, for a PostgreSQL that says this of itself.
     fn found(hosted: bool, engine: &str, image: &str, says: &str) -> Vec<String> {
+        let words = |finding: &Finding| format!("{:?} {}", finding.severity, finding.code);
+        said(hosted, engine, image, says).iter().map(words).collect()
+    }
+
+    fn said(hosted: bool, engine: &str, image: &str, says: &str) -> Vec<Finding> {
         let host = if hosted { "db" } else { "null" };
         let app = AppFile::parse(
             &format!(
@@ -141,8 +147,7 @@ mod tests {
         };
         let mut findings = Vec::new();
         check_stored(&app, &semver::Version::new(1, 2, 0), &seen, &mut findings);
-        let words = |finding: &Finding| format!("{:?} {}", finding.severity, finding.code);
-        findings.iter().map(words).collect()
+        findings
     }
 
     const DEBIAN: &str = "PostgreSQL 15.14 (Debian 15.14-0+deb12u1)";
@@ -177,6 +182,20 @@ mod tests {
         // Both are asked where both are there, and all is said.
         let both = found(true, "postgres: \"<15\"", "postgres:14.9", DEBIAN);
         assert_eq!(both, ["Refusal data-version", "Refusal data-version"]);
+    }
+
+    #[test]
+    fn what_is_said_names_both_versions() {
+        let said = said(true, "postgres: \">=14, <15\"", "postgres:14.9", DEBIAN);
+        let text = |finding: &Finding| format!("{}: {}", finding.subject, finding.message);
+        assert_eq!(
+            said.iter().map(text).collect::<Vec<_>>(),
+            [
+                "data of PostgreSQL 15.14: the server of 1.2.0 opens data of PostgreSQL >=14, <15 only",
+                "data of PostgreSQL 15.14: postgres:14.9 of 1.2.0 must not open it: no major version opens the data of a \
+                 newer one",
+            ]
+        );
     }
 
     #[test]
