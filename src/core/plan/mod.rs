@@ -5,8 +5,8 @@
 
 mod action;
 mod changed;
-mod ledger;
 mod drift;
+mod ledger;
 mod make;
 mod offline;
 mod probes;

@@ -3,8 +3,8 @@
 use crate::appfile::AppFile;
 use crate::model::{Drift, Finding, MigrationSet, ScriptRef, Target, Version};
 
-use super::ledger::check_ledger;
 use super::drift::{look_at_present, remember, verify};
+use super::ledger::check_ledger;
 use super::request::{Goal, Request, Seen};
 use super::scripts::Scripts;
 use super::undone::undone;
