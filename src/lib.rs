@@ -13,7 +13,7 @@
 //! | [`database`] | the seam to the database: ledger, archive, lease, fingerprint; one file an engine |
 //! | [`cluster`] | the seam to Kubernetes: looks, watches, and writes that carry a stamp |
 //! | [`journal`] | where the journal's lines are kept |
-//! | [`probe`] | the only loop that waits: gates and probes |
+//! | [`probe`] | the only loop that waits: gates and probes; and what is read of a pod that fails |
 //! | [`run`] | the executor: one move at a time, as `stepback_core::run::decide` says |
 //! | [`load`] | the only reader of the user's files |
 //! | [`live`] | progress from the executor's events |

@@ -8,9 +8,9 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 use stepback_core::journal::{Halt, HaltKind};
-use stepback_core::model::{Finding, RunId};
+use stepback_core::model::{Evidence, Finding, RunId};
 use stepback_core::plan::{Change, Refusals, SavedPlanError};
-use stepback_core::report::{Kind, Page, Paint, write_findings};
+use stepback_core::report::{Kind, Page, Paint, write_evidence, write_findings};
 
 use super::options::Output;
 use super::terminal::Terminal;
@@ -126,6 +126,9 @@ pub(super) struct Explained {
     error: String,
     /// Why, a cause each.
     because: Vec<String>,
+    /// What was to be read of the pod that did not become healthy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    evidence: Option<Box<Evidence>>,
     /// What state things are in.
     now: String,
     /// What to do.
@@ -146,6 +149,7 @@ impl Explained {
         Self {
             error: error.to_string(),
             because: Vec::new(),
+            evidence: None,
             now: UNTOUCHED.to_owned(),
             hints: Vec::new(),
             findings: Vec::new(),
@@ -173,6 +177,9 @@ impl Explained {
         write_findings(page, &self.findings)?;
         for because in &self.because {
             page.labelled("  because: ", Some(Paint::Bold), because)?;
+        }
+        if let Some(evidence) = &self.evidence {
+            write_evidence(page, evidence)?;
         }
         if !self.now.is_empty() {
             page.labelled("  now:     ", Some(Paint::Bold), &self.now)?;
@@ -282,7 +289,8 @@ fn of_halt(halted: &Halted) -> Explained {
         (Some(number), Some(does)) => format!("step {number} ({does}) {what}"),
         _ => format!("the run {what}"),
     };
-    let explained = Explained::new(exit, heading).because([&halt.message]).now(now);
+    let mut explained = Explained::new(exit, heading).because([&halt.message]).now(now);
+    explained.evidence.clone_from(&halt.evidence);
     let explained = halt.hint.iter().fold(explained, |explained, hint| explained.hint(hint));
     if *closed {
         explained.hint("the run is closed: there is nothing to resume; correct the cause and type the same again")

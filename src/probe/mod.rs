@@ -1,10 +1,11 @@
 //! Waiting for gates: the only loop that waits.
 //!
 //! Responsible for: settling a gate by watching, with a sentence for each "not yet", within its limit; asking probes,
-//! and trying them before a run (LAWS W17). Not for: judging what is seen (core), what happens next (core's `decide`).
+//! trying them before a run (LAWS W17), and reading what there is to know of a pod that fails. Not for: judging what is seen (core), what happens next (core's `decide`).
 //! `run` uses it.
 
 mod ask;
+mod evidence;
 mod http;
 mod reach;
 mod stop;
@@ -22,6 +23,7 @@ use stepback_core::workload::{incarnation, judge};
 use crate::cluster::Cluster;
 use crate::database::Database;
 use ask::Asked;
+pub use evidence::gather;
 pub use reach::try_probes;
 pub use stop::{Stop, Stopper, stop};
 

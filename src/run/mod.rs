@@ -158,6 +158,9 @@ impl Execution<'_> {
             Ok(settled) => settled,
             Err(failure) => Settled::Failed(failure.message),
         });
+        if matches!(facts.settled, Some(Settled::Failed(_) | Settled::TimedOut(_))) {
+            facts.evidence = self.world.gather(self.step(id)).await.map(Box::new);
+        }
     }
 
     fn ending(self) -> Ending {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use stepback_core::model::{
-    Difference, Digest, Direction, Drift, Failure, Fingerprint, Observed, Settled, Stamp, WorkloadRef,
+    Difference, Digest, Direction, Drift, Evidence, Failure, Fingerprint, Observed, Settled, Stamp, WorkloadRef,
 };
 use stepback_core::plan::{Action, Gate, Plan, Step};
 use stepback_core::run::{observe_scripts, recheck_scripts};
@@ -374,5 +374,14 @@ impl World<'_> {
             &mut say,
         )
         .await)
+    }
+
+    /// What is to be read of the pod whose gate did not hold.
+    pub async fn gather(&self, step: &Step) -> Option<Evidence> {
+        let seams = probe::Seams {
+            cluster: self.cluster?,
+            database: self.database,
+        };
+        probe::gather(seams, &step.gate).await
     }
 }

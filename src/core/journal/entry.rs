@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Digest, PlanId, RunId, StepId, Token};
+use crate::model::{Digest, Evidence, PlanId, RunId, StepId, Token};
 
 /// The version of the line's form. A newer one may be read and shown, but not written.
 pub const FORMAT: u32 = 1;
@@ -117,6 +117,9 @@ pub struct Halt {
     pub message: String,
     /// What to do about it.
     pub hint: Option<String>,
+    /// What was to be read of the pod, where a gate about one did not hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Box<Evidence>>,
 }
 
 /// The kinds of reason for a halt.

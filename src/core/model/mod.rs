@@ -7,6 +7,7 @@ mod checksum;
 mod database;
 mod digest;
 mod engine;
+mod evidence;
 mod fingerprint;
 mod ids;
 mod migration;
@@ -21,6 +22,7 @@ pub use database::{
 };
 pub use digest::{Digest, DigestError};
 pub use engine::{Engine, EngineError};
+pub use evidence::{Evidence, LogTail};
 pub use fingerprint::{Difference, Drift, Fingerprint};
 pub use ids::{PlanId, RunId, Stamp, StepId, Token, TokenError};
 pub use migration::{Direction, MigrationId, MigrationSet, ScriptRef, Target};

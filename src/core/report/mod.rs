@@ -3,6 +3,7 @@
 //! Responsible for: turning data that is already complete into text of 80 columns, Markdown, SQL or versioned JSON, into a writer
 //! it is given. Not for: finding anything out, deciding, or knowing a terminal. `cli` uses it.
 
+mod evidence;
 mod guard;
 mod json;
 mod page;
@@ -15,6 +16,7 @@ mod run_text;
 mod status;
 mod status_text;
 
+pub use evidence::write_evidence;
 pub use guard::write_judgement;
 pub use json::{API_VERSION, Kind, write_json};
 pub use page::{Page, Paint};

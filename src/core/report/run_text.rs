@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::evidence::write_evidence;
 use super::page::{Page, Paint, clock, duration, moment};
 use super::run::{Pause, Report, StepReport};
 use crate::model::RunRow;
@@ -86,6 +87,9 @@ fn write_pause(page: &mut Page<'_>, pause: &Pause) -> io::Result<()> {
             )?;
             if let Some(hint) = &halt.hint {
                 page.labelled("  hint     ", None, hint)?;
+            }
+            if let Some(evidence) = &halt.evidence {
+                write_evidence(page, evidence)?;
             }
         }
         _ => page.labelled("  ended    ", Some(Paint::Red), "its coordinator ended without a word")?,

@@ -208,6 +208,7 @@ fn entries() -> Vec<Entry> {
                     message: "20240301090000_add_payments failed: table payments is locked by pid 4711 (report, 31 s)"
                         .into(),
                     hint: Some("end that session, then resume".into()),
+                    evidence: None,
                 },
             },
         ),

@@ -135,8 +135,8 @@ fn decide_applied(step: StepId, facts: &Facts) -> Move {
             step,
             seen: seen.clone(),
         }),
-        Some(Settled::Failed(why)) => halt(step, HaltKind::Unhealthy, why.clone(), None),
-        Some(Settled::TimedOut(why)) => halt(step, HaltKind::TimedOut, why.clone(), None),
+        Some(Settled::Failed(why)) => halt_unhealthy(step, HaltKind::Unhealthy, why, facts),
+        Some(Settled::TimedOut(why)) => halt_unhealthy(step, HaltKind::TimedOut, why, facts),
         Some(Settled::Stopped(why)) => halt(step, HaltKind::Interrupted, why.clone(), None),
     }
 }
@@ -148,6 +148,7 @@ fn interrupted(step: Option<StepId>) -> Move {
             kind: HaltKind::Interrupted,
             message: "it was asked to stop".to_owned(),
             hint: None,
+            evidence: None,
         },
     })
 }
@@ -159,6 +160,19 @@ fn halt(step: StepId, kind: HaltKind, message: String, hint: Option<String>) -> 
             kind,
             message,
             hint,
+            evidence: None,
+        },
+    })
+}
+
+fn halt_unhealthy(step: StepId, kind: HaltKind, why: &str, facts: &Facts) -> Move {
+    Move::Record(What::RunHalted {
+        halt: Halt {
+            step: Some(step),
+            kind,
+            message: why.to_owned(),
+            hint: None,
+            evidence: facts.evidence.clone(),
         },
     })
 }
@@ -179,6 +193,7 @@ fn halt_undone(step: StepId, seen: &Observed) -> What {
                  before anything else"
                     .to_owned(),
             ),
+            evidence: None,
         },
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::journal::What;
-use crate::model::{Failure, Observed, Settled, StepId};
+use crate::model::{Evidence, Failure, Observed, Settled, StepId};
 
 /// What this process has learned since it began to carry the run out. Nothing of it is durable.
 #[derive(Clone, Debug, Default)]
@@ -12,6 +12,8 @@ pub struct Facts {
     pub observed: Option<Observed>,
     /// How the gate of the current step settled.
     pub settled: Option<Settled>,
+    /// What was to be read of the pod whose gate did not hold.
+    pub evidence: Option<Box<Evidence>>,
     /// The attempt of the current step that this process has performed at least once.
     pub performed: Option<u32>,
     /// What the newest perform of this attempt reported, when it was not a success. It never decides what happened.

@@ -3,12 +3,14 @@
 //! Responsible for: pure judgements over Kubernetes objects. Not for: reading or watching them (the root crate's
 //! `cluster`), waiting (`probe`).
 
+mod evidence;
 mod judge;
 mod observe;
 mod pods;
 #[cfg(test)]
 mod tests;
 
+pub use evidence::{bounded, event_line, evidence_of, logs_to_read};
 pub use judge::{incarnation, judge};
 pub(crate) use observe::has_template as is_at;
 pub use observe::{observe_removal, observe_repoint, observe_scale, observe_update_strategy};

@@ -21,6 +21,7 @@ use stepback_core::model::{RunId, SeenWorkload, Stamp, StepId, Token, WorkloadKi
 use crate::support::{cluster::Kind, runner::NotPassed, scene::Scene};
 
 pub struct Arena {
+    pub kind: Kind,
     pub scene: Scene,
     pub cluster: KubeCluster,
     pub web: WorkloadRef,
@@ -38,6 +39,7 @@ impl Arena {
     pub async fn open(kind: Kind, name: &str) -> Result<Arena, NotPassed> {
         let scene = Scene::open(kind, name).await?;
         Ok(Arena {
+            kind,
             cluster: KubeCluster::new(scene.client.clone(), scene.namespace.clone()),
             web: WorkloadRef {
                 kind: WorkloadKind::StatefulSet,

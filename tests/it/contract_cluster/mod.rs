@@ -52,6 +52,8 @@ pub fn cases() -> Vec<Case> {
             probing::w17_pods_that_say_no_or_nothing_are_reached,
             probing::w17_a_ready_pod_that_cannot_be_reached_is_a_refusal,
             probing::a_certificate_is_verified,
+            probing::a_pod_that_crashes_is_shown_with_its_events_and_last_words,
+            probing::a_pod_that_is_not_made_is_explained_by_its_set,
         ];
     }
     cases.push(case(

@@ -11,12 +11,12 @@ use serde_json::{Value, from_value, json};
 use stepback::{
     cluster::{Cluster as _, ClusterError},
     database::{ConnectOptions, Database, LedgerChoice, connect},
-    probe::{Seams, try_probes},
+    probe::{Seams, gather, try_probes},
 };
 use stepback_core::{
     appfile::AppFile,
-    model::{SeenWorkload, UrlSource},
-    plan::{Tried, TriedProbe},
+    model::{SeenWorkload, TemplateRef, UrlSource},
+    plan::{Gate, Tried, TriedProbe},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -33,6 +33,7 @@ use tokio_rustls::{
 };
 
 use super::arena::Arena;
+use crate::support::cluster::Kind;
 use crate::support::runner::{NotPassed, Outcome, fail, skip};
 
 /// An app file with these probes.
@@ -245,5 +246,74 @@ async fn verify(arena: &Arena, dir: &Path) -> Outcome {
     distrusted(theirs, "UnknownIssuer");
     distrusted(name, "web-1.web");
     distrusted(system, "UnknownIssuer");
+    Ok(())
+}
+
+/// The gate of the set's first pod, at the image that its template has.
+fn gate(arena: &Arena, image: &str) -> Gate {
+    Gate::PodHealthy {
+        workload: arena.web.clone(),
+        pod: "web-0".to_owned(),
+        template: TemplateRef {
+            revision: None,
+            images: [("shop".to_owned(), image.to_owned())].into(),
+        },
+        min_ready_seconds: 0,
+        probes: vec![],
+    }
+}
+
+pub async fn a_pod_that_crashes_is_shown_with_its_events_and_last_words(arena: &Arena) -> Outcome {
+    let file = tempfile::NamedTempFile::new()?;
+    let database = database(file.path())?;
+    let seams = Seams {
+        cluster: &arena.cluster,
+        database: &*database,
+    };
+    arena.create("shop:1.2.0-bad", 1, json!({})).await?;
+    arena
+        .until(&arena.pods, "the pod has restarted", |pods| {
+            let status = pods.get("web-0")?.status.as_ref()?;
+            status
+                .container_statuses
+                .iter()
+                .flatten()
+                .any(|one| one.restart_count > 0)
+                .then_some(())
+        })
+        .await?;
+    let evidence = gather(seams, &gate(arena, "shop:1.2.0-bad"))
+        .await
+        .expect("it is about a pod");
+    let text = format!("{evidence:#?}");
+    assert_eq!(evidence.of, "web-0");
+    assert!(
+        text.contains("exit code 1") && text.contains("Ready is False"),
+        "{text}"
+    );
+    assert!(evidence.events.iter().any(|event| event.contains("Started")), "{text}");
+    // Our kubelet has no certificate that a real API server would take for a kubelet's.
+    let words = text.contains("release 1.2.0-bad is broken and cannot start");
+    let unread = evidence.unread.iter().any(|what| what.starts_with("the log of shop: "));
+    assert!(words != unread, "{text}");
+    if arena.kind == Kind::Sandbox {
+        assert!(words, "{text}");
+    }
+    Ok(())
+}
+
+pub async fn a_pod_that_is_not_made_is_explained_by_its_set(arena: &Arena) -> Outcome {
+    let file = tempfile::NamedTempFile::new()?;
+    let database = database(file.path())?;
+    let seams = Seams {
+        cluster: &arena.cluster,
+        database: &*database,
+    };
+    arena.empty_set("shop:1.2.0").await?;
+    let evidence = gather(seams, &gate(arena, "shop:1.2.0"))
+        .await
+        .expect("it is about a pod");
+    assert_eq!(evidence.state, ["pod web-0 does not exist"]);
+    assert!(evidence.unread.is_empty(), "{evidence:?}");
     Ok(())
 }

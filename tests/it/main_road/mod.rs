@@ -6,6 +6,7 @@
 mod history;
 mod journey;
 mod kill;
+mod probes;
 mod program;
 mod refusals;
 mod rivals;
@@ -20,6 +21,7 @@ pub fn cases() -> Vec<Case> {
     let subjects = [
         journey::cases(),
         kill::cases(),
+        probes::cases(),
         rivals::cases(),
         refusals::cases(),
         saved::cases(),

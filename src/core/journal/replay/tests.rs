@@ -55,6 +55,7 @@ fn halted(step: Option<u32>) -> What {
             kind: HaltKind::Failed,
             message: "it failed".into(),
             hint: None,
+            evidence: None,
         },
     }
 }
