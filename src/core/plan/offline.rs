@@ -2,14 +2,15 @@
 
 use super::workloads::Taken;
 use super::{Action, Gate};
-use crate::model::Removal;
-use crate::workload::beyond_count;
+use crate::model::{Removal, SeenWorkload};
+use crate::workload::{beyond_count, revision_of};
 
 type Steps = Vec<(Action, Gate)>;
 
 /// Highest ordinal first, each pod gone before the next. What an interrupted scale-down left standing goes first.
 pub(super) fn stop(taken: &Taken<'_>) -> Steps {
     let workload = &taken.seen.workload;
+    let held = is_rolling(taken.seen).then(|| taken.borrow_strategy()).flatten();
     let left_over = beyond_count(taken.seen).into_iter().filter_map(|pod| {
         let pod = pod.metadata.name.clone()?;
         let action = Action::RemovePod {
@@ -37,7 +38,17 @@ pub(super) fn stop(taken: &Taken<'_>) -> Steps {
         };
         (taken.scale(count + 1, count), gate)
     });
-    left_over.chain(counted).collect()
+    held.into_iter().chain(left_over).chain(counted).collect()
+}
+
+/// Whether the controller is in the middle of an update. One that is stuck goes on as soon as the broken pod is gone,
+/// and replaces sound pods while they are being stopped, by those of the newer template.
+fn is_rolling(seen: &SeenWorkload) -> bool {
+    let Some(set) = &seen.set else { return false };
+    let status = set.status.as_ref();
+    let update = status.and_then(|status| status.update_revision.as_deref());
+    let is_unseen = status.and_then(|status| status.observed_generation) < set.metadata.generation;
+    is_unseen || seen.pods.iter().any(|pod| revision_of(pod) != update)
 }
 
 /// Template first, then one pod at a time whatever the pod management policy; but those that must start together do.
@@ -62,8 +73,8 @@ pub(super) fn start(taken: &Taken<'_>) -> Steps {
     for count in alone..original {
         steps.push((taken.scale(count, count + 1), taken.healthy(taken.seen.pod_name(count))));
     }
-    if taken.seen.update_strategy() != taken.seen.original_update_strategy() {
-        steps.push(taken.give_strategy_back());
+    if is_rolling(taken.seen) || taken.seen.update_strategy() != taken.seen.original_update_strategy() {
+        steps.extend(taken.give_strategy_back());
     }
     steps
 }

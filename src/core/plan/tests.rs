@@ -144,7 +144,7 @@ fn shop_set(change: impl FnOnce(&mut serde_json::Value)) -> SeenCluster {
             "template": { "metadata": { "labels": { "app": "shop" } },
                           "spec": { "containers": [{ "name": "shop", "image": "shop:1.3.0" }] } },
         },
-        "status": { "replicas": 3, "updateRevision": "shop-new", "currentRevision": "shop-new" },
+        "status": { "replicas": 3, "observedGeneration": 1, "updateRevision": "shop-new", "currentRevision": "shop-new" },
     });
     change(&mut set);
     let revision = |name: &str, image: &str| {

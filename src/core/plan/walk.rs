@@ -5,26 +5,15 @@
 
 use super::workloads::Taken;
 use super::{Action, Gate};
-use crate::model::{Removal, UpdateStrategy};
+use crate::model::Removal;
 use crate::workload::{beyond_count, is_ready};
 
 /// Update strategy, template, one step a pod, update strategy as it was.
 pub(super) fn walk(taken: &Taken<'_>) -> Vec<(Action, Gate)> {
     let seen = taken.seen;
     let mut steps = Vec::new();
-    let strategy = seen.update_strategy();
-    if !strategy.is_on_delete() && seen.replicas() > 0 {
-        let action = Action::UpdateStrategy {
-            workload: seen.workload.clone(),
-            uid: taken.uid.clone(),
-            from: strategy,
-            to: UpdateStrategy::on_delete(),
-            original: seen.original_update_strategy(),
-        };
-        let gate = Gate::Settled {
-            workload: seen.workload.clone(),
-        };
-        steps.push((action, gate));
+    if seen.replicas() > 0 {
+        steps.extend(taken.borrow_strategy());
     }
     steps.extend(taken.repoint());
     for pod in beyond_count(seen) {
@@ -39,12 +28,8 @@ pub(super) fn walk(taken: &Taken<'_>) -> Vec<(Action, Gate)> {
         let gate = taken.healthy(pod.clone());
         steps.push((remove(taken, pod, Removal::Outdated(taken.target.clone())), gate));
     }
-    if steps
-        .iter()
-        .any(|(action, _)| matches!(action, Action::UpdateStrategy { .. }))
-        || seen.update_strategy() != seen.original_update_strategy()
-    {
-        steps.push(taken.give_strategy_back());
+    if seen.replicas() > 0 || seen.update_strategy() != seen.original_update_strategy() {
+        steps.extend(taken.give_strategy_back());
     }
     steps
 }

@@ -86,10 +86,26 @@ impl Taken<'_> {
         }
     }
 
-    /// The update strategy as it was before this run, or before one that was lost borrowed it (LAWS W7).
-    pub(super) fn give_strategy_back(&self) -> (Action, Gate) {
+    /// Setting the update strategy to `OnDelete`, where it is another one.
+    pub(super) fn borrow_strategy(&self) -> Option<(Action, Gate)> {
+        let workload = self.seen.workload.clone();
+        let present = self.seen.update_strategy();
+        let was_there = present.is_on_delete();
+        let action = Action::UpdateStrategy {
+            workload: workload.clone(),
+            uid: self.uid.clone(),
+            from: present,
+            to: UpdateStrategy::on_delete(),
+            original: self.seen.original_update_strategy(),
+        };
+        (!was_there).then_some((action, Gate::Settled { workload }))
+    }
+
+    /// Setting it back to what it was before this run, or before one that was lost borrowed it (LAWS W7).
+    pub(super) fn give_strategy_back(&self) -> Option<(Action, Gate)> {
         let workload = self.seen.workload.clone();
         let original = self.seen.original_update_strategy();
+        let was_there = original.is_on_delete();
         let action = Action::UpdateStrategy {
             workload: workload.clone(),
             uid: self.uid.clone(),
@@ -97,7 +113,7 @@ impl Taken<'_> {
             to: original.clone(),
             original,
         };
-        (action, Gate::Settled { workload })
+        (!was_there).then_some((action, Gate::Settled { workload }))
     }
 
     fn changes_template(&self) -> bool {

@@ -32,7 +32,7 @@ fn is_available(pod: &Pod, min_ready_seconds: i32, now: Timestamp) -> bool {
 }
 
 /// The name of the ControllerRevision that a pod was made from.
-pub(super) fn revision_of(pod: &Pod) -> Option<&str> {
+pub(crate) fn revision_of(pod: &Pod) -> Option<&str> {
     let labels = pod.metadata.labels.as_ref()?;
     labels.get("controller-revision-hash").map(String::as_str)
 }

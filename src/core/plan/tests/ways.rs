@@ -278,6 +278,17 @@ fn what_an_interrupted_scale_down_left_standing_is_removed_first() {
 }
 
 #[test]
+fn a_rollout_that_is_stuck_is_held_while_pods_are_stopped() {
+    // Freed of the broken pod, the controller would go on and replace the sound ones by pods of the newer template.
+    let pods = [(0, "1.2.0", true), (1, "1.2.0", true), (2, "1.3.0", false)];
+    let told = steps(&back(&app(OLD, NEW, ""), shop(&pods, |_| {})).unwrap());
+    assert_eq!(told[0], "set the update strategy of StatefulSet shop/shop to OnDelete");
+    assert_eq!(told[1], "stop a pod of StatefulSet shop/shop: 3 -> 2");
+    let back_again = "give StatefulSet shop/shop its update strategy back: RollingUpdate";
+    assert_eq!(told[told.len() - 3], back_again);
+}
+
+#[test]
 fn w15_those_that_must_start_together_do() {
     let parallel = |set: &mut serde_json::Value| set["spec"]["podManagementPolicy"] = json!("Parallel");
     let codes = |plan: &Plan| {
