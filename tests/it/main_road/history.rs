@@ -24,7 +24,7 @@ use stepback_core::{
 };
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
 
-use super::stage::Stage;
+use super::stage::{Setting, Stage};
 use crate::support::{
     runner::{NotPassed, fail},
     scene::is_ready,
@@ -76,7 +76,7 @@ impl History {
         let mark = json!({ "metadata": { "annotations": { LAST: "" } } });
         stage
             .pods
-            .patch("shop-0", &PatchParams::default(), &Patch::Merge(mark))
+            .patch(&stage.setting.pod(0), &PatchParams::default(), &Patch::Merge(mark))
             .await?;
         let map: ConfigMap = from_value(json!({ "metadata": { "name": LAST, "annotations": { LAST: "" } } }))?;
         let maps: Api<ConfigMap> = Api::namespaced(stage.client.clone(), &stage.namespace);
@@ -188,8 +188,9 @@ fn journal_facts(before: Option<&ConfigMap>, map: &ConfigMap) -> Vec<Fact> {
 
 /// Fails unless pods went highest first, each gone before the next began to end, and came back lowest first, each
 /// ready and its step passed before the next was made or its step even begun.
-pub fn check_one_at_a_time(facts: &[Fact], plan: &Plan, replicas: i32) -> Result<(), NotPassed> {
-    let pod = |ordinal: i32| format!("shop-{ordinal}");
+pub fn check_one_at_a_time(facts: &[Fact], plan: &Plan, setting: &Setting) -> Result<(), NotPassed> {
+    let replicas = setting.replicas;
+    let pod = |ordinal: i32| setting.pod(ordinal);
     let mut expected = Vec::new();
     for ordinal in (0..replicas).rev() {
         expected.extend([Fact::Ending(pod(ordinal)), Fact::Gone(pod(ordinal))]);
@@ -212,6 +213,33 @@ pub fn check_one_at_a_time(facts: &[Fact], plan: &Plan, replicas: i32) -> Result
             Fact::Passed(step.id),
         ]);
     }
+    compare(facts, &expected)
+}
+
+/// Fails unless the pods went in this order, each ready and its step passed before the next step was begun.
+pub fn check_walk(facts: &[Fact], plan: &Plan, pods: &[String]) -> Result<(), NotPassed> {
+    let mut expected = Vec::new();
+    for pod in pods {
+        let step = plan
+            .steps
+            .iter()
+            .find(|step| matches!(&step.action, Action::RemovePod { pod: removed, .. } if removed == pod));
+        let Some(step) = step else {
+            return fail(format_args!("no step of the plan replaces {pod}: {:#?}", plan.steps));
+        };
+        expected.extend([
+            Fact::Started(step.id),
+            Fact::Ending(pod.clone()),
+            Fact::Gone(pod.clone()),
+            Fact::Came(pod.clone()),
+            Fact::Ready(pod.clone()),
+            Fact::Passed(step.id),
+        ]);
+    }
+    compare(facts, &expected)
+}
+
+fn compare(facts: &[Fact], expected: &[Fact]) -> Result<(), NotPassed> {
     // A pod that has come may lose readiness for a moment and find it again: only the first time opens a gate.
     let mut awaited = BTreeSet::new();
     let mut begun = BTreeSet::new();
@@ -233,7 +261,7 @@ pub fn check_one_at_a_time(facts: &[Fact], plan: &Plan, replicas: i32) -> Result
     let lines = |facts: &[Fact]| facts.iter().map(|fact| format!("  {fact:?}\n")).collect::<String>();
     fail(format_args!(
         "pods were to go and come one at a time:\n{}but this happened:\n{}",
-        lines(&expected),
+        lines(expected),
         lines(facts)
     ))
 }

@@ -2,7 +2,6 @@
 
 use hyper::StatusCode;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use serde_json::json;
 
 use super::{
     history::{History, check_one_at_a_time},
@@ -28,14 +27,6 @@ pub fn cases() -> Vec<Case> {
             }
         }
     }
-    // The controller starts pods of such a set all at once; that they come one at a time is then our doing.
-    let parallel = Setting {
-        spec: json!({ "podManagementPolicy": "Parallel" }),
-        ..Setting::new(Engine::Sqlite, Kind::Sandbox, "1.2.0")
-    };
-    cases.push(case("main_road::sqlite_sandbox_of_parallel_pods", move |ctx| {
-        go_back(ctx, parallel, TO_1_2_0)
-    }));
     cases
 }
 
@@ -55,7 +46,7 @@ async fn go_back(ctx: Ctx, setting: Setting, expected: Expected) -> Outcome {
 
     expected.check(&stage).await?;
     let journal = check_journals(&stage).await?;
-    check_one_at_a_time(&facts, &journal.plan, stage.setting.replicas)?;
+    check_one_at_a_time(&facts, &journal.plan, &stage.setting)?;
 
     // There is nothing left to do, and nothing is done.
     // What the controller writes into the status may be late.

@@ -1,8 +1,9 @@
 //! The main road from end to end: the real binary takes a real shop back, schema and StatefulSet together; undisturbed,
-//! killed on the way, in a crowd, and refused.
+//! through broken worlds, pod by pod under the eyes of a client, killed on the way, in a crowd, and refused.
 //!
 //! `stage` sets the scene, `world` is what must be there afterwards, written by hand.
 
+mod broken;
 mod history;
 mod journey;
 mod kill;
@@ -13,6 +14,7 @@ mod rivals;
 mod saved;
 mod stage;
 mod store;
+mod walk;
 mod world;
 
 use crate::support::runner::Case;
@@ -20,6 +22,8 @@ use crate::support::runner::Case;
 pub fn cases() -> Vec<Case> {
     let subjects = [
         journey::cases(),
+        broken::cases(),
+        walk::cases(),
         kill::cases(),
         probes::cases(),
         rivals::cases(),

@@ -14,7 +14,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client,
-    api::{Patch, PatchParams, PostParams},
+    api::{DeleteParams, Patch, PatchParams, PostParams},
     runtime::wait::await_condition,
 };
 use serde_json::{Value, from_value, json};
@@ -34,6 +34,7 @@ use crate::support::{
     cluster::{Cluster, Kind},
     controlplane::connect,
     runner::{NotPassed, fail, root},
+    scene::is_ready,
     shop::{ask, program},
 };
 
@@ -41,10 +42,20 @@ use crate::support::{
 const OPENING: Duration = Duration::from_secs(60);
 
 /// The shop's releases and the migration that each of them ends with.
-const RELEASES: [(&str, &str); 3] = [
+const RELEASES: [(&str, &str); 4] = [
     ("1.1.0", "20240101090000"),
     ("1.2.0", "20240115120000"),
     ("1.3.0", "20240301090000"),
+    (INDEXED.0, "20240401090000"),
+];
+
+/// A release that differs from 1.3.0 in an index: each runs on the other's schema.
+pub const INDEXED: (&str, &str) = ("1.3.1", "next/shop:1.3.0");
+
+/// Its migration, up and down.
+const INDEX: [&str; 2] = [
+    "CREATE INDEX orders_customer ON orders (customer);\n",
+    "DROP INDEX orders_customer;\n",
 ];
 
 /// What a case's shop is to be.
@@ -60,6 +71,10 @@ pub struct Setting {
     pub spec: Value,
     /// Put into the app file's `spec`.
     pub app: &'static str,
+    /// Done to the text of the app file.
+    pub edit: fn(&str) -> String,
+    /// The release that it is upgraded to, and its image.
+    pub newest: (&'static str, &'static str),
     /// Whether each down writes down that it ran, into a table `audit` that no migration makes.
     pub audited: bool,
 }
@@ -73,8 +88,16 @@ impl Setting {
             from,
             spec: json!({}),
             app: "",
+            edit: str::to_owned,
+            newest: ("1.3.0", "shop:1.3.0"),
             audited: false,
         }
+    }
+
+    /// The name of the pod with this index, counted from 0.
+    pub fn pod(&self, index: i32) -> String {
+        let start = self.spec["ordinals"]["start"].as_i64().unwrap_or(0);
+        format!("shop-{}", start + i64::from(index))
     }
 }
 
@@ -164,14 +187,12 @@ impl Stage {
             ground,
         };
         stage.write_folders()?;
-        prepare(&stage.folder("1.3.0"))?;
+        let newest = stage.folder(stage.setting.newest.0);
+        prepare(&newest)?;
         if stage.setting.audited {
             stage.store.run("CREATE TABLE audit (what text NOT NULL)").await?;
         }
-        stage
-            .credentials
-            .run(0, &stage.folder("1.3.0"), "migrate up --yes")
-            .await?;
+        stage.credentials.run(0, &newest, "migrate up --yes").await?;
         stage.open().await?;
         Ok(stage)
     }
@@ -199,7 +220,11 @@ impl Stage {
         let app = fs::read_to_string(files.join("stepback.yaml"))?
             .replace("namespace: shop", &format!("namespace: {}", self.namespace))
             .replace("period: 200ms", "period: 50ms");
-        for (release, newest) in RELEASES {
+        let app = (self.setting.edit)(&app);
+        let last = RELEASES
+            .iter()
+            .position(|(release, _)| *release == self.setting.newest.0);
+        for (release, newest) in &RELEASES[..=last.unwrap_or(0)] {
             let folder = self.folder(release);
             fs::create_dir_all(folder.join("migrations"))?;
             fs::write(folder.join("stepback.yaml"), format!("{app}{}", self.setting.app))?;
@@ -211,9 +236,14 @@ impl Stage {
                 if self.setting.audited && name.ends_with(".down.sql") {
                     text.push_str(&format!("INSERT INTO audit VALUES ('down {version}');\n"));
                 }
-                if version <= newest {
+                if version <= *newest {
                     fs::write(folder.join("migrations").join(&name), text)?;
                 }
+            }
+            if *release == INDEXED.0 {
+                let [up, down] = INDEX;
+                fs::write(folder.join("migrations/20240401090000_index_customers.up.sql"), up)?;
+                fs::write(folder.join("migrations/20240401090000_index_customers.down.sql"), down)?;
             }
         }
         fs::create_dir(self.empty_folder())?;
@@ -237,7 +267,7 @@ impl Stage {
         self.old_revision = seen.unwrap_or_default();
         let replicas = self.setting.replicas;
         let mut template = serde_json::to_value(&set.spec.template)?;
-        template["spec"]["containers"][0]["image"] = json!("shop:1.3.0");
+        template["spec"]["containers"][0]["image"] = json!(self.setting.newest.1);
         let upgrade = json!({ "spec": { "replicas": replicas, "template": template } });
         self.sets
             .patch("shop", &PatchParams::default(), &Patch::Merge(upgrade))
@@ -281,11 +311,67 @@ impl Stage {
         Ok((service, from_value(set)?))
     }
 
-    /// Places an order with the first pod, which is of release 1.3.0.
+    /// Places an order with the first pod, which is of the newest release.
     pub async fn order(&self, product: &str, quantity: u32, customer: &str, paid: u32) -> Result<(), NotPassed> {
         let order = json!({ "item": product, "quantity": quantity, "customer": customer, "paid": paid });
-        let (status, body) = ask(self.address("shop-0").await?, Method::POST, "/orders", order).await?;
+        let (status, body) = ask(
+            self.address(&self.setting.pod(0)).await?,
+            Method::POST,
+            "/orders",
+            order,
+        )
+        .await?;
         assert_eq!(status, 201, "{body}");
+        Ok(())
+    }
+
+    /// Sends a merge patch of the StatefulSet.
+    pub async fn patch(&self, patch: Value) -> Result<(), NotPassed> {
+        let params = PatchParams::default();
+        self.sets.patch("shop", &params, &Patch::Merge(patch)).await?;
+        Ok(())
+    }
+
+    /// Makes pods broken, whatever their place: they come back from a template with this image, and are not ready. The
+    /// update strategy is `then` afterwards.
+    pub async fn break_pods(&self, image: &str, indexes: &[i32], then: Value) -> Result<(), NotPassed> {
+        self.patch(json!({ "spec": { "updateStrategy": { "type": "OnDelete", "rollingUpdate": null } } }))
+            .await?;
+        let before = self.sets.get("shop").await?.spec.template;
+        self.set_image(image).await?;
+        for index in indexes {
+            self.replace_pod(&self.setting.pod(*index), |pod| !is_ready(pod))
+                .await?;
+        }
+        if !image.ends_with("-bad") {
+            // Another release: the upgrade away from it is under way again, and stuck.
+            self.patch(json!({ "spec": { "template": before } })).await?;
+        }
+        self.patch(json!({ "spec": { "updateStrategy": then } })).await
+    }
+
+    /// Gives the template another image, and waits until the controller has seen it.
+    pub async fn set_image(&self, image: &str) -> Result<(), NotPassed> {
+        let mut template = serde_json::to_value(self.sets.get("shop").await?.spec.template)?;
+        template["spec"]["containers"][0]["image"] = json!(image);
+        self.patch(json!({ "spec": { "template": template } })).await?;
+        let seen = await_condition(self.sets.clone(), "shop", |set: Option<&StatefulSet>| {
+            set.is_some_and(|set| {
+                set.status.as_ref().and_then(|status| status.observed_generation) >= set.metadata.generation
+            })
+        });
+        timeout(OPENING, seen).await??;
+        Ok(())
+    }
+
+    /// Deletes a pod and waits for the one that comes in its place.
+    pub async fn replace_pod(&self, pod: &str, is: fn(&Pod) -> bool) -> Result<(), NotPassed> {
+        let uid = self.pods.get(pod).await?.metadata.uid;
+        self.pods.delete(pod, &DeleteParams::default()).await?;
+        let came = await_condition(self.pods.clone(), pod, move |pod: Option<&Pod>| {
+            pod.is_some_and(|pod| pod.metadata.uid != uid && is(pod))
+        });
+        timeout(OPENING, came).await??;
         Ok(())
     }
 
