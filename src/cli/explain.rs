@@ -322,7 +322,9 @@ fn of_load(error: &LoadError) -> Explained {
         LoadError::Catalog { errors, .. } => explained.because(errors.errors()),
         LoadError::Saved { path, error } => of_saved(explained, path, error),
         LoadError::NotOver(_) => explained.hint("give --out another name; only a saved plan is ever replaced"),
-        LoadError::Exists(_) => explained.hint("give the migration another name"),
+        LoadError::Exists(_) => {
+            explained.hint("nothing is ever overwritten: give another name, or move that file away")
+        }
         LoadError::NoVariable(name) => explained.hint(format!(
             "set it: export {name}=sqlite://FILE, or name another with --url"
         )),

@@ -313,7 +313,7 @@ pub(super) async fn join_cluster(options: &Options, coordinator: &mut Coordinato
     Ok(namespace)
 }
 
-async fn cluster_of(options: &Options) -> Result<KubeCluster, ClusterError> {
+pub(super) async fn cluster_of(options: &Options) -> Result<KubeCluster, ClusterError> {
     let to = ConnectTo {
         kubeconfig: options.kubeconfig.clone(),
         context: options.context.clone(),

@@ -10,6 +10,7 @@ mod demo;
 mod explain;
 mod ground;
 mod guard;
+mod init;
 mod migrate;
 mod options;
 mod plan;
@@ -55,6 +56,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Init(init::Args),
     Status(status::Args),
     Plan(plan::Args),
     Rollback(rollback::Args),
@@ -112,6 +114,7 @@ async fn perform(cli: Cli, terminal: &Terminal) -> anyhow::Result<Exit> {
     let Cli { options, command } = cli;
     options.check_form(command.forms())?;
     match command {
+        Command::Init(args) => init::run(&options, terminal, &args).await,
         Command::Status(args) => status::run(&options, terminal, &args).await,
         Command::Plan(args) => plan::run(&options, terminal, &args).await,
         Command::Apply(args) => apply::run(&options, terminal, &args).await,

@@ -15,7 +15,7 @@ use stepback_core::model::{
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 
-pub use self::kube::{ConnectTo, KubeCluster, connect};
+pub use self::kube::{ConnectTo, FoundWorkload, KubeCluster, connect};
 pub use error::ClusterError;
 
 /// A byte stream to a port of a pod.

@@ -8,6 +8,7 @@ mod capture;
 mod connect;
 mod error;
 mod ledger;
+mod own_tables;
 mod postgres;
 mod secrets;
 mod sqlite;
@@ -25,6 +26,7 @@ use stepback_core::model::{
 pub use connect::{ConnectOptions, connect, redact};
 pub use error::DbError;
 pub use ledger::LedgerChoice;
+pub use own_tables::own_tables;
 pub use postgres::PostgresDatabase;
 pub use sqlite::SqliteDatabase;
 

@@ -504,6 +504,7 @@ fn help(ctx: &Ctx) -> Outcome {
     let mut text = String::new();
     for command in [
         "",
+        "init",
         "status",
         "plan",
         "rollback",

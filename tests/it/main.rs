@@ -21,6 +21,7 @@ mod crash;
 mod docs;
 mod drift;
 mod guard;
+mod init;
 mod kubelet;
 mod layering;
 mod main_road;
@@ -56,6 +57,7 @@ fn subjects() -> Vec<Subject> {
         docs,
         drift,
         guard,
+        init,
         kubelet,
         layering,
         main_road,

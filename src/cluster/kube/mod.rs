@@ -9,6 +9,7 @@ mod connect;
 mod dial;
 mod exec;
 mod failure;
+mod find;
 mod lease;
 mod look;
 mod pods;
@@ -29,6 +30,7 @@ use tokio::sync::Mutex;
 use super::{Cluster, ClusterError, Exited, LogOf, Wire};
 
 pub use connect::{ConnectTo, connect};
+pub use find::FoundWorkload;
 
 /// A cluster behind a Kubernetes API server.
 ///

@@ -5,6 +5,7 @@
 
 mod check;
 mod database;
+mod draft;
 mod error;
 mod probes;
 mod read;
@@ -16,6 +17,7 @@ mod url;
 mod workloads;
 
 pub use check::check_against;
+pub use draft::{Draft, DraftWorkload};
 pub use error::{AppFileError, AppFileErrors, Place, Problem};
 pub use schema::JSON_SCHEMA;
 pub use shape::{

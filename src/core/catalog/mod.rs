@@ -80,12 +80,12 @@ impl Catalog {
     }
 
     /// A catalog of migrations that were read before; of two with one version the first counts.
-    pub fn of(mut migrations: Vec<Migration>) -> Self {
+    pub fn of(mut migrations: Vec<Migration>, layout: Layout) -> Self {
         migrations.sort_by(|one, other| one.version.cmp(&other.version));
         migrations.dedup_by(|one, other| one.version == other.version);
         Self {
             migrations: migrations.into(),
-            layout: Layout::default(),
+            layout,
         }
     }
 

@@ -18,6 +18,8 @@ mod status_text;
 
 pub use evidence::write_evidence;
 pub use guard::write_judgement;
+pub(crate) use page::wrap;
+
 pub use json::{API_VERSION, Kind, write_json};
 pub use page::{Page, Paint};
 pub use plan::{Bodies, write_plan};

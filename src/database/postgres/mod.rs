@@ -46,6 +46,7 @@ use super::ledger::Current;
 use super::secrets::Secrets;
 use super::{ConnectOptions, Database, DbError, LeaseRequest, Record, Reply};
 use lease::Heart;
+pub(super) use prepare::own_tables;
 use quote::{Names, Value, fill};
 use session::{Failed, Life, Results, Session, SessionId};
 

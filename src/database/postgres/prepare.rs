@@ -1,7 +1,7 @@
 //! Making our own tables.
 
 use super::OWN_TABLES;
-use super::PostgresDatabase;
+use super::{PostgresDatabase, quote};
 use crate::database::DbError;
 
 /// The statement of [`OWN_TABLES`] that needs a right on the whole database, which is wanted only when it does something.
@@ -12,6 +12,21 @@ const CREATE_SCHEMA: &str = "CREATE SCHEMA IF NOT EXISTS {schema};";
 const TAKE_TURNS: &str = "SELECT pg_catalog.pg_advisory_xact_lock(8319385945021440875)";
 
 const IDENTITY: &str = "INSERT INTO {s}.identity (one, id, made_at) VALUES (1, $1, {now}) ON CONFLICT DO NOTHING";
+
+/// The SQL for a DBA: the schema, the tables, and the id, which the database itself draws: the same text on two databases
+/// must not give them one id.
+pub(in crate::database) fn own_tables(state_schema: &str) -> String {
+    let schema = quote::name(state_schema);
+    let names = quote::Names {
+        schema: &schema,
+        ..quote::Names::default()
+    };
+    let id = "pg_catalog.md5(pg_catalog.random()::text || pg_catalog.clock_timestamp()::text \
+              || pg_catalog.pg_backend_pid()::text)";
+    let identity = quote::fill(IDENTITY, names, &["{id}".into()]).replace("'{id}'::text", id);
+    let tables = OWN_TABLES.replace("{schema}", &schema);
+    format!("{tables}{identity};\n")
+}
 
 impl PostgresDatabase {
     pub(super) async fn make_tables(&self) -> Result<(), DbError> {

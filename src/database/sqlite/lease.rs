@@ -171,6 +171,15 @@ impl SqliteDatabase {
     }
 }
 
+/// The SQL for a DBA: the tables, and the id, which the database itself draws.
+pub(in crate::database) fn own_tables() -> String {
+    let tables = super::OWN_TABLES;
+    format!(
+        "{tables}INSERT OR IGNORE INTO stepback_identity (one, id, made_at)\n    \
+         VALUES (1, lower(hex(randomblob(16))), strftime('%Y-%m-%dT%H:%M:%fZ', 'now'));\n"
+    )
+}
+
 async fn look_for_tables(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
     let row = sqlx::query("SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name GLOB 'stepback_*'")
         .fetch_one(connection)

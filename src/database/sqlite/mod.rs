@@ -29,6 +29,7 @@ use tokio::sync::Mutex;
 use super::ledger::Current;
 use super::{ConnectOptions, Database, DbError, LeaseRequest, Record, Reply};
 use lease::Heart;
+pub(super) use lease::own_tables;
 
 /// Our own tables.
 const OWN_TABLES: &str = include_str!("../../../migrations/sqlite/0001_own_tables.sql");

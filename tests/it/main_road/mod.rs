@@ -5,6 +5,7 @@
 
 mod broken;
 mod history;
+mod init;
 mod journey;
 mod kill;
 mod probes;
@@ -29,6 +30,7 @@ pub fn cases() -> Vec<Case> {
         rivals::cases(),
         refusals::cases(),
         saved::cases(),
+        init::cases(),
     ];
     subjects.into_iter().flatten().collect()
 }

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::appfile::AppFile;
-use crate::catalog::{Catalog, Migration, Script};
+use crate::catalog::{Catalog, Layout, Migration, Script};
 use crate::model::{Digest, Version};
 
 use super::{Goal, Order, Plan, Request};
@@ -33,6 +33,9 @@ pub struct SavedPlan {
     /// The migrations of the plan as they lay in the folder: what the archive does not hold yet is taken from here.
     #[serde(default)]
     folder: Vec<Filed>,
+    /// The layout of that folder.
+    #[serde(default)]
+    layout: Layout,
     /// The app file that it was made with.
     #[serde(default)]
     pub app: Option<AppFile>,
@@ -146,6 +149,7 @@ impl SavedPlan {
             plan,
             scripts,
             folder,
+            layout: catalog.layout(),
             app,
         })
     }
@@ -169,7 +173,7 @@ impl SavedPlan {
                 down: filed.down.as_ref().map(script).transpose()?,
             })
         });
-        Ok(Catalog::of(migrations.collect::<Result<_, _>>()?))
+        Ok(Catalog::of(migrations.collect::<Result<_, _>>()?, self.layout))
     }
 
     /// The request that led to the plan. `catalog` is [`SavedPlan::catalog`].

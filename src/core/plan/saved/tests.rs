@@ -56,12 +56,15 @@ fn saved() -> SavedPlan {
         limits: RunLimits::default(),
     };
     plan.id = plan.compute_id().expect("a plan can be written");
-    let catalog = Catalog::of(vec![Migration {
-        version: Version::parse("2").expect("a version"),
-        name: "payments".into(),
-        up: Script::new("2_payments.up.sql", "CREATE TABLE payments (id integer);"),
-        down: Some(Script::new("2_payments.down.sql", DOWN)),
-    }]);
+    let catalog = Catalog::of(
+        vec![Migration {
+            version: Version::parse("2").expect("a version"),
+            name: "payments".into(),
+            up: Script::new("2_payments.up.sql", "CREATE TABLE payments (id integer);"),
+            down: Some(Script::new("2_payments.down.sql", DOWN)),
+        }],
+        Layout::Sqlx,
+    );
     let app = AppFile::parse(
         "apiVersion: stepback.dev/v1\nkind: App\nmetadata: { name: shop }\nspec:\n  database: { url: { env: \
          DATABASE_URL } }\n  workloads: [{ kind: StatefulSet, name: shop }]\n  releases: [{ version: 1.0.0, schema: \
@@ -94,6 +97,7 @@ fn what_was_saved_is_read_whole() {
     assert_eq!(read.to_text().unwrap(), text);
     assert_eq!(read.plan, saved.plan);
     let catalog = read.catalog().unwrap();
+    assert_eq!(catalog.layout(), Layout::Sqlx);
     assert_eq!(catalog.migrations()[0].down.as_ref().unwrap().text(), DOWN);
     let request = read.request(&catalog);
     assert_eq!((request.accept_loss, request.order), (true, Some(Order::Version)));

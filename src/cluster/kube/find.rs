@@ -1,0 +1,54 @@
+//! What workloads there are, for somebody who is about to name them.
+
+use futures::future::try_join;
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::PodSpec;
+use kube::api::ListParams;
+use kube::{Api, ResourceExt as _};
+
+use super::{KubeCluster, failure};
+use crate::cluster::ClusterError;
+
+/// A workload that was found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FoundWorkload {
+    /// `StatefulSet` or `Deployment`.
+    pub kind: &'static str,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// What its pods are made of.
+    pub pod: PodSpec,
+}
+
+impl KubeCluster {
+    /// The StatefulSets of the current namespace, then its Deployments, by name.
+    ///
+    /// # Errors
+    /// When one of the two cannot be listed.
+    pub async fn find_workloads(&self) -> Result<Vec<FoundWorkload>, ClusterError> {
+        let namespace = self.default_namespace.clone();
+        let (client, all) = (self.client.clone(), ListParams::default());
+        let failed = |error| failure::of(error, &format!("the workloads of namespace {namespace}"));
+        let sets: Api<StatefulSet> = Api::namespaced(client.clone(), &namespace);
+        let deployments: Api<Deployment> = Api::namespaced(client, &namespace);
+        let (sets, deployments) = try_join(sets.list(&all), deployments.list(&all))
+            .await
+            .map_err(failed)?;
+        let found = |kind, name, pod: Option<PodSpec>| FoundWorkload {
+            kind,
+            namespace: namespace.clone(),
+            name,
+            pod: pod.unwrap_or_default(),
+        };
+        let sets = sets
+            .into_iter()
+            .map(|set| found("StatefulSet", set.name_any(), set.spec.template.spec));
+        let deployments = deployments.into_iter().map(|deployment| {
+            let name = deployment.name_any();
+            found("Deployment", name, deployment.spec.template.spec)
+        });
+        Ok(sets.chain(deployments).collect())
+    }
+}
