@@ -31,7 +31,9 @@ const TAKE_OVER: &str = "UPDATE {s}.lease SET token = $2, nonce = $3, holder = $
     AND (released OR {now_ms} - heartbeat_ms >= life_ms) RETURNING 1";
 const BEAT: &str = "UPDATE {s}.lease SET heartbeat_ms = {now_ms} WHERE ledger = $1 AND token = $2 AND nonce = $3 \
     AND NOT released RETURNING 1";
-const RELEASE: &str = "UPDATE {s}.lease SET released = true WHERE ledger = $1 AND token = $2 AND nonce = $3";
+/// What worked under the lease is named no more: behind a pooler it is somebody else's next.
+const RELEASE: &str =
+    "UPDATE {s}.lease SET released = true, session = '' WHERE ledger = $1 AND token = $2 AND nonce = $3";
 const NAME_SESSION: &str = "UPDATE {s}.lease SET session = $4 WHERE ledger = $1 AND token = $2 AND nonce = $3";
 
 /// A lease that is ours, and the task that keeps it alive. Dropping it stops the heartbeat and gives nothing back.
@@ -134,7 +136,9 @@ impl PostgresDatabase {
             number: in_row.max(seen.highest).max(request.above) + 1,
             nonce: random_bits(),
         };
-        let last = seen.lease.as_ref().and_then(|(_, session)| session.as_ref());
+        // Whoever gave the lease back was done; what its session does now is nobody's business of ours.
+        let left = seen.lease.as_ref().filter(|(lease, _)| !lease.released);
+        let last = left.and_then(|(_, session)| session.as_ref());
         let mut work = self.work().await?;
         let session = work.session.as_ref().expect("`work` has opened it").id().to_string();
         let ledger = self.ledger.get();

@@ -29,6 +29,10 @@ pub fn cases() -> Vec<Case> {
             sessions::lost_session,
         ),
         case(
+            "postgres::d5_a_lease_that_was_given_back_names_no_session_and_ends_none",
+            sessions::given_back,
+        ),
+        case(
             "postgres::d7_a_lost_reply_is_answered_by_the_ledger",
             sessions::lost_reply,
         ),

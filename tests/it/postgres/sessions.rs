@@ -195,3 +195,24 @@ pub async fn lost_reply(ctx: Ctx) -> Outcome {
     assert!(place.run("SELECT * FROM once").await.is_ok());
     Ok(())
 }
+
+/// Behind a pooler the session of a lease that was given back is somebody else's by now.
+pub async fn given_back(ctx: Ctx) -> Outcome {
+    let place = PostgresPlace::new(&ctx).await?;
+    let (old, _) = holder(&place.url, &[]).await?;
+    old.release().await?;
+    let mut witness = place.connect().await?;
+    let session: String = witness.fetch_one("SELECT session FROM stepback.lease").await?.get(0);
+    assert_eq!(session, "", "whose session it was is still written");
+
+    // Also where an older version left it.
+    let mut somebody = place.connect().await?;
+    let name = "UPDATE stepback.lease SET session = pid || ' ' || to_char(backend_start AT TIME ZONE 'UTC', \
+        'YYYY-MM-DD\"T\"HH24:MI:SS.US') FROM pg_stat_activity WHERE pid = pg_backend_pid()";
+    somebody.execute(name).await?;
+    let work = tokio::spawn(async move { somebody.execute("SELECT pg_sleep(3)").await.map(drop) });
+    wait_until_it_sleeps(&place).await?;
+    let rival = PostgresPlace::open_at(&place.url, LOCK_WAIT);
+    rival.acquire(&patient("rival")).await?;
+    Ok(work.await??)
+}
