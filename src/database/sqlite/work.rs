@@ -212,8 +212,9 @@ async fn expect_ledger_row(
         (Direction::Down, Some(row)) => row,
         (Direction::Down, None) => return check("it is not in the ledger"),
         (Direction::Up, Some(_)) => return check("it is in the ledger already"),
-        (Direction::Up, None) => return Ok(()),
+        (Direction::Up, None) => return expect_archive_row(connection, script).await,
     };
+    expect_archive_row(connection, script).await?;
     let named = match (&row.up_sha256, &row.up_checksum) {
         (Some(sha256), _) => sha256.to_string(),
         (None, checksum) => checksum.as_ref().map(ToString::to_string).unwrap_or_default(),
@@ -231,6 +232,30 @@ async fn expect_ledger_row(
         return check("it was applied again since its scripts were captured");
     }
     Ok(())
+}
+
+/// The archive's newest revision holds the script that the plan names: asked inside the transaction that runs it, because
+/// somebody may have replaced it since the bodies were read (LAWS D7).
+async fn expect_archive_row(connection: &mut SqliteConnection, script: &ScriptRef) -> Result<(), DbError> {
+    let found = sqlx::query(
+        "SELECT 1 FROM main.stepback_archive AS a WHERE version = ?1 AND up_sha256 = ?2 AND ?3 IN (up_sha256, down_sha256) \
+         AND revision = (SELECT max(revision) FROM main.stepback_archive AS b WHERE b.version = a.version)",
+    )
+    .bind(script.migration.version.as_str())
+    .bind(script.up_sha256.to_string())
+    .bind(script.sha256.to_string())
+    .fetch_optional(connection)
+    .await
+    .map_err(|error| DbError::Driver {
+        doing: "reading the archive",
+        message: error.to_string(),
+    })?;
+    found.map(drop).ok_or_else(|| DbError::Archive {
+        message: format!(
+            "cannot be trusted for {}: its newest revision does not hold the script that the plan names",
+            script.migration
+        ),
+    })
 }
 
 /// What a script must leave as it is: violations of foreign keys, and the row counts of tables that it does not name

@@ -226,6 +226,36 @@ pub async fn d7_a_script_that_the_plan_does_not_name_is_not_run(fresh: Fresh) ->
     Ok(())
 }
 
+pub async fn d7_a_script_that_the_archive_no_longer_holds_is_not_run(fresh: Fresh) -> Outcome {
+    let (database, token) = fresh.holder("a").await?;
+    let migrations = [migration("1", "CREATE TABLE a (i int)", "DROP TABLE a")];
+    database.stage(token, &migrations).await?;
+    let archive = fresh.place.own("archive");
+    let other = Digest::of("another script");
+    let (up, down) = (
+        scripts(Direction::Up, &migrations),
+        scripts(Direction::Down, &migrations),
+    );
+    fresh
+        .place
+        .run(&format!("UPDATE {archive} SET up_sha256 = '{other}'"))
+        .await?;
+    let refused = database.advance(Direction::Up, &up, &stamp(token)).await;
+    assert!(matches!(refused, Err(DbError::Archive { .. })), "{refused:?}");
+    assert!(!fresh.has_table("a").await);
+    let back = format!("UPDATE {archive} SET up_sha256 = '{}'", migrations[0].up.sha256());
+    fresh.place.run(&back).await?;
+    carry(&*database, Direction::Up, &up, token).await?;
+    fresh
+        .place
+        .run(&format!("UPDATE {archive} SET down_sha256 = '{other}'"))
+        .await?;
+    let refused = database.advance(Direction::Down, &down, &stamp(token)).await;
+    assert!(matches!(refused, Err(DbError::Archive { .. })), "{refused:?}");
+    assert!(fresh.has_table("a").await);
+    Ok(())
+}
+
 pub async fn d8_transaction_control_is_refused(fresh: Fresh) -> Outcome {
     let (database, token) = fresh.holder("a").await?;
     let migrations = [

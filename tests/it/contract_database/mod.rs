@@ -46,6 +46,7 @@ const LAWS: &[(&str, Law)] = laws![
     acting::d7_a_failing_script_keeps_nothing_and_earlier_ones_stay,
     acting::d7_a_syntax_error_is_found_and_blamed,
     acting::d7_a_script_that_the_plan_does_not_name_is_not_run,
+    acting::d7_a_script_that_the_archive_no_longer_holds_is_not_run,
     acting::d8_transaction_control_is_refused,
     asking::a_query_holds_when_every_row_begins_with_something_true,
     asking::a_query_changes_nothing,
