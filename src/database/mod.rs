@@ -73,6 +73,31 @@ pub enum Reply {
     Unfit(String),
 }
 
+impl Record {
+    /// The migrations that it is about.
+    pub fn schema(&self) -> &MigrationSet {
+        match self {
+            Self::Release { schema, .. } | Self::Fingerprint { schema, .. } => schema,
+        }
+    }
+
+    /// Fails unless exactly its migrations are applied: a fact about another state must not be recorded for this one
+    /// (LAWS D13).
+    fn expect_applied(&self, ledger: &[LedgerRow]) -> Result<(), DbError> {
+        let applied: MigrationSet = ledger.iter().map(|row| row.migration.version.clone()).collect();
+        if applied == *self.schema() {
+            return Ok(());
+        }
+        Err(DbError::Own {
+            message: NOT_APPLIED.to_owned(),
+        })
+    }
+}
+
+/// Why a fact is not recorded.
+const NOT_APPLIED: &str = "the ledger does not hold exactly the migrations that this is to be recorded of; somebody else \
+    has migrated, or the database was restored";
+
 /// One database with its ledger, archive, lease and run row.
 ///
 /// # Guarantees
@@ -151,7 +176,10 @@ pub trait Database: Send + Sync {
     /// asks the ledger and calls again with the rest.
     async fn advance(&self, direction: Direction, scripts: &[ScriptRef], stamp: &Stamp) -> Result<(), DbError>;
 
-    /// Records a fact.
+    /// Records a fact about the migrations that are applied, which is asked in the same transaction (LAWS D13).
+    ///
+    /// # Errors
+    /// [`DbError::Own`] when the ledger holds other migrations than the fact is about.
     async fn record(&self, record: &Record, stamp: &Stamp) -> Result<(), DbError>;
 
     /// Stores a run's plan, compressed JSON, for runs whose journal lies in the database. Storing it again is no error.

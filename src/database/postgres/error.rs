@@ -104,6 +104,9 @@ pub(super) fn explain(database: &str, doing: &'static str, error: &sqlx::Error) 
     };
     match server.code() {
         FENCED => DbError::Fenced,
+        LEDGER => DbError::Own {
+            message: server.message().to_owned(),
+        },
         code if code.starts_with("08") || matches!(code, "57P01" | "57P02" | "57P03" | "57P05" | "53300") => {
             unreachable(message)
         }

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::Row as _;
-use stepback_core::model::{Digest, Fingerprint, MigrationSet, RunRow, RunStatus, Stamp, Token};
+use stepback_core::model::{Digest, Engine, Fingerprint, MigrationSet, RunRow, RunStatus, Stamp, Token};
 
-use super::PostgresDatabase;
+use super::message::do_block;
 use super::quote::{Value, literal};
 use super::rows::{self, wrong};
+use super::{PostgresDatabase, error};
 use crate::database::archive;
-use crate::database::{DbError, Record};
+use crate::database::{DbError, NOT_APPLIED, Record};
 
 /// The most that one message should hold, in bytes.
 pub(super) const MESSAGE: usize = 4 << 20;
@@ -27,6 +28,12 @@ const RELEASE: &str = "INSERT INTO {s}.release (release, migrations, run, record
     WHERE (SELECT migrations FROM {s}.release WHERE release = $1 ORDER BY sequence DESC LIMIT 1) IS DISTINCT FROM $2";
 const FINGERPRINT: &str = "INSERT INTO {s}.fingerprint (schema_sha256, sha256, body, taken_at) VALUES ($1, $2, $3, {now}) \
     ON CONFLICT (schema_sha256) DO UPDATE SET sha256 = excluded.sha256, body = excluded.body, taken_at = excluded.taken_at";
+
+/// Raises unless the ledger holds exactly these versions, as it spells them; its rows follow in between.
+const HOLDS: [&str; 2] = [
+    "IF (SELECT coalesce(string_agg(version, E'\\n' ORDER BY version COLLATE \"C\"), '') FROM (",
+    ") AS held) IS DISTINCT FROM $1 THEN RAISE EXCEPTION USING ERRCODE = $2, MESSAGE = $3; END IF; ",
+];
 
 impl PostgresDatabase {
     pub(super) async fn read_bodies(&self, scripts: &[Digest]) -> Result<Vec<Vec<u8>>, DbError> {
@@ -101,7 +108,21 @@ impl PostgresDatabase {
                 self.fill(FINGERPRINT, &values)
             }
         };
-        self.change("recording a fact", stamp.token, &statement).await.map(drop)
+        // Whether these are the migrations is told by the model; that they still are, by the transaction that writes.
+        let ledger = self.read_ledger().await?;
+        let doing = "recording a fact";
+        if let Err(other) = record.expect_applied(&ledger) {
+            // Whoever is not the holder must hear of that first.
+            return self.change(doing, stamp.token, "SELECT").await.and(Err(other));
+        }
+        let mut versions: Vec<&str> = ledger.iter().map(|row| row.migration.version.as_str()).collect();
+        versions.sort_unstable();
+        let versions = versions.join("\n");
+        let values = [(&versions).into(), error::LEDGER.into(), NOT_APPLIED.into()];
+        let rows = self.fill(self.ledger.get().statements(Engine::Postgres).select, &[]);
+        let holds = format!("{}{rows}{}", HOLDS[0], self.fill(HOLDS[1], &values));
+        let message = format!("{}; {statement}", do_block(&holds));
+        self.change(doing, stamp.token, &message).await.map(drop)
     }
 
     pub(super) async fn is_recorded(&self, record: &Record) -> Result<bool, DbError> {

@@ -71,7 +71,10 @@ impl SqliteDatabase {
     pub(super) async fn store_record(&self, record: &Record, stamp: &Stamp) -> Result<(), DbError> {
         let mut connection = self.working().await?;
         in_transaction(self, &mut connection, "recording a fact", async |connection| {
-            check_fence(connection, &self.ledger.get().table, stamp.token).await?;
+            let from = self.ledger.get();
+            check_fence(connection, &from.table, stamp.token).await?;
+            let ledger = look::ledger(connection, &from).await;
+            record.expect_applied(&ledger.map_err(|error| self.explain("reading the ledger", error))?)?;
             let own = |error: serde_json::Error| DbError::Own {
                 message: error.to_string(),
             };

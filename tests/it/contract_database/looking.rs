@@ -135,9 +135,18 @@ pub async fn facts_are_recorded_as_they_are_given(fresh: Fresh) -> Outcome {
         release: semver::Version::new(1, 2, 0),
         schema: set(versions),
     };
+    let migrations = [
+        migration("1", "CREATE TABLE one (i int)", "DROP TABLE one"),
+        migration("2", "CREATE TABLE two (i int)", "DROP TABLE two"),
+    ];
+    database.stage(token, &migrations).await?;
+    let up = scripts(Direction::Up, &migrations);
+    let down = scripts(Direction::Down, &migrations);
+    carry(&*database, Direction::Up, &up[..1], token).await?;
     database.record(&release(&["1"]), &stamp(token)).await?;
     assert!(database.recorded(&release(&["1"])).await?);
     assert!(!database.recorded(&release(&["1", "2"])).await?);
+    carry(&*database, Direction::Up, &up[1..], token).await?;
     database.record(&release(&["1", "2"]), &stamp(token)).await?;
     assert!(database.recorded(&release(&["1", "2"])).await?);
     assert!(!database.recorded(&release(&["1"])).await?, "the newest pairing counts");
@@ -148,9 +157,12 @@ pub async fn facts_are_recorded_as_they_are_given(fresh: Fresh) -> Outcome {
         2,
         "recorded again, recorded once"
     );
+    carry(&*database, Direction::Down, &down[1..], token).await?;
     database.record(&release(&["1"]), &stamp(token)).await?;
     assert!(database.recorded(&release(&["1"])).await?);
+    carry(&*database, Direction::Up, &up[1..], token).await?;
     database.record(&release(&["1", "2"]), &stamp(token)).await?;
+    carry(&*database, Direction::Down, &down[1..], token).await?;
 
     let mut fingerprint = database.fingerprint().await?;
     fingerprint
@@ -177,6 +189,41 @@ pub async fn facts_are_recorded_as_they_are_given(fresh: Fresh) -> Outcome {
     fingerprint.objects.clear();
     database.record(&record(fingerprint.clone()), &stamp(token)).await?;
     assert_eq!(database.recorded_fingerprint(&set(&["1"])).await?, Some(fingerprint));
+    Ok(())
+}
+
+/// A fact about a state that is not the present one is not recorded: another tool migrated, or the database was restored.
+pub async fn d13_nothing_is_recorded_of_what_the_ledger_does_not_hold(fresh: Fresh) -> Outcome {
+    let (database, token) = fresh.holder("a").await?;
+    let migrations = [
+        migration("1", "CREATE TABLE one (i int)", "DROP TABLE one"),
+        migration("2", "CREATE TABLE two (i int)", "DROP TABLE two"),
+    ];
+    database.stage(token, &migrations).await?;
+    carry(
+        &*database,
+        Direction::Up,
+        &scripts(Direction::Up, &migrations[..1]),
+        token,
+    )
+    .await?;
+    for versions in [&["1", "2"][..], &[], &["2"]] {
+        let release = Record::Release {
+            release: semver::Version::new(1, 2, 0),
+            schema: set(versions),
+        };
+        let fingerprint = Record::Fingerprint {
+            schema: set(versions),
+            fingerprint: database.fingerprint().await?,
+        };
+        for record in [release, fingerprint] {
+            let refused = database.record(&record, &stamp(token)).await;
+            assert!(matches!(refused, Err(DbError::Own { .. })), "{versions:?}: {refused:?}");
+            assert!(!database.recorded(&record).await?);
+        }
+    }
+    let seen = database.look().await?;
+    assert!(seen.releases.is_empty() && seen.fingerprints.is_empty());
     Ok(())
 }
 

@@ -33,6 +33,7 @@ const LAWS: &[(&str, Law)] = laws![
     looking::d13_an_identity_stays_and_is_no_other_databases,
     looking::d12_a_fingerprint_is_the_same_after_a_down_and_a_difference_can_be_read,
     looking::facts_are_recorded_as_they_are_given,
+    looking::d13_nothing_is_recorded_of_what_the_ledger_does_not_hold,
     looking::a_journal_line_is_written_once,
     looking::one_run_is_open_at_a_time,
     holding::the_lease_is_one_holders,
