@@ -2,21 +2,19 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use clap::Args;
 use stepback_core::appfile::{AppFile, DataLoss, Limits, Tool};
 use stepback_core::catalog::{Catalog, Layout};
-use stepback_core::journal::RunState;
-use stepback_core::model::{JournalPlace, LedgerTool, RunId, RunRow, WorkloadRef};
-use stepback_core::plan::{Goal, Order, Plan, Request, SavedPlan, workloads_of};
+use stepback_core::model::{LedgerTool, WorkloadRef};
+use stepback_core::plan::{Goal, Order, Request, SavedPlan, workloads_of};
 
 use super::explain::CliError;
 use super::options::Options;
 use super::who::who;
 use crate::cluster::{self, ClusterError, ConnectTo, KubeCluster};
-use crate::database::{ConnectOptions, Database, LedgerChoice, connect};
-use crate::journal::{ClusterJournal, FileJournal, Journal, JournalError, Places, Stored};
+use crate::database::{ConnectOptions, Database, LedgerChoice, connect, find_state_schema};
+use crate::journal::Places;
 use crate::load::{self, DatabaseUrl, Folder, LoadError};
 use crate::run::Coordinator;
 
@@ -66,6 +64,9 @@ enum ByOrder {
     Version,
 }
 
+/// Where our own tables live where nothing else is said.
+const STATE_SCHEMA: &str = "stepback";
+
 /// How much a command needs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Need {
@@ -100,7 +101,8 @@ impl Ground {
             .as_ref()
             .filter(|app| matches!(need, Need::App | Need::Look) && !app.workloads.is_empty());
         let ledger = choose_ledger(args, app.as_ref())?;
-        let mut coordinator = coordinator(&url, app.as_ref(), ledger, need == Need::Folder)?;
+        let schema = state_schema(options, &url, app.as_ref()).await?;
+        let mut coordinator = coordinator(&url, app.as_ref(), &schema, ledger, need == Need::Folder)?;
         let (workloads, namespace) = join_workloads(options, &mut coordinator, with_workloads).await?;
         Ok(Self {
             app,
@@ -124,7 +126,8 @@ impl Ground {
         };
         let app = saved.app.clone();
         let ledger = choose_ledger(&SchemaArgs::default(), app.as_ref())?;
-        let mut coordinator = coordinator(&url, app.as_ref(), ledger, false)?;
+        let schema = &saved.plan.database.state_schema;
+        let mut coordinator = coordinator(&url, app.as_ref(), schema, ledger, false)?;
         let with_workloads = app.as_ref().filter(|app| !app.workloads.is_empty());
         let (workloads, namespace) = join_workloads(options, &mut coordinator, with_workloads).await?;
         Ok(Self {
@@ -170,7 +173,7 @@ async fn join_workloads(
 }
 
 /// A database alone, for commands that need nothing else: `resume`, `runs`, `report`.
-pub(super) fn database_alone(options: &Options, url: Option<&str>) -> anyhow::Result<(Coordinator, DatabaseUrl)> {
+pub(super) async fn database_alone(options: &Options, url: Option<&str>) -> anyhow::Result<(Coordinator, DatabaseUrl)> {
     let args = SchemaArgs {
         url: url.map(str::to_owned),
         ..SchemaArgs::default()
@@ -184,7 +187,8 @@ pub(super) fn database_alone(options: &Options, url: Option<&str>) -> anyhow::Re
     };
     let url = find_url(options, &args, app.as_ref())?;
     let ledger = choose_ledger(&args, app.as_ref())?;
-    Ok((coordinator(&url, app.as_ref(), ledger, false)?, url))
+    let schema = state_schema(options, &url, app.as_ref()).await?;
+    Ok((coordinator(&url, app.as_ref(), &schema, ledger, false)?, url))
 }
 
 fn find_app(options: &Options, args: &SchemaArgs, need: Need) -> Result<Option<AppFile>, LoadError> {
@@ -258,36 +262,50 @@ fn choose_ledger(args: &SchemaArgs, app: Option<&AppFile>) -> Result<LedgerChoic
     }
 }
 
+/// Where our own tables live: where that was said, else where they are found, so that whoever has nothing but the URL meets
+/// the others at one lease (LAWS D16).
+async fn state_schema(options: &Options, url: &DatabaseUrl, app: Option<&AppFile>) -> anyhow::Result<String> {
+    let said = options.state_schema.as_ref();
+    if let Some(schema) = said.or(app.map(|app| &app.database.state_schema)) {
+        return Ok(schema.clone());
+    }
+    let asking = connect_options(url, STATE_SCHEMA, LedgerChoice::Auto, &Limits::default(), false);
+    let found = find_state_schema(&url.url, asking).await?;
+    Ok(found.unwrap_or_else(|| STATE_SCHEMA.to_owned()))
+}
+
 /// A coordinator over this database alone. A SQLite file that is not there is made only where `create` says so.
 fn coordinator(
     url: &DatabaseUrl,
     app: Option<&AppFile>,
+    state_schema: &str,
     ledger: LedgerChoice,
     create: bool,
 ) -> anyhow::Result<Coordinator> {
     let limits = app.map_or_else(Limits::default, |app| app.limits.clone());
-    let schema = app.map_or("stepback", |app| app.database.state_schema.as_str());
-    connected(url, schema, ledger, limits.lock_wait, limits.statement, create)
+    connected(url, connect_options(url, state_schema, ledger, &limits, create))
 }
 
-fn connected(
+pub(super) fn connect_options(
     url: &DatabaseUrl,
     state_schema: &str,
     ledger: LedgerChoice,
-    lock_wait: Duration,
-    statement: Duration,
+    limits: &Limits,
     create: bool,
-) -> anyhow::Result<Coordinator> {
-    let by = who();
-    let options = ConnectOptions {
+) -> ConnectOptions {
+    ConnectOptions {
         source: url.source.clone(),
         state_schema: state_schema.to_owned(),
         ledger,
-        lock_wait,
-        statement,
+        lock_wait: limits.lock_wait,
+        statement: limits.statement,
         create,
-        by: by.to_string(),
-    };
+        by: who().to_string(),
+    }
+}
+
+pub(super) fn connected(url: &DatabaseUrl, options: ConnectOptions) -> anyhow::Result<Coordinator> {
+    let by = who();
     let database: Arc<dyn Database> = Arc::from(connect(&url.url, options)?);
     let journals = Arc::new(Places {
         database: Arc::clone(&database),
@@ -320,116 +338,4 @@ pub(super) async fn cluster_of(options: &Options) -> Result<KubeCluster, Cluster
         namespace: None,
     };
     cluster::connect(&to).await
-}
-
-/// Where a run is to be found again.
-pub(super) enum Place {
-    /// In the database of this URL, or of the usual places: `DATABASE_URL`, then the app file.
-    Database(Option<String>),
-    /// In a cluster's ConfigMaps, of this namespace.
-    Cluster(String),
-    /// In a file.
-    File(String),
-}
-
-impl Place {
-    /// `cluster:NAMESPACE`, `file:PATH`, or a database's URL.
-    pub(super) fn parse(text: Option<&str>) -> Self {
-        let text = text.unwrap_or_default();
-        match text.split_once(':') {
-            Some(("cluster", namespace)) => Self::Cluster(namespace.to_owned()),
-            Some(("file", path)) => Self::File(path.to_owned()),
-            _ => Self::Database(Some(text.to_owned()).filter(|text| !text.is_empty())),
-        }
-    }
-}
-
-/// What a run that was begun elsewhere stands on.
-pub(super) struct Found {
-    pub(super) coordinator: Coordinator,
-    /// The run, where its journal was asked for it.
-    pub(super) run: Option<RunId>,
-    url: DatabaseUrl,
-}
-
-impl Found {
-    /// A coordinator as the plan wants it: in its state schema and under its limits, whatever file lies here.
-    pub(super) fn under(&self, plan: &Plan) -> anyhow::Result<Coordinator> {
-        let limits = &plan.limits;
-        let ms = Duration::from_millis;
-        let schema = &plan.database.state_schema;
-        connected(
-            &self.url,
-            schema,
-            // Where several tables can be it, the lease of the open run says which one it goes by.
-            LedgerChoice::Auto,
-            ms(limits.lock_wait_ms),
-            ms(limits.statement_ms),
-            false,
-        )
-    }
-}
-
-/// A coordinator for a run that is found by its journal, and the run where one was found that is not over. The plan of a
-/// journal outside the database says where the database is.
-pub(super) async fn find_run(options: &Options, place: &Place, run: Option<&RunId>) -> anyhow::Result<Found> {
-    let journal: Arc<dyn Journal> = match place {
-        Place::Database(url) => {
-            let (coordinator, url) = database_alone(options, url.as_deref())?;
-            let run = run.cloned();
-            return Ok(Found { coordinator, run, url });
-        }
-        Place::Cluster(namespace) => Arc::new(ClusterJournal::new(cluster_of(options).await?.client(), namespace)),
-        Place::File(path) => Arc::new(FileJournal::new(path)),
-    };
-    let run = match run {
-        Some(run) => run.clone(),
-        None => unfinished(&*journal).await?,
-    };
-    let plan = journal.read(&run).await?.plan;
-    let url = load::from_plan(&plan.database.source)?;
-    let mut found = Found {
-        coordinator: coordinator(&url, None, LedgerChoice::Auto, false)?,
-        run: Some(run),
-        url,
-    };
-    found.coordinator = found.under(&plan)?;
-    Ok(found)
-}
-
-/// The one run of a journal that is not over: a namespace can hold the journals of many apps.
-async fn unfinished(journal: &dyn Journal) -> anyhow::Result<RunId> {
-    let mut open = Vec::new();
-    for run in journal.runs().await? {
-        let stored = journal.read(&run).await?;
-        let state = RunState::replay(&stored.entries, stored.plan.steps.len())
-            .map_err(|illegal| JournalError::illegal(&run, &illegal))?;
-        if state.is_some_and(|state| !state.is_over()) {
-            open.push((run, stored.plan.title));
-        }
-    }
-    match open.as_slice() {
-        [] => Err(CliError::NoRun.into()),
-        [(run, _)] => Ok(run.clone()),
-        several => {
-            let list: Vec<String> = several.iter().map(|(run, title)| format!("{run} ({title})")).collect();
-            Err(CliError::Usage {
-                message: format!("several runs are not over: {}", list.join(", ")),
-                hint: "name the one that is meant: stepback resume RUN --journal PLACE".to_owned(),
-            }
-            .into())
-        }
-    }
-}
-
-/// Reads a run's journal where the database says that it is, and connects to the cluster for it where that is needed.
-pub(super) async fn read_journal(
-    options: &Options,
-    coordinator: &mut Coordinator,
-    row: &RunRow,
-) -> anyhow::Result<Stored> {
-    if matches!(row.journal, JournalPlace::Cluster(_)) {
-        join_cluster(options, coordinator).await?;
-    }
-    Ok(coordinator.journals.open(&row.journal)?.read(&row.run).await?)
 }

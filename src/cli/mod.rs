@@ -8,6 +8,7 @@ mod carry;
 #[cfg(all(feature = "sandbox", target_os = "linux"))]
 mod demo;
 mod explain;
+mod found;
 mod ground;
 mod guard;
 mod init;

@@ -34,6 +34,10 @@ pub(super) struct Options {
     /// When to use colour
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub(super) color: Color,
+    /// The schema of stepback's own tables on PostgreSQL, instead of the app file's [default without an app file: the one
+    /// that holds them, else stepback]
+    #[arg(long, global = true, value_name = "SCHEMA")]
+    pub(super) state_schema: Option<String>,
     /// The kubeconfig file [default: KUBECONFIG, ~/.kube/config, then the cluster that this runs in]
     #[arg(long, global = true, value_name = "FILE")]
     pub(super) kubeconfig: Option<PathBuf>,

@@ -6,7 +6,8 @@ use stepback_core::report::{Kind, Report, write_report};
 
 use super::Exit;
 use super::explain::CliError;
-use super::ground::{database_alone, read_journal};
+use super::found::read_journal;
+use super::ground::database_alone;
 use super::options::Options;
 use super::terminal::Terminal;
 use crate::journal::JournalError;
@@ -29,7 +30,7 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> anyhow::Result<Exit> {
-    let (mut coordinator, _) = database_alone(options, args.url.as_deref())?;
+    let (mut coordinator, _) = database_alone(options, args.url.as_deref()).await?;
     let runs = coordinator.database.runs().await?;
     let row = choose(runs, args.run.as_deref())?;
     let stored = read_journal(options, &mut coordinator, &row).await?;

@@ -21,7 +21,7 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> anyhow::Result<Exit> {
-    let (coordinator, _) = database_alone(options, args.url.as_deref())?;
+    let (coordinator, _) = database_alone(options, args.url.as_deref()).await?;
     let runs = coordinator.database.runs().await?;
     let list = serde_json::json!({ "items": runs });
     terminal.answer(Kind::RunList, &list, |page| write_runs(page, &runs))?;

@@ -71,6 +71,26 @@ pub fn connect(url: &str, options: ConnectOptions) -> Result<Box<dyn Database>, 
     }
 }
 
+/// The state schema in which our own tables were made; `None` where none was, and on an engine that has no schemas.
+///
+/// # Errors
+/// As [`connect`]; when the server cannot be asked; [`DbError::LedgerUnclear`] where there are several.
+pub async fn find_state_schema(url: &str, options: ConnectOptions) -> Result<Option<String>, DbError> {
+    if !matches!(url.split_once("://"), Some(("postgres" | "postgresql", _))) {
+        return Ok(None);
+    }
+    let found = PostgresDatabase::new(url, redact(url), options)?
+        .state_schemas()
+        .await?;
+    if found.len() > 1 {
+        return Err(DbError::LedgerUnclear {
+            message: format!("stepback's own tables are in several schemas: {}", found.join(", ")),
+            hint: "say which one is meant with --state-schema, or name the app file with --config".to_owned(),
+        });
+    }
+    Ok(found.into_iter().next())
+}
+
 #[cfg(test)]
 mod tests {
     use super::redact;

@@ -23,7 +23,7 @@ use stepback_core::model::{
     Token,
 };
 
-pub use connect::{ConnectOptions, connect, redact};
+pub use connect::{ConnectOptions, connect, find_state_schema, redact};
 pub use error::DbError;
 pub use ledger::LedgerChoice;
 pub use own_tables::own_tables;

@@ -30,7 +30,47 @@ pub fn cases() -> Vec<Case> {
             "cli_runs::on_postgres_the_shop_goes_up_and_back_without_files",
             postgres,
         ),
+        case(
+            "cli_runs::d16_without_an_app_file_our_tables_are_found_where_they_are",
+            state_schema,
+        ),
     ]
+}
+
+/// `resume` and `migrate` with nothing but the URL meet what was done with the app file, at one ledger and one lease.
+async fn state_schema(ctx: Ctx) -> Outcome {
+    let url = Postgres::shared().await?.fresh_database("state").await?;
+    let folder = ctx.dir().join("migrations");
+    fs::create_dir(&folder)?;
+    fs::write(folder.join("1_a.up.sql"), "CREATE TABLE a (id integer);")?;
+    fs::write(folder.join("1_a.down.sql"), "DROP TABLE a;")?;
+    let file = "apiVersion: stepback.dev/v1\nkind: App\nmetadata: { name: shop }\nspec:\n  database:\n    \
+                url: { env: DATABASE_URL }\n    stateSchema: ops\n";
+    fs::write(ctx.dir().join("stepback.yaml"), file)?;
+    let stepback = Binary::in_dir(ctx.dir()).env("DATABASE_URL", &url);
+    stepback.ends(0, "migrate up --yes")?;
+    fs::remove_file(ctx.dir().join("stepback.yaml"))?;
+    let ran = stepback.ends(0, "runs")?;
+    assert!(ran.out.contains("migrate up"), "{}{}", ran.out, ran.err);
+    let ran = stepback.ends(0, "migrate up --yes")?;
+    assert!(ran.out.contains("nothing to do"), "{}{}", ran.out, ran.err);
+    stepback.ends(0, &format!("migrate down --url {url} --data-loss accept --yes"))?;
+    let mut connection = sqlx::PgConnection::connect(&url).await?;
+    let asked = "SELECT (SELECT count(*) FROM ops.lease) * 10 + count(*) FROM pg_namespace WHERE nspname = 'stepback'";
+    let found: i64 = sqlx::query(asked).fetch_one(&mut connection).await?.get(0);
+    assert_eq!(found, 10, "one lease, and no second set of tables");
+
+    // Several: which one must be said.
+    stepback.ends(0, "--state-schema stepback migrate up --yes")?;
+    let ran = stepback.ends(3, "runs")?;
+    assert!(
+        ran.err.contains("ops, stepback") && ran.err.contains("--state-schema"),
+        "{}",
+        ran.err
+    );
+    let ran = stepback.ends(0, "--state-schema ops runs")?;
+    assert!(ran.out.contains("migrate down"), "{}", ran.out);
+    Ok(())
 }
 
 /// Three migrations, of which the newest one's down takes seconds, longer than a batch, and leaves what it can be told by.

@@ -59,7 +59,21 @@ fn all<T>(rows: &[PgRow], read: impl Fn(&PgRow) -> Result<T, DbError>) -> Result
     rows.iter().map(read).collect()
 }
 
+/// Schemas that hold tables of ours, by what no other tool's hold together.
+const STATE_SCHEMAS: &str = "SELECT n.nspname::text FROM pg_catalog.pg_namespace n WHERE (SELECT count(*) FROM pg_catalog.pg_class c \
+    WHERE c.relnamespace = n.oid AND c.relkind IN ('r', 'p') \
+    AND c.relname IN ('identity', 'archive', 'script', 'lease', 'run', 'journal')) = 6 ORDER BY n.nspname";
+
 impl PostgresDatabase {
+    pub(in crate::database) async fn state_schemas(&self) -> Result<Vec<String>, DbError> {
+        let doing = "looking for stepback's tables";
+        let results = self.read(doing, STATE_SCHEMAS).await?;
+        let names = results.iter().flatten().map(|row| row.try_get(0));
+        names
+            .collect::<Result<_, _>>()
+            .map_err(|error| self.explain(doing, &error))
+    }
+
     pub(super) async fn look_what_is_there(&self) -> Result<There, DbError> {
         let doing = "looking for stepback's tables";
         let results = self

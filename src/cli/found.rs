@@ -1,0 +1,128 @@
+//! A run that was begun elsewhere: where its journal is, and the coordinator that its plan wants.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stepback_core::appfile::Limits;
+use stepback_core::journal::RunState;
+use stepback_core::model::{JournalPlace, RunId, RunRow};
+use stepback_core::plan::Plan;
+
+use super::explain::CliError;
+use super::ground::{cluster_of, connect_options, connected, database_alone, join_cluster};
+use super::options::Options;
+use crate::database::LedgerChoice;
+use crate::journal::{ClusterJournal, FileJournal, Journal, JournalError, Stored};
+use crate::load::{self, DatabaseUrl};
+use crate::run::Coordinator;
+
+/// Where a run is to be found again.
+pub(super) enum Place {
+    /// In the database of this URL, or of the usual places: `DATABASE_URL`, then the app file.
+    Database(Option<String>),
+    /// In a cluster's ConfigMaps, of this namespace.
+    Cluster(String),
+    /// In a file.
+    File(String),
+}
+
+impl Place {
+    /// `cluster:NAMESPACE`, `file:PATH`, or a database's URL.
+    pub(super) fn parse(text: Option<&str>) -> Self {
+        let text = text.unwrap_or_default();
+        match text.split_once(':') {
+            Some(("cluster", namespace)) => Self::Cluster(namespace.to_owned()),
+            Some(("file", path)) => Self::File(path.to_owned()),
+            _ => Self::Database(Some(text.to_owned()).filter(|text| !text.is_empty())),
+        }
+    }
+}
+
+/// What a run that was begun elsewhere stands on.
+pub(super) struct Found {
+    pub(super) coordinator: Coordinator,
+    /// The run, where its journal was asked for it.
+    pub(super) run: Option<RunId>,
+    url: DatabaseUrl,
+}
+
+impl Found {
+    /// A coordinator as the plan wants it: in its state schema and under its limits, whatever file lies here.
+    pub(super) fn under(&self, plan: &Plan) -> anyhow::Result<Coordinator> {
+        under(&self.url, plan)
+    }
+}
+
+fn under(url: &DatabaseUrl, plan: &Plan) -> anyhow::Result<Coordinator> {
+    let limits = Limits {
+        lock_wait: Duration::from_millis(plan.limits.lock_wait_ms),
+        statement: Duration::from_millis(plan.limits.statement_ms),
+        ..Limits::default()
+    };
+    // Where several tables can be the ledger, the lease of the open run says which one it goes by.
+    let schema = &plan.database.state_schema;
+    let options = connect_options(url, schema, LedgerChoice::Auto, &limits, false);
+    connected(url, options)
+}
+
+/// A coordinator for a run that is found by its journal, and the run where one was found that is not over. The plan of a
+/// journal outside the database says where the database is.
+pub(super) async fn find_run(options: &Options, place: &Place, run: Option<&RunId>) -> anyhow::Result<Found> {
+    let journal: Arc<dyn Journal> = match place {
+        Place::Database(url) => {
+            let (coordinator, url) = database_alone(options, url.as_deref()).await?;
+            let run = run.cloned();
+            return Ok(Found { coordinator, run, url });
+        }
+        Place::Cluster(namespace) => Arc::new(ClusterJournal::new(cluster_of(options).await?.client(), namespace)),
+        Place::File(path) => Arc::new(FileJournal::new(path)),
+    };
+    let run = match run {
+        Some(run) => run.clone(),
+        None => unfinished(&*journal).await?,
+    };
+    let plan = journal.read(&run).await?.plan;
+    let url = load::from_plan(&plan.database.source)?;
+    Ok(Found {
+        coordinator: under(&url, &plan)?,
+        run: Some(run),
+        url,
+    })
+}
+
+/// The one run of a journal that is not over: a namespace can hold the journals of many apps.
+async fn unfinished(journal: &dyn Journal) -> anyhow::Result<RunId> {
+    let mut open = Vec::new();
+    for run in journal.runs().await? {
+        let stored = journal.read(&run).await?;
+        let state = RunState::replay(&stored.entries, stored.plan.steps.len())
+            .map_err(|illegal| JournalError::illegal(&run, &illegal))?;
+        if state.is_some_and(|state| !state.is_over()) {
+            open.push((run, stored.plan.title));
+        }
+    }
+    match open.as_slice() {
+        [] => Err(CliError::NoRun.into()),
+        [(run, _)] => Ok(run.clone()),
+        several => {
+            let list: Vec<String> = several.iter().map(|(run, title)| format!("{run} ({title})")).collect();
+            Err(CliError::Usage {
+                message: format!("several runs are not over: {}", list.join(", ")),
+                hint: "name the one that is meant: stepback resume RUN --journal PLACE".to_owned(),
+            }
+            .into())
+        }
+    }
+}
+
+/// Reads a run's journal where the database says that it is, and connects to the cluster for it where that is needed.
+pub(super) async fn read_journal(
+    options: &Options,
+    coordinator: &mut Coordinator,
+    row: &RunRow,
+) -> anyhow::Result<Stored> {
+    if matches!(row.journal, JournalPlace::Cluster(_)) {
+        join_cluster(options, coordinator).await?;
+    }
+    Ok(coordinator.journals.open(&row.journal)?.read(&row.run).await?)
+}
