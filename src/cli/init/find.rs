@@ -107,8 +107,11 @@ async fn look_at_database(options: &Options, url: Option<&str>) -> Result<Seen, 
         return Err("DATABASE_URL is not set, so no database was looked at.".to_owned());
     };
     let failed = |error: &dyn std::fmt::Display| because("The database could not be looked at", error);
-    let (coordinator, _) = database_alone(options, Some(url)).map_err(|error| failed(&error))?;
-    match tokio::time::timeout(PATIENCE, coordinator.look(&[])).await {
+    let looking = async {
+        let (coordinator, _) = database_alone(options, Some(url)).await?;
+        anyhow::Ok(coordinator.look(&[]).await?)
+    };
+    match tokio::time::timeout(PATIENCE, looking).await {
         Ok(seen) => seen.map_err(|error| failed(&error)),
         Err(_) => Err(failed(&format_args!(
             "it did not answer within {} s",
