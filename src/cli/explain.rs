@@ -374,6 +374,12 @@ fn of_road(error: &RoadError) -> Explained {
         RoadError::RunOpen(row) => Explained::new(Exit::Locked, error)
             .hint(format!("to continue it: stepback resume {}", row.run))
             .hint(format!("to see what it did: stepback report {}", row.run)),
+        RoadError::WorkloadHeld { run, line, .. } => {
+            let hint = format!("is DATABASE_URL the database of that run? to continue it: stepback resume {run}");
+            let held = Explained::new(Exit::Locked, error).now("nothing was touched");
+            held.because(line).hint(hint)
+        }
+        RoadError::Stopped => Explained::new(Exit::Interrupted, error).now("nothing was touched"),
         RoadError::NoRun => Explained::new(Exit::Refused, error),
         RoadError::Unfit { run, .. } => {
             Explained::new(Exit::Refused, error).hint(format!("to see it: stepback report {run}"))
@@ -383,8 +389,11 @@ fn of_road(error: &RoadError) -> Explained {
 
 fn of_database(error: &DbError) -> Explained {
     let exit = match error {
-        DbError::Unreachable { .. } | DbError::Busy { .. } | DbError::Refused { .. } => Exit::Unreachable,
-        DbError::Held(_) | DbError::ToolLock { .. } | DbError::Fenced | DbError::RunOpen(_) => Exit::Locked,
+        DbError::Unreachable { .. } | DbError::Refused { .. } => Exit::Unreachable,
+        // Somebody is writing for longer than we wait: most likely another run.
+        DbError::Busy { .. } | DbError::Held(_) | DbError::ToolLock { .. } | DbError::Fenced | DbError::RunOpen(_) => {
+            Exit::Locked
+        }
         DbError::Archive { .. } | DbError::Own { .. } | DbError::LedgerUnclear { .. } => Exit::Refused,
         DbError::Script { .. } | DbError::Check { .. } => Exit::Halted,
         DbError::Driver { .. } => Exit::Internal,

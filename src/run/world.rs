@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use stepback_core::model::{
-    Difference, Digest, Direction, Drift, Evidence, Failure, Fingerprint, Observed, Settled, Stamp, WorkloadRef,
+    Difference, Digest, Direction, Drift, Evidence, Failure, Fingerprint, Observed, ScriptRef, Settled, Stamp, Verdict,
+    WorkloadRef,
 };
 use stepback_core::plan::{Action, Gate, Plan, Step};
 use stepback_core::run::{observe_scripts, recheck_scripts};
-use stepback_core::workload::{observe_removal, observe_repoint, observe_scale, observe_update_strategy};
+use stepback_core::workload::{judge, observe_removal, observe_repoint, observe_scale, observe_update_strategy};
 
 use super::{Event, Listen, Stop};
 use crate::cluster::{Cluster, is_given_back};
@@ -61,26 +62,8 @@ impl World<'_> {
     /// When the world cannot be asked.
     pub async fn observe(&self, plan: &Plan, step: &Step) -> Result<Observed, Failure> {
         match &step.action {
-            Action::Revert { scripts, .. } => {
-                let ledger = self.database.ledger().await.map_err(|error| error.to_failure())?;
-                Ok(observe_scripts(
-                    Direction::Down,
-                    scripts,
-                    &plan.from.schema,
-                    &plan.to.schema,
-                    &ledger,
-                ))
-            }
-            Action::Apply { scripts } => {
-                let ledger = self.database.ledger().await.map_err(|error| error.to_failure())?;
-                Ok(observe_scripts(
-                    Direction::Up,
-                    scripts,
-                    &plan.from.schema,
-                    &plan.to.schema,
-                    &ledger,
-                ))
-            }
+            Action::Revert { scripts, .. } => self.observe_scripts(plan, step, Direction::Down, scripts).await,
+            Action::Apply { scripts } => self.observe_scripts(plan, step, Direction::Up, scripts).await,
             Action::Verify {
                 schema,
                 expected,
@@ -173,6 +156,50 @@ impl World<'_> {
                 })
             }
         }
+    }
+
+    /// Asks the ledger; and, while something is left to do, whether the workloads that were stopped for it still are:
+    /// somebody, or an autoscaler, may have started them since, and the scripts would run under a living application.
+    async fn observe_scripts(
+        &self,
+        plan: &Plan,
+        step: &Step,
+        direction: Direction,
+        scripts: &[ScriptRef],
+    ) -> Result<Observed, Failure> {
+        let ledger = self.database.ledger().await.map_err(|error| error.to_failure())?;
+        let seen = observe_scripts(direction, scripts, &plan.from.schema, &plan.to.schema, &ledger);
+        if !matches!(seen, Observed::Untouched | Observed::Partial(_)) {
+            return Ok(seen);
+        }
+        let uids = plan.workload_uids();
+        for workload in plan.stopped_at(step.id) {
+            let found = self.look_at(&workload).await?;
+            let is_same = found.uid() == uids.get(&workload).map(String::as_str);
+            let verdict = judge(
+                &Gate::AllGone {
+                    workload: workload.clone(),
+                },
+                &found,
+                jiff::Timestamp::now(),
+            );
+            if is_same && found.replicas() == 0 && matches!(verdict, Verdict::Healthy(_)) {
+                continue;
+            }
+            return Ok(Observed::Foreign(format!(
+                "{workload} was stopped for this step and is not stopped any more ({}); scale it to 0 and see that \
+                 nothing starts it (an autoscaler, GitOps), then resume: kubectl -n {} scale {} {} --replicas 0",
+                if is_same {
+                    format!("{} replicas, {} pods", found.replicas(), found.pods.len())
+                } else {
+                    "it is another object of the same name".to_owned()
+                },
+                workload.namespace,
+                workload.kind.to_string().to_lowercase(),
+                workload.name,
+            )));
+        }
+        Ok(seen)
     }
 
     /// Asks the world whether a step that had passed before this process began still shows (LAWS D13).

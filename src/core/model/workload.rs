@@ -157,6 +157,11 @@ impl SeenWorkload {
         self.set.as_ref().and_then(|set| set.spec.replicas).unwrap_or(1)
     }
 
+    /// The UID of the object, where it exists: one that was deleted and made again is another.
+    pub fn uid(&self) -> Option<&str> {
+        self.set.as_ref()?.metadata.uid.as_deref()
+    }
+
     /// The replica count that the workload has when nobody is rolling it back: the borrowed original, when one is
     /// written on the object (LAWS W7), else the present one.
     pub fn original_replicas(&self) -> i32 {

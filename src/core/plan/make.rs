@@ -25,6 +25,17 @@ pub fn plan(request: &Request<'_>, seen: &Seen) -> Result<Plan, Refusals> {
         mut findings,
         scripts,
     } = plan_schema(request, seen);
+    if let Some(row) = &seen.database.open_run {
+        findings.push(Finding::warning(
+            "run-unfinished",
+            row.run.to_string(),
+            format!("the run \"{}\" was broken off or is under way, and is not closed", row.title),
+            format!(
+                "to continue it: `stepback resume {}`; where it is dead and has touched no workload, this run closes it",
+                row.run
+            ),
+        ));
+    }
     let limits = request
         .app
         .map_or_else(RunLimits::default, |app| run_limits(&app.limits));

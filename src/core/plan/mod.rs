@@ -271,6 +271,20 @@ impl Plan {
         self.workload_uids().into_keys().collect()
     }
 
+    /// The workloads of which no pod may be left while this step is carried out: those that a step before it has stopped
+    /// and none has started again.
+    pub fn stopped_at(&self, id: StepId) -> Vec<WorkloadRef> {
+        let mut stopped: Vec<WorkloadRef> = Vec::new();
+        for step in self.steps.iter().take_while(|step| step.id != id) {
+            match (&step.gate, step.action.workload()) {
+                (Gate::AllGone { workload }, _) => stopped.push(workload.clone()),
+                (Gate::PodHealthy { .. }, Some(started)) => stopped.retain(|workload| workload != started),
+                _ => {}
+            }
+        }
+        stopped
+    }
+
     /// Whether a workload takes part.
     pub fn has_workload_steps(&self) -> bool {
         self.steps.iter().any(|step| step.action.workload().is_some())

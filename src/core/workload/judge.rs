@@ -18,6 +18,12 @@ pub fn judge(gate: &Gate, seen: &SeenWorkload, now: Timestamp) -> Verdict {
     if seen.set.is_none() && *gate != Gate::None {
         return Verdict::Failed(format!("{} does not exist any more", seen.workload));
     }
+    // A controller that has not seen the new count yet may still make the pod that is missed from the list.
+    if let (Gate::PodGone { .. } | Gate::AllGone { .. }, Some(waiting)) =
+        (gate, seen.set.as_ref().and_then(unseen_generation))
+    {
+        return waiting;
+    }
     match gate {
         Gate::None => Verdict::Healthy("no gate".to_owned()),
         Gate::PodGone { pod, .. } => match seen.pod(pod) {
@@ -30,6 +36,10 @@ pub fn judge(gate: &Gate, seen: &SeenWorkload, now: Timestamp) -> Verdict {
             }),
         },
         Gate::AllGone { workload } => match seen.pods.as_slice() {
+            [] if counted(seen) > 0 => Verdict::Waiting(format!(
+                "no pod of {workload} is seen, but its controller still counts {}",
+                counted(seen)
+            )),
             [] => Verdict::Healthy(format!("no pod of {workload} is left")),
             [one] => Verdict::Waiting(format!("pod {} is {}", name(one), phase(one))),
             [first, rest @ ..] => Verdict::Waiting(format!(
@@ -108,6 +118,12 @@ fn judge_settled(seen: &SeenWorkload) -> Verdict {
         return Verdict::Waiting(format!("the current revision is {current}, not yet {update}"));
     }
     Verdict::Healthy(format!("the update strategy is {}", strategy.type_name()))
+}
+
+/// The pods that the controller counts.
+fn counted(seen: &SeenWorkload) -> i32 {
+    let status = seen.set.as_ref().and_then(|set| set.status.as_ref());
+    status.map_or(0, |status| status.replicas)
 }
 
 /// The status of a set speaks of the generation that the controller has seen, which may be an older one.

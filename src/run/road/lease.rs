@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use stepback_core::journal::{RunState, StepState};
-use stepback_core::model::{LeaseSeen, RunId, Stamp, StepId, WorkloadRef, annotation};
+use stepback_core::model::{LeaseSeen, RunId, RunRow, RunStatus, SeenDatabase, Stamp, StepId, WorkloadRef, annotation};
 use stepback_core::plan::Plan;
 
 use super::{Coordinator, Held, RoadError};
@@ -42,6 +42,33 @@ impl Coordinator {
             .iter()
             .filter_map(|seen| seen.annotation(annotation::STAMP)?.parse::<Stamp>().ok());
         Ok(stamps.map(|stamp| stamp.token.number).max().unwrap_or(0))
+    }
+
+    /// Sees that no workload is in the hands of another run, such as one that halted on another database, or on this one
+    /// before it was restored: its workloads would be started on a schema that is not theirs (LAWS W7).
+    pub(super) async fn see_workloads_free(
+        &self,
+        database: &SeenDatabase,
+        workloads: &[WorkloadRef],
+    ) -> Result<(), RoadError> {
+        let Some(cluster) = self.cluster.as_ref().filter(|_| !workloads.is_empty()) else {
+            return Ok(());
+        };
+        for seen in cluster.look(workloads).await?.workloads {
+            let stamp = seen.annotation(annotation::STAMP).map(str::parse::<Stamp>);
+            let Some(Ok(stamp)) = stamp else { continue };
+            let own = database.open_run.as_ref().is_some_and(|row| row.run == stamp.run);
+            let closed = |row: &RunRow| row.run == stamp.run && row.status == RunStatus::Closed;
+            if own || (database.prepared && self.database.runs().await?.iter().any(closed)) {
+                continue;
+            }
+            return Err(RoadError::WorkloadHeld {
+                line: seen.annotation(annotation::STATE).map(str::to_owned),
+                workload: seen.workload,
+                run: stamp.run,
+            });
+        }
+        Ok(())
     }
 
     /// The database's lease first, because it issues the token; then the cluster's (LAWS W6).

@@ -71,6 +71,19 @@ pub enum RoadError {
     /// Another run is not closed.
     #[error("run {} ({}) is not closed", .0.run, .0.title)]
     RunOpen(Box<RunRow>),
+    /// A workload bears the stamp of a run that this database does not know as closed (LAWS W7).
+    #[error("{workload} is in the hands of run {run}, which is not closed")]
+    WorkloadHeld {
+        /// Which workload.
+        workload: WorkloadRef,
+        /// Whose stamp it bears.
+        run: RunId,
+        /// What its state line says.
+        line: Option<String>,
+    },
+    /// Somebody asked to stop before the run was opened; nothing was touched.
+    #[error("interrupted while waiting for the lease")]
+    Stopped,
     /// There is nothing to resume.
     #[error("there is no run to resume here")]
     NoRun,
@@ -137,11 +150,16 @@ impl Coordinator {
         stop: Stop,
         listener: &mut dyn Listen,
     ) -> Result<Finished, RoadError> {
+        self.see_workloads_free(&self.database.look().await?, workloads).await?;
         self.database.prepare().await?;
         let above = self.highest_stamp(workloads).await?;
         self.say_who_holds(Duration::from_millis(planned.limits.lock_ms), listener)
             .await?;
         let held = self.take_leases(planned, above).await?;
+        if stop.is_asked() {
+            self.release().await;
+            return Err(RoadError::Stopped);
+        }
         let started = self
             .start_held(&held, request, planned, workloads, stop, listener)
             .await;
@@ -158,7 +176,9 @@ impl Coordinator {
         stop: Stop,
         listener: &mut dyn Listen,
     ) -> Result<Finished, RoadError> {
-        self.close_leftover(held, self.database.look().await?).await?;
+        let before = self.database.look().await?;
+        self.see_workloads_free(&before, workloads).await?;
+        let leftover = self.judge_leftover(before).await?;
         let used = planned.scripts();
         let captured: Vec<_> = request
             .catalog
@@ -180,6 +200,9 @@ impl Coordinator {
             // Our own tables were made just now, and with them this database got an id of ours.
             carried.database.identity = now.database.identity;
             carried.id = carried.compute_id().map_err(RunError::Plan)?;
+        }
+        if let Some(leftover) = leftover {
+            self.close_leftover(held, leftover).await?;
         }
         self.open_and_execute(held, carried, stop, listener).await
     }

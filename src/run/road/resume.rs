@@ -1,12 +1,14 @@
 //! Joining the road part-way, with entries read back; and closing what a dead coordinator left.
 
+use std::sync::Arc;
+
 use stepback_core::journal::{HaltKind, Outcome, RunState, What};
 use stepback_core::model::{RunId, RunRow, RunStatus, SeenDatabase, WorkloadRef};
 
 use super::carry::{Recorder, replayed};
 use super::{Coordinator, Finished, Held, RoadError};
-use crate::journal::{Journal, JournalError};
-use crate::run::{Ending, Event, Listen, Stop, append};
+use crate::journal::{Journal, JournalError, Stored};
+use crate::run::{Ending, Event, Listen, RunError, Stop, append};
 
 impl Coordinator {
     /// Continues the run that is not closed, or the one that is named.
@@ -28,27 +30,12 @@ impl Coordinator {
             Err(JournalError::NotFound(_)) if row.status == RunStatus::Opening => return Err(RoadError::NoRun),
             stored => stored?,
         };
-        let unfit = |message: String| RoadError::Unfit {
-            run: row.run.clone(),
-            message,
-        };
-        if stored.plan.id != row.plan {
-            return Err(unfit(format!(
-                "its journal holds plan {}, but the database knows it as plan {}",
-                stored.plan.id, row.plan
-            )));
-        }
-        if stored.plan.database.identity != seen.database.identity {
-            return Err(unfit(
-                "this is not the database that it was opened on: it was restored, failed over or cloned since"
-                    .to_owned(),
-            ));
-        }
+        check_fit(&row, &stored, &seen)?;
         let workloads: Vec<WorkloadRef> = stored.plan.workloads();
         if let (Some(planned), Some(cluster)) = (&stored.plan.cluster, &self.cluster) {
             let found = cluster.look(&workloads).await?;
             if found.uid != planned.uid {
-                return Err(unfit("this is not the cluster that it was opened on".to_owned()));
+                return Err(unfit(&row, "this is not the cluster that it was opened on".to_owned()));
             }
         }
         let newest = stored.entries.last().map_or(0, |entry| entry.token.number);
@@ -56,6 +43,10 @@ impl Coordinator {
         self.say_who_holds(std::time::Duration::from_millis(stored.plan.limits.lock_ms), listener)
             .await?;
         let held = self.take_leases(&stored.plan, above).await?;
+        if stop.is_asked() {
+            self.release().await;
+            return Err(RoadError::Stopped);
+        }
         let resumed = self.resume_held(&held, row, &*journal, stop, listener).await;
         self.release().await;
         resumed
@@ -64,13 +55,28 @@ impl Coordinator {
     async fn resume_held(
         &self,
         held: &Held,
-        mut row: RunRow,
+        row: RunRow,
         journal: &dyn Journal,
         stop: Stop,
         listener: &mut dyn Listen,
     ) -> Result<Finished, RoadError> {
-        // Read again under the lease: the journal that was read before it may have grown.
+        // Both are read again under the lease, and compared again: the journal may have grown, and whoever may write
+        // where it is kept could have put another plan there while we waited (LAWS W8).
+        let seen = self.database.look().await?;
         let stored = journal.read(&row.run).await?;
+        let open = seen.open_run.clone().filter(|open| open.run == row.run);
+        let mut row = match open {
+            Some(open) => open,
+            // Another coordinator has brought it to its end meanwhile.
+            None => self
+                .database
+                .runs()
+                .await?
+                .into_iter()
+                .find(|known| known.run == row.run)
+                .ok_or_else(|| unfit(&row, "this database does not know it".to_owned()))?,
+        };
+        check_fit(&row, &stored, &seen)?;
         let mut entries = stored.entries;
         let mut state = replayed(&row.run, &entries, &stored.plan)?;
         row.token = held.token;
@@ -122,10 +128,10 @@ impl Coordinator {
         }
     }
 
-    /// Closes what a dead coordinator left where that is safe: a run that was still opening, one that closes itself,
-    /// or one whose journal is closed already. Any other run that is not closed forbids a new one.
-    pub(super) async fn close_leftover(&self, held: &Held, seen: SeenDatabase) -> Result<(), RoadError> {
-        let Some(mut row) = seen.open_run else { return Ok(()) };
+    /// What a dead coordinator left and may be closed: a run that was still opening, one that closes itself, or one whose
+    /// journal is closed already. Any other run that is not closed forbids a new one. Changes nothing.
+    pub(super) async fn judge_leftover(&self, seen: SeenDatabase) -> Result<Option<Leftover>, RoadError> {
+        let Some(row) = seen.open_run else { return Ok(None) };
         let journal = match self.journals.open(&row.journal) {
             Ok(journal) => journal,
             // Whether it is over cannot be read from here, so it is not: to continue it is the way on.
@@ -146,33 +152,69 @@ impl Coordinator {
             .as_ref()
             .and_then(|state| state.halted.as_ref())
             .is_some_and(|halt| halt.kind == HaltKind::Doubtful);
-        match state {
-            Some(state) if state.is_over() => {}
-            _ if row.status == RunStatus::Opening || (row.closes_itself && !doubtful) => {
-                if let Some(mut state) = state {
-                    append(
-                        &*journal,
-                        &mut state,
-                        held.token,
-                        What::RunResumed { by: self.by.clone() },
-                    )
-                    .await?;
-                    append(
-                        &*journal,
-                        &mut state,
-                        held.token,
-                        What::RunClosed {
-                            outcome: Outcome::Stopped,
-                        },
-                    )
-                    .await?;
-                }
+        let over = state.as_ref().is_some_and(RunState::is_over);
+        if over || row.status == RunStatus::Opening || (row.closes_itself && !doubtful) {
+            let state = state.filter(|_| !over);
+            return Ok(Some(Leftover { row, journal, state }));
+        }
+        Err(RoadError::RunOpen(Box::new(row)))
+    }
+
+    /// Closes what was left, when a run is about to be opened in its place.
+    pub(super) async fn close_leftover(&self, held: &Held, leftover: Leftover) -> Result<(), RoadError> {
+        let Leftover {
+            mut row,
+            journal,
+            state,
+        } = leftover;
+        if let Some(mut state) = state {
+            let resumed = What::RunResumed { by: self.by.clone() };
+            let closed = What::RunClosed {
+                outcome: Outcome::Stopped,
+            };
+            for what in [resumed, closed] {
+                append(&*journal, &mut state, held.token, what).await?;
             }
-            _ => return Err(RoadError::RunOpen(Box::new(row))),
         }
         row.status = RunStatus::Closed;
         row.token = held.token;
         self.database.write_run(held.token, &row).await?;
         Ok(())
+    }
+}
+
+/// A run that a dead coordinator left, and that may be closed.
+pub(super) struct Leftover {
+    row: RunRow,
+    journal: Arc<dyn Journal>,
+    /// What its journal says, where that is not over.
+    state: Option<RunState>,
+}
+
+/// Whether the journal's plan is the one that the database knows, and the database the one of the plan (LAWS D13, W8).
+fn check_fit(row: &RunRow, stored: &Stored, seen: &SeenDatabase) -> Result<(), RoadError> {
+    let computed = stored.plan.compute_id().map_err(RunError::Plan)?;
+    if stored.plan.id != row.plan || computed != row.plan {
+        return Err(unfit(
+            row,
+            format!(
+                "its journal holds plan {computed}, but the database knows it as plan {}",
+                row.plan
+            ),
+        ));
+    }
+    if stored.plan.database.identity != seen.database.identity {
+        return Err(unfit(
+            row,
+            "this is not the database that it was opened on: it was restored, failed over or cloned since".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+fn unfit(row: &RunRow, message: String) -> RoadError {
+    RoadError::Unfit {
+        run: row.run.clone(),
+        message,
     }
 }

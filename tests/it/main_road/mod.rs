@@ -3,6 +3,7 @@
 //!
 //! `stage` sets the scene, `world` is what must be there afterwards, written by hand.
 
+mod between;
 mod broken;
 mod history;
 mod init;
@@ -22,6 +23,7 @@ use crate::support::runner::Case;
 
 pub fn cases() -> Vec<Case> {
     let subjects = [
+        between::cases(),
         journey::cases(),
         broken::cases(),
         walk::cases(),

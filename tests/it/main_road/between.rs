@@ -1,0 +1,136 @@
+//! What others do between: to the workload while a run stands still, to the journal, with another database.
+
+use std::time::Duration;
+
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
+use stepback_core::model::annotation;
+
+use super::{
+    kill::{ROLLBACK, setting},
+    stage::Stage,
+    store::Engine,
+    world::{TO_1_2_0, check_journals, place_orders},
+};
+use crate::support::runner::{Case, Ctx, NotPassed, Outcome, case, fail};
+
+pub fn cases() -> Vec<Case> {
+    vec![
+        case(
+            "main_road::no_down_runs_under_pods_that_somebody_started_between",
+            started_between,
+        ),
+        case(
+            "main_road::w7_workloads_of_a_run_elsewhere_are_left_alone",
+            run_elsewhere,
+        ),
+        case(
+            "main_road::a_refused_command_leaves_an_unfinished_run_as_it_is",
+            refused_beside,
+        ),
+    ]
+}
+
+/// The append of the revert's intent, in a run over two pods: the plan, the opening, three entries for each pod stopped.
+const INTENT_OF_THE_DOWNS: usize = 9;
+
+/// A shop whose rollback was killed when its pods were stopped and the downs about to begin.
+async fn stopped_and_killed(ctx: &Ctx) -> Result<Stage, NotPassed> {
+    let stage = Stage::set(setting(Engine::Sqlite), ctx.dir(), ctx.name()).await?;
+    place_orders(&stage).await?;
+    let mut hold = stage.server().hold_nth(INTENT_OF_THE_DOWNS, |asked| {
+        asked.method != hyper::Method::GET && asked.path.contains("/configmaps")
+    });
+    let mut rollback = stage.credentials.start(&stage.folder("1.2.0"), ROLLBACK)?;
+    tokio::select! {
+        held = hold.arrived() => drop(held?),
+        ended = rollback.ended() => return fail(format_args!("it ended before that write: {}", ended?)),
+    }
+    rollback.kill().await?;
+    assert_eq!(hold.let_through().await?, 200);
+    Ok(stage)
+}
+
+async fn scale(stage: &Stage, replicas: i32) -> Outcome {
+    let patch = Patch::Merge(json!({ "spec": { "replicas": replicas } }));
+    stage.sets.patch("shop", &PatchParams::default(), &patch).await?;
+    // The test has no event to wait for that a coordinator would not wait for itself: it looks until the count is right.
+    for _ in 0..400 {
+        let status = stage.sets.get("shop").await?.status.unwrap_or_default();
+        let pods = stage.pods.list(&kube::api::ListParams::default()).await?.items.len();
+        if status.replicas == replicas && i32::try_from(pods) == Ok(replicas) {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    fail(format_args!("never at {replicas} replicas"))
+}
+
+async fn started_between(ctx: Ctx) -> Outcome {
+    let stage = stopped_and_killed(&ctx).await?;
+    let applied = stage.store.applied().await?;
+    scale(&stage, 2).await?;
+    let resumed = stage.credentials.run(4, &stage.empty_folder(), "resume").await?;
+    assert!(resumed.err.contains("is not stopped any more"), "{resumed}");
+    assert!(resumed.err.contains("--replicas 0"), "{resumed}");
+    assert_eq!(stage.store.applied().await?, applied, "no down has run");
+    assert_eq!(stage.store.ask("SELECT what FROM audit").await?, [""; 0]);
+    scale(&stage, 0).await?;
+    stage.credentials.run(0, &stage.empty_folder(), "resume").await?;
+    TO_1_2_0.check(&stage).await?;
+    check_journals(&stage).await?;
+    Ok(())
+}
+
+async fn run_elsewhere(ctx: Ctx) -> Outcome {
+    let stage = Stage::set(setting(Engine::Sqlite), ctx.dir(), ctx.name()).await?;
+    place_orders(&stage).await?;
+    // As when DATABASE_URL points at staging, or at a backup: a database that knows nothing of the run below.
+    let file = stage.credentials.database.trim_start_matches("sqlite://").to_owned();
+    let copy = ctx.dir().join("copy.db");
+    stage.store.run(&format!("VACUUM INTO '{}'", copy.display())).await?;
+    let mut elsewhere = stage.credentials.clone();
+    elsewhere.database = format!("sqlite://{}", copy.display());
+    assert_ne!(file, copy.display().to_string());
+
+    let mut hold = stage.server().hold_nth(INTENT_OF_THE_DOWNS, |asked| {
+        asked.method != hyper::Method::GET && asked.path.contains("/configmaps")
+    });
+    let rollback = stage.credentials.start(&stage.folder("1.2.0"), ROLLBACK)?;
+    hold.arrived().await?;
+    rollback.kill().await?;
+    hold.let_through().await?;
+    let before = stage.sets.get("shop").await?;
+    let ran = elsewhere.run(5, &stage.folder("1.2.0"), ROLLBACK).await?;
+    assert!(ran.err.contains("in the hands of run"), "{ran}");
+    assert!(ran.err.contains("nothing was touched"), "{ran}");
+    let after = stage.sets.get("shop").await?;
+    let stamp = |set: &k8s_openapi::api::apps::v1::StatefulSet| {
+        set.metadata
+            .annotations
+            .clone()
+            .unwrap_or_default()
+            .remove(annotation::STAMP)
+    };
+    assert_eq!(stamp(&before), stamp(&after));
+    assert_eq!(before.spec, after.spec);
+    stage.credentials.run(0, &stage.empty_folder(), "resume").await?;
+    TO_1_2_0.check(&stage).await
+}
+
+async fn refused_beside(ctx: Ctx) -> Outcome {
+    let stage = stopped_and_killed(&ctx).await?;
+    let runs = stage.credentials.run(0, &stage.empty_folder(), "runs").await?.out;
+    let ran = stage
+        .credentials
+        .run(
+            5,
+            &stage.folder("1.2.0"),
+            "migrate down --to 20240101090000 --data-loss accept --yes",
+        )
+        .await?;
+    assert!(ran.err.contains("stepback resume"), "{ran}");
+    assert_eq!(stage.credentials.run(0, &stage.empty_folder(), "runs").await?.out, runs);
+    stage.credentials.run(0, &stage.empty_folder(), "resume").await?;
+    TO_1_2_0.check(&stage).await
+}
