@@ -79,13 +79,19 @@ impl Arena {
         Ok(())
     }
 
-    /// A cluster whose next patch meets a set that somebody changed just before.
+    /// A cluster whose next patch meets a set, and whose next delete meets a pod `web-1`, that somebody changed just
+    /// before.
     pub fn disturbed(&self) -> KubeCluster {
-        let (inner, sets) = (self.client.clone(), self.sets.clone());
+        let (inner, sets, pods) = (self.client.clone(), self.sets.clone(), self.pods.clone());
         let undisturbed = Arc::new(AtomicBool::new(true));
         let service = tower::service_fn(move |request: http::Request<Body>| {
-            let (inner, sets, undisturbed) = (inner.clone(), sets.clone(), Arc::clone(&undisturbed));
+            let (inner, sets, pods) = (inner.clone(), sets.clone(), pods.clone());
+            let undisturbed = Arc::clone(&undisturbed);
             async move {
+                if request.method() == http::Method::DELETE && undisturbed.swap(false, Ordering::SeqCst) {
+                    let patch = Patch::Merge(json!({ "metadata": { "labels": { "disturbed": "yes" } } }));
+                    pods.patch("web-1", &PatchParams::default(), &patch).await?;
+                }
                 if request.method() == http::Method::PATCH && undisturbed.swap(false, Ordering::SeqCst) {
                     let patch = Patch::Merge(json!({ "metadata": { "labels": { "disturbed": "yes" } } }));
                     sets.patch("web", &PatchParams::default(), &patch).await?;

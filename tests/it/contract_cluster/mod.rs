@@ -5,6 +5,7 @@ mod lease;
 mod looking;
 mod probing;
 mod reach;
+mod removing;
 mod writing;
 
 use crate::support::{
@@ -41,6 +42,11 @@ pub fn cases() -> Vec<Case> {
             writing::w9_giving_back_leaves_no_field_and_no_annotation,
             writing::w9_giving_back_where_all_fields_are_ours,
             writing::w9_the_next_apply_meets_no_conflict_after_giving_back,
+            removing::w4_the_update_strategy_is_recorded_whole_and_given_back_whole,
+            removing::an_update_strategy_that_is_somebody_elses_is_changed,
+            removing::only_a_pod_that_is_to_go_is_removed,
+            removing::w6_a_pod_that_changed_in_between_is_a_conflict_and_stays,
+            removing::w6_a_takeover_stamps_the_pod_and_a_sleeper_meets_it,
             lease::one_holder_at_a_time,
             lease::a_higher_token_on_the_lease_fences,
             lease::a_living_holder_is_waited_for,

@@ -11,7 +11,7 @@ use kube::{
 use serde_json::{Value, json};
 use stepback::cluster::{Cluster, ClusterError, MANAGER, is_given_back};
 use stepback_core::{
-    model::{Observed, Stamp, TemplateRef, annotation, revision_images},
+    model::{Observed, Stamp, TemplateRef, UpdateStrategy, annotation, revision_images},
     workload::{observe_repoint, observe_scale},
 };
 
@@ -33,12 +33,19 @@ async fn write(
     match which {
         "scale" => cluster.scale(&arena.web, uid, 0, 1, 0, stamp).await,
         "repoint" => cluster.repoint(&arena.web, uid, &images, stamp).await,
+        "update strategy" => {
+            let present = arena.seen().await.map(|seen| seen.update_strategy());
+            let present = present.unwrap_or_else(|_| UpdateStrategy::rolling());
+            cluster
+                .update_strategy(&arena.web, uid, &present, &UpdateStrategy::on_delete(), &present, stamp)
+                .await
+        }
         "stamp" => cluster.stamp(&arena.web, uid, stamp, "resumed").await,
         _ => cluster.give_back(&arena.web, uid, stamp).await,
     }
 }
 
-const WRITES: [&str; 4] = ["scale", "repoint", "stamp", "give back"];
+const WRITES: [&str; 5] = ["scale", "repoint", "update strategy", "stamp", "give back"];
 
 pub async fn another_object_of_the_same_name_is_gone(arena: &Arena) -> Outcome {
     let uid = arena.empty_set("shop:1.2.0").await?;
