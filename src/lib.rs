@@ -10,7 +10,7 @@
 //! |---|---|
 //! | `stepback_core` | everything that can be decided without touching anything: catalog, checks, plan, journal entries, the next move |
 //! | `stepback_sandbox` | an embedded Kubernetes API, a StatefulSet controller, a kubelet and a small shop; uses nothing of ours |
-//! | [`database`] | the seam to the database: ledger, archive, lease, fingerprint; one file an engine |
+//! | [`database`] | the seam to the database: ledger, archive, lease, fingerprint; one folder an engine, one file a ledger |
 //! | [`cluster`] | the seam to Kubernetes: looks, watches, and writes that carry a stamp |
 //! | [`journal`] | where the journal's lines are kept |
 //! | [`probe`] | the only loop that waits: gates and probes; and what is read of a pod that fails |

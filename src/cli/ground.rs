@@ -74,6 +74,8 @@ pub(super) enum Need {
     Schema,
     /// The schema alone, and the migrations folder with it: a database that is missing is made.
     Folder,
+    /// The migrations folder and a database that is there; the schema alone.
+    Files,
     /// The app file, with its workloads.
     App,
     /// Whatever there is: looking.
@@ -246,7 +248,7 @@ fn find_folder(options: &Options, args: &SchemaArgs, app: Option<&AppFile>, need
     };
     Ok(Folder {
         path,
-        must_exist: args.dir.is_some() || need == Need::Folder,
+        must_exist: args.dir.is_some() || matches!(need, Need::Folder | Need::Files),
         layout,
     })
 }

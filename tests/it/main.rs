@@ -29,6 +29,7 @@ mod postgres;
 mod saved_plans;
 mod servers;
 mod shop;
+mod sqlx_app;
 mod statefulset;
 mod suite;
 
@@ -65,6 +66,7 @@ fn subjects() -> Vec<Subject> {
         saved_plans,
         servers,
         shop,
+        sqlx_app,
         statefulset,
         suite,
     ]

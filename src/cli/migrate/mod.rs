@@ -1,5 +1,6 @@
 //! `stepback migrate`: the schema half alone.
 
+mod capture;
 mod down;
 mod goto;
 mod new;
@@ -23,6 +24,7 @@ pub(super) enum Command {
     Goto(goto::Args),
     Status(status::Args),
     New(new::Args),
+    Capture(capture::Args),
 }
 
 pub(super) async fn run(options: &Options, terminal: &Terminal, command: &Command) -> anyhow::Result<Exit> {
@@ -31,6 +33,7 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, command: &Comman
         Command::Down(args) => down::run(options, terminal, args).await,
         Command::Goto(args) => goto::run(options, terminal, args).await,
         Command::Status(args) => status::run(options, terminal, args).await,
+        Command::Capture(args) => capture::run(options, terminal, args).await,
         Command::New(args) => new::run(options, terminal, args),
     }
 }

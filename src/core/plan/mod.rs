@@ -4,6 +4,7 @@
 //! Not for: carrying it out (`run`), the checks (`assess`). Same inputs, same plan, same id: no clock, no connection.
 
 mod action;
+mod capture;
 mod changed;
 mod drift;
 mod ledger;
@@ -31,6 +32,7 @@ use crate::model::{
 };
 
 pub use action::Action;
+pub use capture::{Becomes, CaptureRequest, Captured, ToCapture, plan_capture};
 pub use changed::{Change, changes, other_steps};
 pub use make::plan;
 pub use probes::{Ask, Probe, Tls, Tried, TriedProbe, probes_of};

@@ -15,6 +15,7 @@ use crate::model::{
     SeenCluster, SeenDatabase, SeenWorkload, UrlSource, Version, WorkloadKind, annotation,
 };
 
+mod capture;
 mod foreign_ledger;
 
 const APP: &str = include_str!("../../../testdata/apps/shop/stepback.yaml");

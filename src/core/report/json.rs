@@ -18,6 +18,7 @@ pub enum Kind {
     Error,
     Guard,
     File,
+    Capture,
 }
 
 #[derive(Serialize)]

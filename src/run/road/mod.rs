@@ -3,6 +3,7 @@
 //! Opening goes in this order: plan objects; run row `opening`; `RunOpened`; row `open`, fenced; only then a step. A
 //! row that is `opening` did nothing. Closing: `RunClosed`, then the row; where the two differ, the journal wins.
 
+mod capture;
 mod carry;
 mod lease;
 mod resume;

@@ -4,7 +4,7 @@ use super::*;
 use crate::model::{Checksum, LedgerTool};
 
 /// The shop as sqlx migrated it: its ledger has checksums of its own and no names of ours.
-fn seen_by_sqlx() -> Seen {
+pub(super) fn seen_by_sqlx() -> Seen {
     let mut world = seen();
     world.database.ledger_table = LedgerRef {
         tool: LedgerTool::Sqlx,
