@@ -132,6 +132,45 @@ pub async fn a_script_is_committed_with_its_ledger_row(fresh: Fresh) -> Outcome 
     Ok(())
 }
 
+/// What changes rows and nothing else leaves the schema as it was; done or untouched is told by the ledger alone.
+pub async fn d6_the_ledger_alone_says_whether_data_was_changed(fresh: Fresh) -> Outcome {
+    let (database, token) = fresh.holder("a").await?;
+    let raise = "UPDATE price SET cents = cents * 100";
+    let migrations = [
+        migration(
+            "1",
+            "CREATE TABLE price (cents int); INSERT INTO price VALUES (5)",
+            "DROP TABLE price",
+        ),
+        migration("2", raise, "UPDATE price SET cents = cents / 100"),
+        migration("3", &format!("{raise}; INSERT INTO nowhere VALUES (1)"), "SELECT 1"),
+    ];
+    database.stage(token, &migrations).await?;
+    let up = scripts(Direction::Up, &migrations);
+    let down = scripts(Direction::Down, &migrations);
+    carry(&*database, Direction::Up, &up[..1], token).await?;
+    let before = database.fingerprint().await?.digest();
+    carry(&*database, Direction::Up, &up[1..2], token).await?;
+    assert_eq!(database.fingerprint().await?.digest(), before);
+    let again = database.advance(Direction::Up, &up[1..2], &stamp(token)).await;
+    assert!(matches!(again, Err(DbError::Check { .. })), "{again:?}");
+    let failed = database.advance(Direction::Up, &up[2..], &stamp(token)).await;
+    assert!(matches!(failed, Err(DbError::Script { .. })), "{failed:?}");
+    assert_eq!(applied(&*database).await?, ["1", "2"]);
+    let cents = |cents: u32| {
+        format!(
+            "CREATE TEMP TABLE expected (cents int CHECK (cents = {cents})); INSERT INTO expected SELECT cents FROM price"
+        )
+    };
+    fresh.place.run(&cents(500)).await?;
+    carry(&*database, Direction::Down, &down[1..2], token).await?;
+    assert_eq!(database.fingerprint().await?.digest(), before);
+    fresh.place.run(&cents(5)).await?;
+    let again = database.advance(Direction::Down, &down[1..2], &stamp(token)).await;
+    assert!(matches!(again, Err(DbError::Check { .. })), "{again:?}");
+    fresh.place.run(&cents(5)).await
+}
+
 pub async fn d7_a_failing_script_keeps_nothing_and_earlier_ones_stay(fresh: Fresh) -> Outcome {
     let (database, token) = fresh.holder("a").await?;
     let migrations = [

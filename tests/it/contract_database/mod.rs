@@ -8,6 +8,7 @@ mod asking;
 mod harness;
 mod holding;
 mod looking;
+mod sqlite;
 
 use futures::future::BoxFuture;
 
@@ -44,6 +45,7 @@ const LAWS: &[(&str, Law)] = laws![
     acting::d2_bodies_come_back_whole,
     acting::d3_staged_becomes_captured_when_it_is_applied,
     acting::a_script_is_committed_with_its_ledger_row,
+    acting::d6_the_ledger_alone_says_whether_data_was_changed,
     acting::d7_a_failing_script_keeps_nothing_and_earlier_ones_stay,
     acting::d7_a_syntax_error_is_found_and_blamed,
     acting::d7_a_script_that_the_plan_does_not_name_is_not_run,
@@ -69,6 +71,7 @@ pub fn cases() -> Vec<Case> {
         "contract_database::d8_our_names_are_qualified::sqlite",
         |_ctx| names_are_qualified(),
     )];
+    cases.extend(sqlite::cases());
     for (name, law) in LAWS {
         for harness in harnesses() {
             let title = format!("contract_database::{name}::{}", harness.name());

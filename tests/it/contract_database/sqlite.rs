@@ -1,0 +1,127 @@
+//! What only SQLite can be asked for: rebuilds and cascades, and the heartbeat of work that holds the write lock.
+
+use stepback::database::DbError;
+use stepback_core::model::Direction;
+
+use super::harness::{Fresh, Harness as _, Kept, SqliteHarness, applied, carry, migration, scripts, stamp};
+use crate::support::runner::{Case, Ctx, NotPassed, Outcome, case, fail};
+
+pub fn cases() -> Vec<Case> {
+    vec![
+        case(
+            "contract_database::d10_a_script_that_breaks_a_foreign_key_is_rolled_back::sqlite",
+            broken_reference,
+        ),
+        case(
+            "contract_database::d10_a_table_that_no_script_names_keeps_its_rows::sqlite",
+            cascade,
+        ),
+        case(
+            "contract_database::d10_a_rebuild_keeps_the_rows_that_refer_to_it::sqlite",
+            rebuild,
+        ),
+        case(
+            "contract_database::d4_the_heartbeat_is_renewed_just_before_the_commit::sqlite",
+            heartbeat,
+        ),
+    ]
+}
+
+async fn fresh(ctx: Ctx) -> Result<Fresh, NotPassed> {
+    let harness = Box::new(SqliteHarness(Kept::ByUs));
+    Ok(Fresh {
+        place: harness.fresh(&ctx).await?,
+        harness,
+        ctx,
+    })
+}
+
+/// A parent with a child of it, applied; then this script as version 2.
+async fn carry_beside_a_child(fresh: &Fresh, script: &str) -> Result<Result<(), DbError>, NotPassed> {
+    let (database, token) = fresh.holder("a").await?;
+    let migrations = [
+        migration(
+            "1",
+            "CREATE TABLE parent (id integer PRIMARY KEY, name text); \
+             CREATE TABLE child (parent integer REFERENCES parent (id) ON DELETE CASCADE); \
+             INSERT INTO parent VALUES (1, 'a'), (2, 'b'); INSERT INTO child VALUES (1), (2), (2)",
+            "DROP TABLE child; DROP TABLE parent",
+        ),
+        migration("2", script, "SELECT 1"),
+    ];
+    database.stage(token, &migrations).await?;
+    let up = scripts(Direction::Up, &migrations);
+    carry(&*database, Direction::Up, &up[..1], token).await?;
+    let carried = database.advance(Direction::Up, &up[1..], &stamp(token)).await;
+    let expected: &[&str] = if carried.is_ok() { &["1", "2"] } else { &["1"] };
+    assert_eq!(applied(&*database).await?, expected);
+    Ok(carried)
+}
+
+/// Fails where the table does not hold so many rows.
+async fn expect_rows(fresh: &Fresh, table: &str, count: u32) -> Outcome {
+    let check = format!(
+        "CREATE TEMP TABLE expected (n CHECK (n = {count})); INSERT INTO expected SELECT count(*) FROM {table}"
+    );
+    fresh.place.run(&check).await
+}
+
+async fn broken_reference(ctx: Ctx) -> Outcome {
+    let fresh = fresh(ctx).await?;
+    match carry_beside_a_child(&fresh, "DELETE FROM parent WHERE id = 2").await? {
+        Err(DbError::Check { migration, message }) => {
+            assert_eq!(migration.version.as_str(), "2");
+            assert!(message.contains("2 rows of table child"), "{message}");
+        }
+        other => return fail(format_args!("{other:?}")),
+    }
+    expect_rows(&fresh, "parent", 2).await
+}
+
+async fn cascade(ctx: Ctx) -> Outcome {
+    let fresh = fresh(ctx).await?;
+    let script = "PRAGMA foreign_keys = ON;\nDELETE FROM parent WHERE id = 2";
+    match carry_beside_a_child(&fresh, script).await? {
+        Err(DbError::Check { message, .. }) => {
+            assert!(
+                message.contains("child") && message.contains("from 3 to 1 rows"),
+                "{message}"
+            );
+        }
+        other => return fail(format_args!("{other:?}")),
+    }
+    expect_rows(&fresh, "parent", 2).await?;
+    expect_rows(&fresh, "child", 3).await
+}
+
+/// The recipe of sqlite.org, which with `foreign_keys` left on would delete every child.
+async fn rebuild(ctx: Ctx) -> Outcome {
+    let fresh = fresh(ctx).await?;
+    let script = "PRAGMA foreign_keys = OFF; BEGIN; CREATE TABLE new_parent (id integer PRIMARY KEY); \
+        INSERT INTO new_parent SELECT id FROM parent; DROP TABLE parent; ALTER TABLE new_parent RENAME TO parent; \
+        COMMIT; PRAGMA foreign_keys = ON";
+    carry_beside_a_child(&fresh, script).await??;
+    expect_rows(&fresh, "parent", 2).await?;
+    expect_rows(&fresh, "child", 3).await
+}
+
+/// A rival that waited for the write lock reads the row right after the commit.
+async fn heartbeat(ctx: Ctx) -> Outcome {
+    let fresh = fresh(ctx).await?;
+    let (database, token) = fresh.holder("a").await?;
+    let migrations = [migration("1", "CREATE TABLE a (i int)", "DROP TABLE a")];
+    database.stage(token, &migrations).await?;
+    fresh.silence().await?;
+    assert!(!database.look().await?.lease.is_some_and(|lease| lease.is_alive()));
+    database
+        .advance(Direction::Up, &scripts(Direction::Up, &migrations), &stamp(token))
+        .await?;
+    let lease = database.look().await?.lease;
+    assert!(
+        lease
+            .as_ref()
+            .is_some_and(|lease| lease.is_alive() && lease.age_ms < 10_000),
+        "it looks dead after its own commit: {lease:?}"
+    );
+    Ok(())
+}
