@@ -31,6 +31,11 @@ pub fn cases() -> Vec<Case> {
             postgres,
         ),
         case(
+            "cli_runs::d4_a_writer_whose_heartbeat_cannot_be_written_is_at_work",
+            writer_at_work,
+        ),
+        case("cli_runs::d13_a_run_is_not_resumed_on_a_clone_of_its_database", cloned),
+        case(
             "cli_runs::d16_without_an_app_file_our_tables_are_found_where_they_are",
             state_schema,
         ),
@@ -273,5 +278,67 @@ async fn postgres(ctx: Ctx) -> Outcome {
         !format!("{ran:?}").contains("hidden-word"),
         "the run shows the password"
     );
+    Ok(())
+}
+
+/// Somebody's script takes longer than the lease lives: nothing can be written meanwhile, heartbeats neither.
+async fn writer_at_work(ctx: Ctx) -> Outcome {
+    let folder = ctx.dir().join("migrations");
+    fs::create_dir(&folder)?;
+    for name in ["1_a", "2_b"] {
+        fs::write(
+            folder.join(format!("{name}.up.sql")),
+            format!("CREATE TABLE t{name} (id integer);"),
+        )?;
+        fs::write(folder.join(format!("{name}.down.sql")), format!("DROP TABLE t{name};"))?;
+    }
+    let file = "apiVersion: stepback.dev/v1\nkind: App\nmetadata: { name: shop }\nspec:\n  database:\n    \
+                url: { env: DATABASE_URL }\n  limits: { lock: 1s, lockWait: 300ms }\n";
+    fs::write(ctx.dir().join("stepback.yaml"), file)?;
+    let stepback = Binary::in_dir(ctx.dir()).env("DATABASE_URL", "sqlite://a.db");
+    stepback.ends(0, "migrate up --to 1 --yes")?;
+    let options = SqliteConnectOptions::new().filename(ctx.dir().join("a.db"));
+    let mut writer = SqliteConnection::connect_with(&options).await?;
+    sqlx::raw_sql("UPDATE stepback_lease SET released = 0, heartbeat_ms = 0; BEGIN IMMEDIATE; CREATE TABLE slow (i)")
+        .execute(&mut writer)
+        .await?;
+    let ran = stepback.ends(0, "status")?;
+    assert!(ran.out.contains("held by"), "{}", ran.out);
+    let ran = stepback.ends(5, "migrate up --yes")?;
+    assert!(ran.err.contains("holds the lease"), "{}", ran.err);
+    // Gone without a word: the lease is silent, and nobody writes.
+    drop(writer);
+    stepback.ends(0, "migrate up --yes")?;
+    Ok(())
+}
+
+/// A database that was cloned from one with an open run is not the one that the run was opened on.
+async fn cloned(ctx: Ctx) -> Outcome {
+    let server = Postgres::shared().await?;
+    let url = server.fresh_database("original").await?;
+    let folder = ctx.dir().join("migrations");
+    fs::create_dir(&folder)?;
+    fs::write(folder.join("1_a.up.sql"), "CREATE TABLE a (id integer);")?;
+    fs::write(folder.join("1_a.down.sql"), "DROP TABLE a;")?;
+    let stepback = Binary::in_dir(ctx.dir()).env("DATABASE_URL", &url);
+    stepback.ends(0, "migrate up --yes")?;
+    let mut connection = sqlx::PgConnection::connect(&url).await?;
+    sqlx::raw_sql("UPDATE stepback.run SET status = 'halted'; UPDATE stepback.lease SET released = true")
+        .execute(&mut connection)
+        .await?;
+    connection.close().await?;
+    let (base, name) = url.rsplit_once('/').unwrap_or_default();
+    let mut admin = sqlx::PgConnection::connect(&server.url("postgres")).await?;
+    let clone = format!("CREATE DATABASE {name}_clone TEMPLATE {name}");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(clone)).execute(&mut admin).await?;
+    let on_clone = Binary::in_dir(ctx.dir()).env("DATABASE_URL", &format!("{base}/{name}_clone"));
+    let ran = on_clone.ends(3, "resume")?;
+    assert!(
+        ran.err.contains("cannot be resumed") && ran.err.contains("cloned"),
+        "{}",
+        ran.err
+    );
+    let ran = stepback.ends(0, "resume")?;
+    assert!(!ran.err.contains("cannot be resumed"), "{}", ran.err);
     Ok(())
 }

@@ -58,13 +58,24 @@ impl SqliteDatabase {
             match self.try_lease(request).await {
                 Ok(token) => return Ok((token, self.start_heart(token, request.life))),
                 Err(error @ (DbError::Held(_) | DbError::Busy { .. })) if Instant::now() >= deadline => {
-                    return Err(error);
+                    return Err(self.held_or(error).await);
                 }
                 // The row has no event that one could wait for: another process writes it.
                 Err(DbError::Held(_) | DbError::Busy { .. }) => tokio::time::sleep(Duration::from_millis(200)).await,
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// A file that stays busy while somebody has not given the lease back is busy with that one's work: the write
+    /// transaction is the lock, and no heartbeat gets past it (LAWS D4).
+    async fn held_or(&self, error: DbError) -> DbError {
+        if !matches!(error, DbError::Busy { .. }) {
+            return error;
+        }
+        let seen = self.read_everything().await.ok();
+        let lease = seen.and_then(|seen| seen.lease).filter(|lease| !lease.released);
+        lease.map_or(error, |lease| DbError::Held(Box::new(lease)))
     }
 
     async fn try_lease(&self, request: &LeaseRequest) -> Result<Token, DbError> {

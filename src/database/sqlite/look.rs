@@ -206,11 +206,26 @@ impl SqliteDatabase {
         read.await
             .map_err(|error| self.explain("reading stepback's tables", error))?;
         // A file that cannot be written is found before the first change.
+        // Whoever holds the write lock cannot be heard, and is as alive as with a heartbeat (LAWS D4).
+        if let Some(lease) = &mut seen.lease
+            && !lease.released
+            && self.is_being_written()
+        {
+            lease.age_ms = lease.age_ms.min(lease.life_ms.saturating_sub(1));
+        }
         seen.read_only = std::fs::metadata(&self.path).is_ok_and(|file| file.permissions().readonly());
         Ok(seen)
     }
 
     pub(super) async fn read_runs(&self) -> Result<Vec<RunRow>, DbError> {
+    /// Whether a transaction has begun to write: its journal lies beside the file. One that a dead process left was rolled
+    /// back and removed by the read before this. In WAL mode it cannot be told.
+    fn is_being_written(&self) -> bool {
+        let mut journal = self.path.clone().into_os_string();
+        journal.push("-journal");
+        std::fs::metadata(journal).is_ok_and(|file| file.len() > 0)
+    }
+
         let Connected::Open(mut slot) = self.connected(false).await? else {
             return Ok(Vec::new());
         };
