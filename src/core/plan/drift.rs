@@ -100,7 +100,8 @@ pub(super) fn verify(
             "fingerprint-unknown",
             "schema",
             "no fingerprint was recorded when this schema was last current, so the result of the downs cannot be compared",
-            "apply migrations with stepback from now on: it records one for every release",
+            "`stepback migrate up` records one where it stops and at every release's schema: go to one of those, or \
+             compare by hand",
         ));
         return;
     };
