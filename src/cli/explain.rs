@@ -394,7 +394,9 @@ fn of_database(error: &DbError) -> Explained {
         DbError::Busy { .. } | DbError::Held(_) | DbError::ToolLock { .. } | DbError::Fenced | DbError::RunOpen(_) => {
             Exit::Locked
         }
-        DbError::Archive { .. } | DbError::Own { .. } | DbError::LedgerUnclear { .. } => Exit::Refused,
+        DbError::Archive { .. } | DbError::Own { .. } | DbError::LedgerUnclear { .. } | DbError::Forbidden { .. } => {
+            Exit::Refused
+        }
         DbError::Script { .. } | DbError::Check { .. } => Exit::Halted,
         DbError::Driver { .. } => Exit::Internal,
     };
@@ -408,7 +410,9 @@ fn of_database(error: &DbError) -> Explained {
         ),
         DbError::RunOpen(row) => explained.hint(format!("to continue it: stepback resume {}", row.run)),
         DbError::Busy { .. } => explained.hint("find out who holds the lock, and try again"),
-        DbError::Refused { hint: Some(hint), .. } | DbError::LedgerUnclear { hint, .. } => explained.hint(hint),
+        DbError::Refused { hint: Some(hint), .. }
+        | DbError::LedgerUnclear { hint, .. }
+        | DbError::Forbidden { hint, .. } => explained.hint(hint),
         _ => explained,
     }
 }

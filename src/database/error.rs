@@ -70,6 +70,14 @@ pub enum DbError {
         /// What to do about it.
         hint: Option<String>,
     },
+    /// The role that connects lacks a right.
+    #[error("the database refuses: {message}")]
+    Forbidden {
+        /// What the server says.
+        message: String,
+        /// Who must grant what.
+        hint: String,
+    },
     /// A lock or the file was busy for longer than the limit.
     #[error("the database was busy for longer than the limit: {message}")]
     Busy {
@@ -121,7 +129,7 @@ impl DbError {
     pub fn to_failure(&self) -> Failure {
         let hint = match self {
             Self::Refused { hint, .. } => hint.clone(),
-            Self::LedgerUnclear { hint, .. } => Some(hint.clone()),
+            Self::LedgerUnclear { hint, .. } | Self::Forbidden { hint, .. } => Some(hint.clone()),
             Self::Script { migration, .. } => {
                 Some(format!("nothing of {migration} was kept; correct what it ran into"))
             }

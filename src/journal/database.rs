@@ -29,7 +29,7 @@ fn explain(run: &RunId, error: DbError) -> JournalError {
         DbError::Unreachable { .. } | DbError::Driver { .. } | DbError::Busy { .. } => {
             JournalError::Unknown(error.to_string())
         }
-        DbError::Refused { message, .. } => JournalError::Forbidden(message),
+        DbError::Refused { message, .. } | DbError::Forbidden { message, .. } => JournalError::Forbidden(message),
         other => JournalError::Damaged {
             run: run.clone(),
             message: other.to_string(),

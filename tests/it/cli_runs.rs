@@ -331,7 +331,7 @@ async fn cloned(ctx: Ctx) -> Outcome {
     let mut admin = sqlx::PgConnection::connect(&server.url("postgres")).await?;
     let clone = format!("CREATE DATABASE {name}_clone TEMPLATE {name}");
     sqlx::raw_sql(sqlx::AssertSqlSafe(clone)).execute(&mut admin).await?;
-    let on_clone = Binary::in_dir(ctx.dir()).env("DATABASE_URL", &format!("{base}/{name}_clone"));
+    let on_clone = Binary::in_dir(ctx.dir()).env("DATABASE_URL", format!("{base}/{name}_clone"));
     let ran = on_clone.ends(3, "resume")?;
     assert!(
         ran.err.contains("cannot be resumed") && ran.err.contains("cloned"),

@@ -234,6 +234,30 @@ impl LeaseSeen {
     }
 }
 
+/// What the role that connects may not do (LAWS D15). Empty where it may do everything, and where there are no roles.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MissingRights {
+    /// The role.
+    pub role: String,
+    /// Our own tables that it cannot use as a run does, with their schema.
+    pub own_tables: Vec<String>,
+    /// Tables that it neither owns nor is a member of the owner of; none whose name one of its own has in another schema.
+    pub owned_by_others: Vec<OwnedTable>,
+}
+
+/// A table and whose it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OwnedTable {
+    /// Its schema.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+    /// The role that owns it.
+    pub owner: String,
+}
+
 /// Everything that was read of a database for one decision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -263,6 +287,9 @@ pub struct SeenDatabase {
     pub lease: Option<LeaseSeen>,
     /// The highest token number ever seen here.
     pub highest_token: u64,
+    /// What the role that connects may not do.
+    #[serde(default)]
+    pub missing_rights: MissingRights,
 }
 
 impl SeenDatabase {

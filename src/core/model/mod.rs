@@ -18,7 +18,7 @@ mod workload;
 pub use checksum::Checksum;
 pub use database::{
     ArchiveRow, Capture, DatabaseIdentity, DatabaseRef, JournalPlace, LeaseSeen, LedgerRef, LedgerRow, LedgerTool,
-    Progress, ReleaseRow, RunRow, RunStatus, Scripts, SeenDatabase, UrlSource,
+    MissingRights, OwnedTable, Progress, ReleaseRow, RunRow, RunStatus, Scripts, SeenDatabase, UrlSource,
 };
 pub use digest::{Digest, DigestError};
 pub use engine::{Engine, EngineError};

@@ -13,6 +13,7 @@ mod offline;
 mod probes;
 mod refusal;
 mod request;
+mod rights;
 mod saved;
 mod schema;
 mod scripts;

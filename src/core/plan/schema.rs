@@ -6,6 +6,7 @@ use crate::model::{Drift, Finding, MigrationSet, ScriptRef, Target, Version};
 use super::drift::{look_at_present, remember, verify};
 use super::ledger::check_ledger;
 use super::request::{Goal, Request, Seen};
+use super::rights::check_rights;
 use super::scripts::Scripts;
 use super::undone::undone;
 use super::{Action, Gate};
@@ -83,6 +84,10 @@ pub(super) fn plan_schema(request: &Request<'_>, seen: &Seen) -> SchemaHalf {
     }
     warn_out_of_order(&missing, &applied, &mut scripts.findings);
     let ups: Vec<ScriptRef> = missing.iter().filter_map(|version| scripts.up(version)).collect();
+
+    for scripts_of in [&downs, &ups] {
+        check_rights(seen, scripts_of, &mut scripts.findings);
+    }
 
     let mut actions = Vec::new();
     if !downs.is_empty() {

@@ -144,6 +144,7 @@ mod tests {
             open_run: None,
             lease: None,
             highest_token: 0,
+            missing_rights: crate::model::MissingRights::default(),
         };
         let mut findings = Vec::new();
         check_stored(&app, &semver::Version::new(1, 2, 0), &seen, &mut findings);

@@ -121,6 +121,7 @@ fn seen() -> Seen {
             open_run: None,
             lease: None,
             highest_token: 0,
+            missing_rights: crate::model::MissingRights::default(),
         },
         fingerprint: Fingerprint {
             format: 1,

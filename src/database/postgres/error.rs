@@ -77,6 +77,18 @@ pub(super) fn position(error: &PgDatabaseError) -> Option<usize> {
     }
 }
 
+/// What to do about a missing right, by the kind of object that the server names (its messages may be translated; then
+/// both are said).
+fn grant(message: &str) -> &'static str {
+    if message.contains(" for table ") || message.contains(" for sequence ") {
+        "let their owner grant the role that connects what it needs of stepback's tables: USAGE on their schema, SELECT, \
+         INSERT, UPDATE and DELETE on the tables, USAGE on the sequences"
+    } else {
+        "let a DBA grant the role that connects CREATE on the database, or make the tables as `stepback init --sql` prints \
+         them, and grant it what is needed there"
+    }
+}
+
 /// An error outside of any script. `database` is redacted.
 pub(super) fn explain(database: &str, doing: &'static str, error: &sqlx::Error) -> DbError {
     let unreachable = |message: String| DbError::Unreachable {
@@ -116,9 +128,10 @@ pub(super) fn explain(database: &str, doing: &'static str, error: &sqlx::Error) 
         "25006" => refused(
             "this server or role is read-only: connect to the primary, or look at default_transaction_read_only",
         ),
-        "42501" => refused(
-            "grant the right to the role that connects, or let a DBA make the tables (`stepback init --sql` prints them)",
-        ),
+        "42501" => DbError::Forbidden {
+            message: format!("{doing}: {message}"),
+            hint: grant(server.message()).to_owned(),
+        },
         "53100" | "53200" => refused("free some space or memory on the server"),
         code if code.starts_with("28") => {
             refused("check the user and the password of the URL, and the server's pg_hba.conf")

@@ -188,7 +188,9 @@ impl PostgresDatabase {
         let runs = all(runs, rows::run)?;
         let lease = lease.first().map(rows::lease).transpose()?;
         let in_runs = runs.iter().map(|run| run.token.number).max().unwrap_or(0);
+        let missing_rights = self.missing_rights().await?;
         Ok(SeenDatabase {
+            missing_rights,
             database: DatabaseRef {
                 engine: Engine::Postgres,
                 source: self.options.source.clone(),

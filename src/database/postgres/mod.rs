@@ -22,6 +22,7 @@ mod look;
 mod message;
 mod prepare;
 mod quote;
+mod rights;
 mod rows;
 mod script;
 mod session;

@@ -190,6 +190,7 @@ impl SqliteDatabase {
             open_run: None,
             lease: None,
             highest_token: 0,
+            missing_rights: stepback_core::model::MissingRights::default(),
         };
         let Connected::Open(mut slot) = self.connected(false).await? else {
             seen.ledger_table = choose(&self.options.ledger, find::nothing())?.seen();
@@ -205,7 +206,6 @@ impl SqliteDatabase {
         };
         read.await
             .map_err(|error| self.explain("reading stepback's tables", error))?;
-        // A file that cannot be written is found before the first change.
         // Whoever holds the write lock cannot be heard, and is as alive as with a heartbeat (LAWS D4).
         if let Some(lease) = &mut seen.lease
             && !lease.released
@@ -213,11 +213,11 @@ impl SqliteDatabase {
         {
             lease.age_ms = lease.age_ms.min(lease.life_ms.saturating_sub(1));
         }
+        // A file that cannot be written is found before the first change.
         seen.read_only = std::fs::metadata(&self.path).is_ok_and(|file| file.permissions().readonly());
         Ok(seen)
     }
 
-    pub(super) async fn read_runs(&self) -> Result<Vec<RunRow>, DbError> {
     /// Whether a transaction has begun to write: its journal lies beside the file. One that a dead process left was rolled
     /// back and removed by the read before this. In WAL mode it cannot be told.
     fn is_being_written(&self) -> bool {
@@ -226,6 +226,7 @@ impl SqliteDatabase {
         std::fs::metadata(journal).is_ok_and(|file| file.len() > 0)
     }
 
+    pub(super) async fn read_runs(&self) -> Result<Vec<RunRow>, DbError> {
         let Connected::Open(mut slot) = self.connected(false).await? else {
             return Ok(Vec::new());
         };

@@ -48,6 +48,10 @@ pub fn cases() -> Vec<Case> {
         ),
         case("postgres::d15_a_missing_right_is_said_plainly", server::rights),
         case(
+            "postgres::d15_a_right_that_the_downs_need_is_found_in_the_plan",
+            server::rights_in_the_plan,
+        ),
+        case(
             "postgres::d17_a_lock_that_is_not_free_can_be_tried_again_and_names_who_holds_it",
             scripts::blocked,
         ),

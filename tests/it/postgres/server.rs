@@ -5,6 +5,7 @@ use stepback_core::model::Direction;
 
 use super::{LOCK_WAIT, up};
 use crate::contract_database::{Place as _, PostgresPlace, acquire, migration, stamp};
+use crate::support::binary::Binary;
 use crate::support::runner::{Ctx, Outcome, fail};
 use crate::support::servers::Postgres;
 
@@ -18,15 +19,20 @@ pub async fn rights(ctx: Ctx) -> Outcome {
     let reader = PostgresPlace::open_at(&url, LOCK_WAIT);
     assert!(!reader.look().await?.prepared);
     match reader.prepare().await {
-        Err(DbError::Refused { message, hint }) => {
+        Err(DbError::Forbidden { message, hint }) => {
             assert!(message.contains("permission denied"), "{message}");
-            assert!(hint.is_some_and(|hint| hint.contains("grant")));
+            assert!(hint.contains("grant") && hint.contains("CREATE"), "{hint}");
         }
         other => return fail(format_args!("{other:?}")),
     }
     // Where a DBA has made the tables, no right on the database or the schema itself is asked for.
     place.open().prepare().await?;
-    place.run(&format!("GRANT USAGE ON SCHEMA stepback TO {role}; GRANT ALL ON ALL TABLES IN SCHEMA stepback TO {role}; GRANT ALL ON ALL SEQUENCES IN SCHEMA stepback TO {role}")).await?;
+    place.run(&format!("GRANT USAGE ON SCHEMA stepback TO {role}")).await?;
+    match reader.look().await {
+        Err(DbError::Forbidden { hint, .. }) => assert!(hint.contains("SELECT") && !hint.contains("CREATE"), "{hint}"),
+        other => return fail(format_args!("{other:?}")),
+    }
+    place.run(&format!("GRANT ALL ON ALL TABLES IN SCHEMA stepback TO {role}; GRANT ALL ON ALL SEQUENCES IN SCHEMA stepback TO {role}")).await?;
     reader.prepare().await?;
     let token = acquire(&*reader, "reader").await?;
     let migrations = [migration("1", "CREATE SCHEMA forbidden", "DROP SCHEMA forbidden")];
@@ -80,4 +86,45 @@ pub async fn unreachable(_ctx: Ctx) -> Outcome {
         other => return fail(format_args!("{other:?}")),
     }
     Ok(())
+}
+
+/// What a role may not do is found in the plan, and not half-way.
+pub async fn rights_in_the_plan(ctx: Ctx) -> Outcome {
+    let place = PostgresPlace::new(&ctx).await?;
+    let role = format!("down_{}", place.url.rsplit('_').next().unwrap_or_default());
+    let folder = ctx.dir().join("migrations");
+    std::fs::create_dir(&folder)?;
+    std::fs::write(folder.join("1_a.up.sql"), "CREATE TABLE orders (id integer);")?;
+    std::fs::write(folder.join("1_a.down.sql"), "DROP TABLE orders;")?;
+    let owner = Binary::in_dir(ctx.dir()).env("DATABASE_URL", &place.url);
+    owner.ends(0, "migrate up --yes")?;
+    place
+        .run(&format!(
+            "CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA stepback TO {role}; GRANT SELECT ON ALL TABLES IN SCHEMA stepback TO {role}"
+        ))
+        .await?;
+    let url = place
+        .url
+        .replacen("postgres:hidden-word", &format!("{role}:hidden-word"), 1);
+    let down = Binary::in_dir(ctx.dir()).env("DATABASE_URL", &url);
+    let typed = "migrate down --data-loss accept --yes";
+    let ran = down.ends(3, typed)?;
+    assert!(
+        ran.err.contains("[rights-missing]") && ran.err.contains("stepback.run"),
+        "{}",
+        ran.err
+    );
+    assert!(
+        ran.err.contains("OWNER TO") && ran.err.contains("\"orders\""),
+        "{}",
+        ran.err
+    );
+    place
+        .run(&format!(
+            "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA stepback TO {role}; \
+             GRANT USAGE ON ALL SEQUENCES IN SCHEMA stepback TO {role}; ALTER TABLE orders OWNER TO {role}"
+        ))
+        .await?;
+    down.ends(0, typed)?;
+    place.run(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await
 }

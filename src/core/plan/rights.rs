@@ -1,0 +1,86 @@
+//! Rights that a plan would use and the role does not have (LAWS D15).
+
+use std::collections::BTreeSet;
+
+use crate::model::{Finding, OwnedTable, ScriptRef};
+use crate::sql::{NamedTables, Statement, named_tables, split};
+
+use super::request::Seen;
+
+/// Finds what the role that connects may not do, as far as the catalog says it: write our own tables, and change tables
+/// that the scripts name.
+pub(super) fn check_rights(seen: &Seen, scripts: &[ScriptRef], findings: &mut Vec<Finding>) {
+    let missing = &seen.database.missing_rights;
+    if scripts.is_empty() {
+        return;
+    }
+    if let Some(schema) = missing.own_tables.first().and_then(|table| table.split_once('.')) {
+        let (schema, role) = (quoted(schema.0), quoted(&missing.role));
+        findings.push(Finding::refusal(
+            "rights-missing",
+            format!("role {}", missing.role),
+            format!(
+                "it may not write stepback's own tables: {}",
+                missing.own_tables.join(", ")
+            ),
+            format!(
+                "as their owner: GRANT USAGE ON SCHEMA {schema} TO {role}; GRANT SELECT, INSERT, UPDATE, DELETE ON ALL \
+                 TABLES IN SCHEMA {schema} TO {role}; GRANT USAGE ON ALL SEQUENCES IN SCHEMA {schema} TO {role}"
+            ),
+        ));
+    }
+    let mut said = BTreeSet::new();
+    for script in scripts {
+        let Some(Ok(body)) = seen.bodies.get(&script.sha256) else {
+            continue;
+        };
+        for table in changed_tables(seen, &String::from_utf8_lossy(body)) {
+            let name = format!("{}.{}", quoted(&table.schema), quoted(&table.name));
+            if !said.insert(name.clone()) {
+                continue;
+            }
+            let (owner, role) = (quoted(&table.owner), quoted(&missing.role));
+            findings.push(Finding::refusal(
+                "rights-missing",
+                script.migration.to_string(),
+                format!(
+                    "it changes table {}.{}, whose owner is {}, and role {} is neither that one nor a member of it",
+                    table.schema, table.name, table.owner, missing.role
+                ),
+                format!(
+                    "connect as {}; or GRANT {owner} TO {role}; or ALTER TABLE {name} OWNER TO {role}",
+                    table.owner
+                ),
+            ));
+        }
+    }
+}
+
+/// The tables of others that the script alters or drops: only their owner may, whatever was granted.
+fn changed_tables<'a>(seen: &'a Seen, body: &str) -> Vec<&'a OwnedTable> {
+    let engine = seen.database.database.engine;
+    let statements = split(body, engine).unwrap_or_default();
+    let needs_owner = |statement: &&Statement<'_>| {
+        let mut words = statement.text.split_whitespace().map(str::to_ascii_uppercase);
+        let first = words.next();
+        matches!(first.as_deref(), Some("ALTER" | "DROP")) && words.next().as_deref() == Some("TABLE")
+    };
+    let named: Vec<NamedTables> = statements
+        .iter()
+        .filter(needs_owner)
+        .map(|statement| named_tables(statement.text, engine))
+        .filter(|named| matches!(named, NamedTables::Known(_)))
+        .collect();
+    let tables = seen.database.missing_rights.owned_by_others.iter();
+    tables
+        .filter(|table| {
+            named
+                .iter()
+                .any(|named| named.may_name(Some(&table.schema), &table.name))
+        })
+        .collect()
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
