@@ -8,6 +8,7 @@ use stepback_core::model::{
     WorkloadRef,
 };
 use stepback_core::plan::{Action, Gate, Plan, Step};
+use stepback_core::report::count;
 use stepback_core::run::{observe_scripts, recheck_scripts};
 use stepback_core::workload::{judge, observe_removal, observe_repoint, observe_scale, observe_update_strategy};
 
@@ -106,8 +107,8 @@ impl World<'_> {
                     .map_err(|error| error.to_failure())?;
                 Ok(if done {
                     Observed::Done(format!(
-                        "release {release} is paired with {} migrations",
-                        schema.0.len()
+                        "release {release} is paired with {}",
+                        count(schema.0.len(), "migration")
                     ))
                 } else {
                     Observed::Untouched

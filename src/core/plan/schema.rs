@@ -139,7 +139,10 @@ fn plan_downs(request: &Request<'_>, seen: &Seen, to: &Target, scripts: &mut Scr
             .join(", ");
         scripts.findings.push(Finding::refusal(
             "data-loss",
-            format!("{} migrations", rows.len()),
+            match rows.len() {
+                1 => "1 migration".to_owned(),
+                several => format!("{several} migrations"),
+            },
             format!("down scripts can destroy data, and what these would destroy is not counted yet: {list}"),
             "read the down scripts (`plan -v` prints them), make a backup, then say `--data-loss accept`",
         ));

@@ -155,7 +155,7 @@ pub(super) fn limit(ms: u64) -> String {
 }
 
 /// `1 step`, `2 steps`.
-pub(super) fn count(number: usize, one: &str) -> String {
+pub fn count(number: usize, one: &str) -> String {
     format!("{number} {one}{}", if number == 1 { "" } else { "s" })
 }
 
