@@ -5,6 +5,7 @@
 
 mod apply;
 mod carry;
+mod completions;
 #[cfg(all(feature = "sandbox", target_os = "linux"))]
 mod demo;
 mod explain;
@@ -12,6 +13,7 @@ mod found;
 mod ground;
 mod guard;
 mod init;
+mod man;
 mod migrate;
 mod options;
 mod plan;
@@ -43,6 +45,13 @@ use terminal::Terminal;
 #[derive(Parser)]
 #[command(name = "stepback", version, max_term_width = 100, arg_required_else_help = true)]
 #[command(after_help = "\
+Examples:
+  stepback demo                    the whole story on an embedded cluster
+  stepback status                  where things are, and what can be reached
+  stepback plan --to 1.2.0         every step, and everything that is wrong
+  stepback rollback --to 1.2.0     shows the plan, asks, carries it out
+  stepback resume                  after a crash or a halt
+
 Exit codes:
     0  done, or nothing to do          4  halted; `stepback resume` continues
     1  internal error                  5  another run holds the lock
@@ -69,6 +78,8 @@ enum Command {
     Runs(runs::Args),
     Report(report::Args),
     Schema(schema::Args),
+    Completions(completions::Args),
+    Man(man::Args),
     #[cfg(all(feature = "sandbox", target_os = "linux"))]
     Demo(demo::Args),
     #[cfg(all(feature = "sandbox", unix))]
@@ -80,6 +91,7 @@ impl Command {
     /// The forms in which it answers.
     fn forms(&self) -> &'static [Output] {
         match self {
+            Self::Report(_) => &[Output::Text, Output::Json, Output::Markdown, Output::Html],
             Self::Plan(_) => &[Output::Text, Output::Json, Output::Markdown, Output::Sql],
             _ => &[Output::Text, Output::Json],
         }
@@ -126,6 +138,8 @@ async fn perform(cli: Cli, terminal: &Terminal) -> anyhow::Result<Exit> {
         Command::Runs(args) => runs::run(&options, terminal, &args).await,
         Command::Report(args) => report::run(&options, terminal, &args).await,
         Command::Schema(_) => schema::run(terminal),
+        Command::Completions(args) => completions::run(terminal, &args),
+        Command::Man(args) => man::run(terminal, &args),
         #[cfg(all(feature = "sandbox", target_os = "linux"))]
         Command::Demo(args) => demo::run(&args).await,
         #[cfg(all(feature = "sandbox", unix))]
@@ -135,10 +149,26 @@ async fn perform(cli: Cli, terminal: &Terminal) -> anyhow::Result<Exit> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
+    use clap::{Command, CommandFactory as _};
 
     #[test]
     fn the_command_line_is_consistent() {
         super::Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_examples() {
+        fn check(command: &Command) {
+            let said = [command.get_long_about(), command.get_after_help()];
+            let has = said
+                .into_iter()
+                .flatten()
+                .any(|text| text.to_string().contains("Examples:\n  stepback"));
+            assert!(has, "`{}` has no examples", command.get_name());
+            for command in command.get_subcommands().filter(|command| !command.is_hide_set()) {
+                check(command);
+            }
+        }
+        check(&super::Cli::command());
     }
 }

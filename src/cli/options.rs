@@ -16,7 +16,7 @@ pub(super) struct Options {
     /// The app file [default: stepback.yaml]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Form of the answer on standard output
+    /// Form of the answer on standard output; not every command has every form
     #[arg(short, long, global = true, value_name = "FORM", default_value = "text")]
     pub(super) output: Output,
     /// Go ahead without asking
@@ -48,10 +48,16 @@ pub(super) struct Options {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Output {
+    /// For people
     Text,
+    /// For programs; versioned
     Json,
+    /// For tickets and chats
     Markdown,
+    /// The scripts alone
     Sql,
+    /// One page for a browser or a printer
+    Html,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

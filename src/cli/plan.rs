@@ -53,7 +53,7 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
     match terminal.output {
         Output::Markdown => terminal.print(|out| write_plan_markdown(out, &plan, &bodies))?,
         Output::Sql => terminal.print(|out| write_plan_sql(out, &plan, &bodies))?,
-        Output::Text | Output::Json => {
+        Output::Text | Output::Json | Output::Html => {
             let shown = (args.sql || options.verbose > 0).then_some(&bodies);
             terminal.answer(Kind::Plan, &plan, |page| write_plan(page, &plan, shown))?;
         }

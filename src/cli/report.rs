@@ -2,23 +2,26 @@
 
 use stepback_core::journal::RunState;
 use stepback_core::model::{RunId, RunRow};
-use stepback_core::report::{Kind, Report, write_report};
+use stepback_core::report::{Kind, Report, write_report, write_report_html, write_report_markdown};
 
 use super::Exit;
 use super::explain::CliError;
 use super::found::read_journal;
 use super::ground::database_alone;
-use super::options::Options;
+use super::options::{Options, Output};
 use super::terminal::Terminal;
 use crate::journal::JournalError;
 
 /// Show what a run did: when, by whom, how long each step and the outage took
 ///
-/// Made from the journal alone. With -v, also what was seen at each step.
+/// Made from the journal alone. With -v, also what was seen at each step. As
+/// HTML it is one page with a timeline, which needs no network and can be
+/// printed or attached to a ticket.
 ///
 /// Examples:
 ///   stepback report
-///   stepback report 01J8ZQ4T3KX2M9 -o json
+///   stepback report -o html > report.html
+///   stepback report 01J8ZQ4T3KX2M9 -o markdown
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Args {
@@ -37,9 +40,13 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
     RunState::replay(&stored.entries, stored.plan.steps.len())
         .map_err(|illegal| JournalError::illegal(&row.run, &illegal))?;
     let report = Report::new(&row.run, &stored.plan, &stored.entries);
-    terminal.answer(Kind::Report, &report, |page| {
-        write_report(page, &report, options.verbose > 0)
-    })?;
+    match terminal.output {
+        Output::Markdown => terminal.print(|out| write_report_markdown(out, &report))?,
+        Output::Html => terminal.print(|out| write_report_html(out, &report))?,
+        Output::Text | Output::Json | Output::Sql => terminal.answer(Kind::Report, &report, |page| {
+            write_report(page, &report, options.verbose > 0)
+        })?,
+    }
     Ok(Exit::Done)
 }
 

@@ -51,7 +51,7 @@ impl Terminal {
         match self.output {
             Output::Json => write_json(&mut text, kind, content)?,
             // A form that is none of these two is written by the command itself; what else it says is text.
-            Output::Text | Output::Markdown | Output::Sql => {
+            Output::Text | Output::Markdown | Output::Sql | Output::Html => {
                 write(&mut Page::new(&mut text, self.width, self.color_out))?
             }
         }

@@ -520,6 +520,8 @@ fn help(ctx: &Ctx) -> Outcome {
         "runs",
         "report",
         "schema",
+        "completions",
+        "man",
         "demo",
     ] {
         let typed = format!("{command} --help");

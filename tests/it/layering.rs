@@ -44,6 +44,7 @@ const CORE_DEPENDENCIES: &[&str] = &[
     "flate2",
     "jiff",
     "k8s-openapi",
+    "maud",
     "semver",
     "serde",
     "serde-saphyr",

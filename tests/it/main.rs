@@ -25,6 +25,7 @@ mod init;
 mod kubelet;
 mod layering;
 mod main_road;
+mod people;
 mod postgres;
 mod saved_plans;
 mod servers;
@@ -62,6 +63,7 @@ fn subjects() -> Vec<Subject> {
         kubelet,
         layering,
         main_road,
+        people,
         postgres,
         saved_plans,
         servers,

@@ -16,6 +16,11 @@ use super::terminal::Terminal;
 /// Migrate the schema alone, up or down
 ///
 /// Works with an app file, or with `--url` and `--dir`.
+///
+/// Examples:
+///   stepback migrate status --url sqlite://shop.db --dir migrations
+///   stepback migrate up
+///   stepback migrate down -n 2 --data-loss accept
 #[derive(clap::Subcommand)]
 #[command(verbatim_doc_comment)]
 pub(super) enum Command {

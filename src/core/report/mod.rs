@@ -1,11 +1,14 @@
 //! What people and programs are shown: plans, refusals, runs, the state of things.
 //!
-//! Responsible for: turning data that is already complete into text of 80 columns, Markdown, SQL or versioned JSON, into a writer
-//! it is given. Not for: finding anything out, deciding, or knowing a terminal. `cli` uses it.
+//! Responsible for: turning data that is already complete into text of 80 columns, Markdown, a page of HTML, SQL or
+//! versioned JSON, into a writer it is given. Not for: finding anything out, deciding, or knowing a terminal. `cli`
+//! uses it.
 
 mod evidence;
 mod guard;
+mod html;
 mod json;
+mod markdown;
 mod page;
 mod plan;
 mod plan_markdown;
@@ -15,13 +18,16 @@ mod run;
 mod run_text;
 mod status;
 mod status_text;
+mod timeline;
 
 pub use evidence::write_evidence;
 pub use guard::write_judgement;
 pub(crate) use page::wrap;
 
+pub use html::write_report_html;
 pub use json::{API_VERSION, Kind, write_json};
-pub use page::{Page, Paint};
+pub use markdown::write_report_markdown;
+pub use page::{Page, Paint, count};
 pub use plan::{Bodies, write_plan};
 pub use plan_markdown::write_plan_markdown;
 pub use plan_sql::write_plan_sql;

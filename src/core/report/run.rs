@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::journal::{By, Entry, Halt, Outcome, What};
-use crate::model::{RunId, StepId, Target};
-use crate::plan::{Action, Gate, Plan, Step};
+use crate::model::{Finding, RunId, StepId, Target};
+use crate::plan::{Action, ChosenStrategy, Gate, Plan, Step, Strategy};
 
 /// What was done when, by whom, how long it took and how it ended. Made from the plan and the journal alone.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -25,6 +25,10 @@ pub struct Report {
     pub from: Target,
     /// Where it goes.
     pub to: Target,
+    /// Which way back, and why; `None` where no workload takes part.
+    pub strategy: Option<ChosenStrategy>,
+    /// What was found and accepted when the plan was made.
+    pub findings: Vec<Finding>,
     /// `open`, `halted`, `done`, `stopped` or `handed-over`.
     pub state: &'static str,
     /// Who opened it.
@@ -65,6 +69,8 @@ pub struct StepReport {
     pub step: StepId,
     /// What it does.
     pub does: String,
+    /// What it acts on: `database` or `workload`.
+    pub on: &'static str,
     /// `pending`, `started`, `applied` or `passed`.
     pub state: &'static str,
     /// How often it was tried.
@@ -87,6 +93,8 @@ pub struct StepReport {
 pub struct Pause {
     /// When it halted; `None`: its coordinator ended without a word.
     pub halted_at: Option<Timestamp>,
+    /// The last entry before it stood still: a coordinator that ended without a word did so after this.
+    pub last_heard_at: Option<Timestamp>,
     /// Why.
     pub halt: Option<Halt>,
     /// When it was resumed; `None`: it still stands.
@@ -108,6 +116,8 @@ impl Report {
             database: plan.database.redacted.clone(),
             from: plan.from.clone(),
             to: plan.to.clone(),
+            strategy: plan.strategy.clone(),
+            findings: plan.findings.clone(),
             state: "open",
             by: None,
             opened_at: first,
@@ -118,14 +128,21 @@ impl Report {
             pauses: Vec::new(),
             handed_over_to: None,
         };
+        let mut heard = None;
         for entry in entries {
-            report.take(plan, entry);
+            report.take(plan, entry, heard);
+            heard = Some(entry.at);
         }
         report.outage = report.find_outage(plan);
         report
     }
 
-    fn take(&mut self, plan: &Plan, entry: &Entry) {
+    /// Whether it can still be continued.
+    pub fn is_unfinished(&self) -> bool {
+        matches!(self.state, "open" | "halted")
+    }
+
+    fn take(&mut self, plan: &Plan, entry: &Entry, heard: Option<Timestamp>) {
         match &entry.what {
             What::RunOpened { by, .. } => self.by = Some(by.clone()),
             What::RunResumed { by } => {
@@ -135,6 +152,7 @@ impl Report {
                     Some(pause) => (pause.resumed_at, pause.resumed_by) = resumed,
                     None => self.pauses.push(Pause {
                         halted_at: None,
+                        last_heard_at: heard,
                         halt: None,
                         resumed_at: resumed.0,
                         resumed_by: resumed.1,
@@ -170,6 +188,7 @@ impl Report {
                 self.state = "halted";
                 self.pauses.push(Pause {
                     halted_at: Some(entry.at),
+                    last_heard_at: heard,
                     halt: Some(halt.clone()),
                     resumed_at: None,
                     resumed_by: None,
@@ -210,11 +229,22 @@ impl Report {
     }
 }
 
+impl Pause {
+    /// From when to when nothing was done, where it is over.
+    pub fn span(&self) -> Option<(Timestamp, Timestamp)> {
+        Some((self.halted_at.or(self.last_heard_at)?, self.resumed_at?))
+    }
+}
+
 impl StepReport {
     fn pending(step: &Step) -> Self {
         Self {
             step: step.id,
             does: step.action.describe(),
+            on: match step.action.workload() {
+                Some(_) => "workload",
+                None => "database",
+            },
             state: "pending",
             attempts: 0,
             started_at: None,
@@ -234,4 +264,12 @@ impl StepReport {
 
 fn between(from: Option<Timestamp>, to: Option<Timestamp>) -> Option<u64> {
     u64::try_from(to?.as_millisecond() - from?.as_millisecond()).ok()
+}
+
+/// The strategy as it is typed.
+pub(super) fn strategy_name(strategy: Strategy) -> String {
+    match serde_json::to_value(strategy) {
+        Ok(serde_json::Value::String(name)) => name,
+        _ => format!("{strategy:?}").to_lowercase(),
+    }
 }

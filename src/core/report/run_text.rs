@@ -41,6 +41,10 @@ pub fn write_report(page: &mut Page<'_>, report: &Report, all: bool) -> io::Resu
     for pause in &report.pauses {
         write_pause(page, pause)?;
     }
+    if report.is_unfinished() {
+        page.blank()?;
+        page.labelled("  to continue: ", None, &format!("stepback resume {}", report.run))?;
+    }
     Ok(())
 }
 
@@ -92,7 +96,11 @@ fn write_pause(page: &mut Page<'_>, pause: &Pause) -> io::Result<()> {
                 write_evidence(page, evidence)?;
             }
         }
-        _ => page.labelled("  ended    ", Some(Paint::Red), "its coordinator ended without a word")?,
+        _ => {
+            let after = pause.last_heard_at.map(|at| format!(" after {}", moment(at)));
+            let text = format!("its coordinator ended without a word{}", after.unwrap_or_default());
+            page.labelled("  ended    ", Some(Paint::Red), &text)?;
+        }
     }
     if let (Some(at), Some(by)) = (pause.resumed_at, &pause.resumed_by) {
         page.labelled("  resumed  ", None, &format!("{} by {by}", moment(at)))?;

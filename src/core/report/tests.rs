@@ -11,6 +11,8 @@ use crate::model::{
 };
 use crate::plan::{Action, Ask, ChosenStrategy, ClusterRef, Gate, Plan, Probe, RunLimits, Step, Strategy};
 
+mod forms;
+
 const PAYMENTS_DOWN: &str = "-- what add_payments made\nDROP TABLE payments;\n";
 
 fn version(text: &str) -> Version {
