@@ -78,7 +78,7 @@ pub(super) async fn carry_plan(
     }
     terminal.confirm("Go ahead?")?;
     let stop = stop_on_signals()?;
-    let mut lines = Lines::new(terminal.progress(), plan, terminal.quiet);
+    let mut lines = Lines::new(terminal.progress(), plan, terminal.quiet).drawn(terminal.draws);
     let started = ground
         .coordinator
         .start(request, plan, &ground.workloads, stop, &mut lines)

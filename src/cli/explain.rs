@@ -4,7 +4,6 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use serde::Serialize;
 use stepback_core::journal::{Halt, HaltKind};
@@ -12,6 +11,7 @@ use stepback_core::model::{Evidence, Finding, RunId};
 use stepback_core::plan::{Change, Refusals, SavedPlanError};
 use stepback_core::report::{Kind, Page, Paint, write_evidence, write_findings};
 
+use super::Exit;
 use super::options::Output;
 use super::terminal::Terminal;
 use crate::cluster::ClusterError;
@@ -21,34 +21,6 @@ use crate::load::LoadError;
 use crate::run::RoadError;
 
 const UNTOUCHED: &str = "nothing was touched";
-
-/// How the process ends (SPEC 4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Exit {
-    /// Done, or nothing to do.
-    Done = 0,
-    /// A mistake of ours.
-    Internal = 1,
-    /// Bad usage or a bad app file.
-    Usage = 2,
-    /// Refused; nothing was touched.
-    Refused = 3,
-    /// Halted part-way; a resume can continue.
-    Halted = 4,
-    /// Another run holds the lock.
-    Locked = 5,
-    /// Something cannot be reached; nothing was touched.
-    Unreachable = 6,
-    /// Interrupted; a resume can continue.
-    Interrupted = 130,
-}
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        Self::from(exit as u8)
-    }
-}
 
 /// What only the command line can find wrong.
 #[derive(Debug, thiserror::Error)]
@@ -199,6 +171,13 @@ pub(super) fn tell(terminal: &Terminal, error: &anyhow::Error) -> Exit {
         // What cannot be written any more has been said on standard error.
         drop(terminal.answer(Kind::Error, &explained, |_| Ok(())));
     }
+    explained.exit_code
+}
+
+/// As [`tell`], beside an answer that was given as far as it goes.
+pub(super) fn tell_beside(terminal: &Terminal, error: &anyhow::Error) -> Exit {
+    let explained = explain(error);
+    terminal.tell(|page| explained.write(page));
     explained.exit_code
 }
 

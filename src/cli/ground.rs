@@ -89,6 +89,8 @@ pub(super) struct Ground {
     pub(super) workloads: Vec<WorkloadRef>,
     /// The current namespace, where a cluster is joined.
     pub(super) namespace: Option<String>,
+    /// Why the cluster of the app's workloads is not joined, where looking goes on without it.
+    pub(super) not_joined: Option<ClusterError>,
     pub(super) coordinator: Coordinator,
 }
 
@@ -105,12 +107,19 @@ impl Ground {
         let ledger = choose_ledger(args, app.as_ref())?;
         let schema = state_schema(options, &url, app.as_ref()).await?;
         let mut coordinator = coordinator(&url, app.as_ref(), &schema, ledger, need == Need::Folder)?;
-        let (workloads, namespace) = join_workloads(options, &mut coordinator, with_workloads).await?;
+        let joined = join_workloads(options, &mut coordinator, with_workloads).await;
+        let (workloads, namespace, not_joined) = match joined {
+            Ok((workloads, namespace)) => (workloads, namespace, None),
+            // Half of the answer is better than none.
+            Err(error) if need == Need::Look => (Vec::new(), None, Some(error)),
+            Err(error) => return Err(error.into()),
+        };
         Ok(Self {
             app,
             catalog,
             workloads,
             namespace,
+            not_joined,
             coordinator,
         })
     }
@@ -137,6 +146,7 @@ impl Ground {
             catalog,
             workloads,
             namespace,
+            not_joined: None,
             coordinator,
         })
     }
@@ -166,7 +176,7 @@ async fn join_workloads(
     options: &Options,
     coordinator: &mut Coordinator,
     app: Option<&AppFile>,
-) -> anyhow::Result<(Vec<WorkloadRef>, Option<String>)> {
+) -> Result<(Vec<WorkloadRef>, Option<String>), ClusterError> {
     let Some(app) = app else {
         return Ok((Vec::new(), None));
     };
@@ -322,7 +332,7 @@ pub(super) fn connected(url: &DatabaseUrl, options: ConnectOptions) -> anyhow::R
 }
 
 /// Gives a coordinator the cluster that is meant, and says what its namespace is where none is named.
-pub(super) async fn join_cluster(options: &Options, coordinator: &mut Coordinator) -> anyhow::Result<String> {
+pub(super) async fn join_cluster(options: &Options, coordinator: &mut Coordinator) -> Result<String, ClusterError> {
     let cluster = cluster_of(options).await?;
     let namespace = cluster.default_namespace().to_owned();
     coordinator.journals = Arc::new(Places {

@@ -8,6 +8,7 @@ mod carry;
 mod completions;
 #[cfg(all(feature = "sandbox", target_os = "linux"))]
 mod demo;
+mod exit;
 mod explain;
 mod found;
 mod ground;
@@ -34,7 +35,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-pub use explain::Exit;
+pub use exit::Exit;
 use options::{Options, Output};
 use terminal::Terminal;
 

@@ -62,7 +62,7 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
         terminal.tell(|page| page.labelled("resuming ", None, &what));
     }
     let stop = stop_on_signals()?;
-    let mut lines = Lines::new(terminal.progress(), &stored.plan, terminal.quiet);
+    let mut lines = Lines::new(terminal.progress(), &stored.plan, terminal.quiet).drawn(terminal.draws);
     match coordinator.resume(Some(&row.run), stop, &mut lines).await {
         Ok(finished) => conclude(terminal, options.verbose > 0, &finished),
         // Nothing was done by this process: say why, and not that the run broke off.

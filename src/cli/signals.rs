@@ -4,8 +4,12 @@ use std::io::Write as _;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::explain::Exit;
+use super::Exit;
+use crate::live::write_above;
 use crate::run::{Stop, stop};
+
+const STOPPING: &str = "stopping after the move in flight: nothing more is begun, and what is done is recorded\n\
+                        (the same signal once more ends at once; `stepback resume` continues either way)";
 
 /// Listens for signals from now on.
 ///
@@ -27,8 +31,7 @@ pub(super) fn stop_on_signals() -> std::io::Result<Stop> {
                 std::process::exit(i32::from(Exit::Interrupted as u8));
             }
             first = false;
-            let line = "stopping after the move in flight; once more ends at once";
-            drop(writeln!(std::io::stderr(), "{line}"));
+            write_above(|| drop(writeln!(std::io::stderr(), "{STOPPING}")));
             stopper.ask();
         }
     });

@@ -12,6 +12,8 @@ use super::options::{Color, LogFormat, Options, Output};
 pub(super) struct Terminal {
     pub(super) output: Output,
     pub(super) quiet: bool,
+    /// Whether progress can be drawn again and again where standard error goes.
+    pub(super) draws: bool,
     yes: bool,
     log_format: LogFormat,
     color_out: bool,
@@ -21,8 +23,8 @@ pub(super) struct Terminal {
 
 impl Terminal {
     pub(super) fn new(options: &Options) -> Self {
-        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
-            || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        let dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
+        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) || dumb;
         let color = |is_terminal: bool| match options.color {
             Color::Always => true,
             Color::Never => false,
@@ -32,6 +34,7 @@ impl Terminal {
         Self {
             output: options.output,
             quiet: options.quiet,
+            draws: io::stderr().is_terminal() && !dumb && options.log_format == LogFormat::Text,
             yes: options.yes,
             log_format: options.log_format,
             color_out: color(io::stdout().is_terminal()),

@@ -3,6 +3,8 @@
 //! Responsible for: turning the executor's events into lines, into a writer it is given. Not for: the answer (core's
 //! `report`), nor for knowing what the writer is. Only `cli` uses it.
 
+mod bar;
+
 use std::io::Write;
 
 use stepback_core::journal::{Entry, What};
@@ -10,8 +12,12 @@ use stepback_core::model::{Observed, RunId, StepId};
 use stepback_core::plan::{Gate, Plan};
 
 use crate::run::{Event, Listen};
+use bar::Bar;
 
-/// Plain lines: one when a step starts, one when it is done, and one for each new reason for waiting.
+pub use bar::write_above;
+
+/// Plain lines: one when a step starts, one when it is done, and one for each new reason for waiting. Drawn on a
+/// terminal: one for each step that is done, and below them the step under way.
 ///
 /// What the writer does not take is lost, and the run goes on.
 pub struct Lines<W: Write + Send> {
@@ -28,6 +34,8 @@ pub struct Lines<W: Write + Send> {
     opened: Option<RunId>,
     /// Whether an entry was heard.
     begun: bool,
+    /// The step under way, where it is drawn.
+    bar: Option<Bar>,
 }
 
 impl<W: Write + Send> Lines<W> {
@@ -42,7 +50,15 @@ impl<W: Write + Send> Lines<W> {
             reason: None,
             opened: None,
             begun: false,
+            bar: None,
         }
+    }
+
+    /// The same with the step under way drawn on standard error, where that `can` be drawn on.
+    #[must_use]
+    pub fn drawn(mut self, can: bool) -> Self {
+        self.bar = (can && !self.quiet).then(|| Bar::draw(&self.plan));
+        self
     }
 
     /// The run, when its opening was heard: from then on it may have effects.
@@ -58,7 +74,12 @@ impl<W: Write + Send> Lines<W> {
     fn say(&mut self, line: &str) {
         if !self.quiet {
             // Progress that nobody reads is no reason to stop half-way.
-            drop(writeln!(self.out, "{line}").and_then(|()| self.out.flush()));
+            let out = &mut self.out;
+            let mut write = || drop(writeln!(out, "{line}").and_then(|()| out.flush()));
+            match &self.bar {
+                Some(bar) => bar.above(write),
+                None => write(),
+            }
         }
     }
 
@@ -69,7 +90,10 @@ impl<W: Write + Send> Lines<W> {
 
     fn give_reason(&mut self, step: StepId, reason: String) {
         if self.reason.as_ref() != Some(&reason) {
-            self.say_of(step, &reason);
+            match &self.bar {
+                Some(bar) => bar.say(&reason),
+                None => self.say_of(step, &reason),
+            }
             self.reason = Some(reason);
         }
     }
@@ -86,9 +110,14 @@ impl<W: Write + Send> Lines<W> {
                 self.reason = None;
                 let does = self.plan.step(*step).map(|step| step.action.describe());
                 let does = does.unwrap_or_default();
-                match attempt {
-                    1 => self.say_of(*step, &does),
-                    attempt => self.say_of(*step, &format!("{does} (attempt {attempt})")),
+                let text = match attempt {
+                    1 => does,
+                    attempt => format!("{does} (attempt {attempt})"),
+                };
+                let of = self.plan.steps.len();
+                match (&mut self.bar, self.plan.step(*step)) {
+                    (Some(bar), Some(begun)) => bar.begin(&self.plan, begun, &format!("step {step}/{of}  {text}")),
+                    _ => self.say_of(*step, &text),
                 }
             }
             What::StepApplied { seen, .. } => self.seen.clone_from(seen),
@@ -105,13 +134,34 @@ impl<W: Write + Send> Lines<W> {
                 } else {
                     std::mem::take(&mut self.seen)
                 };
-                self.say_of(*step, &format!("done{took}: {seen}"));
+                match (&self.bar, self.plan.step(*step)) {
+                    // The line is the only one that stays of this step.
+                    (Some(bar), Some(passed)) => {
+                        bar.pass(passed);
+                        let of = self.plan.steps.len();
+                        let (number, width) = (step.to_string(), of.to_string().len());
+                        let took = took.trim_start_matches(" in ");
+                        self.say(&format!(
+                            "{number:>width$}/{of}  {took:>8}  {}",
+                            passed.action.describe()
+                        ));
+                    }
+                    _ => self.say_of(*step, &format!("done{took}: {seen}")),
+                }
             }
             What::RunHalted { halt } => {
+                self.put_away();
                 let step = halt.step.map(|step| format!(" at step {step}")).unwrap_or_default();
                 self.say(&format!("halted{step}: {}", halt.message));
             }
-            What::RunClosed { .. } | What::RunHandedOver { .. } => {}
+            What::RunClosed { .. } | What::RunHandedOver { .. } => self.put_away(),
+        }
+    }
+
+    /// Nothing is under way any more.
+    fn put_away(&self) {
+        if let Some(bar) = &self.bar {
+            bar.clear();
         }
     }
 }
@@ -126,7 +176,16 @@ impl<W: Write + Send> Listen for Lines<W> {
             Event::Observed {
                 step,
                 seen: Observed::Partial(progress),
-            } if progress.done > 0 => self.say_of(step, &format!("{} of {}", progress.done, progress.of)),
+            } if progress.done > 0 => {
+                let text = format!("{} of {}", progress.done, progress.of);
+                match &self.bar {
+                    Some(bar) => {
+                        bar.advance(progress.done.into());
+                        bar.say(&text);
+                    }
+                    None => self.say_of(step, &text),
+                }
+            }
             Event::Observed { .. } | Event::Performing(_) => {}
             Event::Held { reason } => self.say(&format!("waiting: {reason}")),
             Event::Waiting { step, reason } => self.give_reason(step, format!("waiting: {reason}")),

@@ -22,7 +22,7 @@ pub(in crate::cli) struct Args {
 pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> anyhow::Result<Exit> {
     let ground = Ground::find(options, &args.schema, Need::Schema).await?;
     let seen = ground.coordinator.look(&[]).await?;
-    let mut status = survey(ground.app.as_ref(), &ground.catalog, &seen);
+    let mut status = survey(ground.app.as_ref(), &ground.catalog, &seen, None);
     // Releases are reached with their workloads, which were not looked at.
     status.reach.clear();
     terminal.answer(Kind::Status, &status, |page| {

@@ -146,7 +146,7 @@ pub(super) fn duration(ms: u64) -> String {
 }
 
 /// As [`duration`], and shorter where it is a round one: `30 s`, `5 min`.
-pub(super) fn limit(ms: u64) -> String {
+pub fn limit(ms: u64) -> String {
     match ms {
         _ if ms > 0 && ms.is_multiple_of(60_000) => format!("{} min", ms / 60_000),
         _ if ms.is_multiple_of(1_000) => format!("{} s", ms / 1_000),

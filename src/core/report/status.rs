@@ -31,6 +31,8 @@ pub struct Status {
     pub open_run: Option<RunRow>,
     /// Who holds the lease, when somebody may still be acting.
     pub lease: Option<LeaseSeen>,
+    /// Why nothing is known of the workloads, where the app has some and the cluster does not answer.
+    pub cluster_unknown: Option<String>,
     /// The workloads.
     pub workloads: Vec<WorkloadStatus>,
     /// Each release of the app file.
@@ -104,8 +106,9 @@ pub struct MigrationStatus {
     pub down: &'static str,
 }
 
-/// Describes what was seen. Pure: the planner is asked about every release of the app file.
-pub fn survey(app: Option<&AppFile>, catalog: &Catalog, seen: &Seen) -> Status {
+/// Describes what was seen. Pure: the planner is asked about every release of the app file. Where the cluster did not
+/// answer and `cluster_unknown` says why, the price of a release is that of its schema alone.
+pub fn survey(app: Option<&AppFile>, catalog: &Catalog, seen: &Seen, cluster_unknown: Option<String>) -> Status {
     let database = &seen.database;
     let applied = database.applied();
     let mut releases: Vec<semver::Version> = database
@@ -150,7 +153,10 @@ pub fn survey(app: Option<&AppFile>, catalog: &Catalog, seen: &Seen) -> Status {
         open_run: database.open_run.clone(),
         lease: database.lease.clone().filter(LeaseSeen::is_alive),
         workloads: workloads.map(describe).collect(),
-        reach: app.map(|app| reach(app, catalog, seen)).unwrap_or_default(),
+        reach: app
+            .map(|app| reach(app, catalog, seen, cluster_unknown.is_some()))
+            .unwrap_or_default(),
+        cluster_unknown,
         migrations,
     }
 }
@@ -166,10 +172,13 @@ fn describe(seen: &SeenWorkload) -> WorkloadStatus {
     }
 }
 
-fn reach(app: &AppFile, catalog: &Catalog, seen: &Seen) -> Vec<Reach> {
+fn reach(app: &AppFile, catalog: &Catalog, seen: &Seen, schema_alone: bool) -> Vec<Reach> {
     let ask = |release: &crate::appfile::Release| {
         let request = Request {
-            goal: Goal::Release(release.version.clone()),
+            goal: match schema_alone {
+                true => Goal::Schema(Some(release.schema.clone())),
+                false => Goal::Release(release.version.clone()),
+            },
             app: Some(app),
             catalog,
             // The price is what is asked for here, so what it would destroy is taken as accepted.

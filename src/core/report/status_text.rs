@@ -42,13 +42,24 @@ pub fn write_status(page: &mut Page<'_>, status: &Status) -> io::Result<()> {
         };
         page.labelled("  workload ", None, &text)?;
     }
+    if let Some(why) = &status.cluster_unknown {
+        page.labelled("  workload ", Some(Paint::Yellow), &format!("not known: {why}"))?;
+    }
     write_run(page, status)?;
     if !status.reach.is_empty() {
         page.blank()?;
-        let heading = page.paint(Paint::Bold, "releases");
+        let known = status.cluster_unknown.is_none();
+        let heading = page.paint(
+            Paint::Bold,
+            if known {
+                "releases"
+            } else {
+                "releases, by the schema alone"
+            },
+        );
         page.line(&heading)?;
         for reach in &status.reach {
-            write_reach(page, reach)?;
+            write_reach(page, reach, known)?;
         }
     }
     Ok(())
@@ -102,9 +113,10 @@ fn write_run(page: &mut Page<'_>, status: &Status) -> io::Result<()> {
     Ok(())
 }
 
-fn write_reach(page: &mut Page<'_>, reach: &Reach) -> io::Result<()> {
+fn write_reach(page: &mut Page<'_>, reach: &Reach, known: bool) -> io::Result<()> {
     let price = match (reach.undone, reach.applied) {
         _ if !reach.refused.is_empty() => format!("refused: {}", reach.refused.join(", ")),
+        _ if reach.steps == 0 && !known => "the schema is here".to_owned(),
         _ if reach.steps == 0 => "here".to_owned(),
         (0, 0) => format!("{}, the schema stays", count(reach.steps, "step")),
         (down, 0) => format!("undoes {}", count(down, "migration")),
