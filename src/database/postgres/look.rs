@@ -229,6 +229,7 @@ mod tests {
                 "identity",
                 "ledger",
                 "archive",
+                "replacement",
                 "script",
                 "fingerprint",
                 "release",

@@ -186,7 +186,7 @@ impl SqliteDatabase {
 pub(in crate::database) fn own_tables() -> String {
     let tables = super::OWN_TABLES;
     format!(
-        "{tables}INSERT OR IGNORE INTO stepback_identity (one, id, made_at)\n    \
+        "{tables}INSERT OR IGNORE INTO main.stepback_identity (one, id, made_at)\n    \
          VALUES (1, lower(hex(randomblob(16))), strftime('%Y-%m-%dT%H:%M:%fZ', 'now'));\n"
     )
 }
