@@ -26,6 +26,7 @@ mod kubelet;
 mod layering;
 mod main_road;
 mod people;
+mod opening;
 mod postgres;
 mod saved_plans;
 mod servers;
@@ -64,6 +65,7 @@ fn subjects() -> Vec<Subject> {
         layering,
         main_road,
         people,
+        opening,
         postgres,
         saved_plans,
         servers,

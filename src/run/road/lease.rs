@@ -3,16 +3,22 @@
 use std::time::Duration;
 
 use stepback_core::journal::{RunState, StepState};
-use stepback_core::model::{LeaseSeen, RunId, RunRow, RunStatus, SeenDatabase, Stamp, StepId, WorkloadRef, annotation};
+use stepback_core::model::{
+    LeaseSeen, RunId, RunRow, RunStatus, SeenDatabase, Stamp, StepId, Token, WorkloadRef, annotation,
+};
 use stepback_core::plan::Plan;
+use tokio::time::Instant;
 
 use super::{Coordinator, Held, RoadError};
 use crate::cluster::ClusterError;
-use crate::database::LeaseRequest;
-use crate::run::{Event, Listen};
+use crate::database::{DbError, LeaseRequest};
+use crate::run::{Event, Listen, Stop};
 
 /// How often a takeover tries to stamp a workload that others are writing to, waiting longer each time: 40 to 640 ms.
 const STAMP_TRIES: u32 = 6;
+
+/// How long one wait for the database's lease is, before it is asked whether to stop.
+const LISTEN: Duration = Duration::from_millis(500);
 
 impl Coordinator {
     /// Says whose lease is waited for, where somebody's is alive: the wait can take as long as that lease lives.
@@ -72,7 +78,10 @@ impl Coordinator {
     }
 
     /// The database's lease first, because it issues the token; then the cluster's (LAWS W6).
-    pub(super) async fn take_leases(&self, plan: &Plan, above: u64) -> Result<Held, RoadError> {
+    ///
+    /// # Errors
+    /// [`RoadError::Stopped`] when a stop was asked for before, or is while another's lease is waited for.
+    pub(super) async fn take_leases(&self, plan: &Plan, above: u64, stop: &Stop) -> Result<Held, RoadError> {
         let life = Duration::from_millis(plan.limits.lease_ms);
         let wait = Duration::from_millis(plan.limits.lock_ms);
         let holder = self.by.to_string();
@@ -83,16 +92,23 @@ impl Coordinator {
             above,
         };
         let (Some(planned), Some(cluster)) = (&plan.cluster, &self.cluster) else {
-            let token = self.database.acquire(&request).await?;
+            let token = self.acquire(&request, stop).await?;
             return Ok(Held { token });
         };
         let name = format!("stepback-{}", plan.app.as_deref().unwrap_or("app"));
         loop {
-            let token = self.database.acquire(&request).await?;
-            match cluster
-                .acquire(&planned.namespace, &name, &holder, token, life, wait)
-                .await
-            {
+            let token = self.acquire(&request, stop).await?;
+            let mut stop = stop.clone();
+            let acquired = tokio::select! {
+                biased;
+                acquired = cluster.acquire(&planned.namespace, &name, &holder, token, life, wait) => acquired,
+                // A Lease that is taken at this very moment ends by itself: nobody keeps it alive.
+                () = stop.asked() => {
+                    self.release().await;
+                    return Err(RoadError::Stopped);
+                }
+            };
+            match acquired {
                 Ok(()) => return Ok(Held { token }),
                 // The cluster has seen a higher token than the database remembers: it may have been restored from a
                 // backup. A token must be above every one seen anywhere, so it is issued again.
@@ -104,6 +120,25 @@ impl Coordinator {
                     self.release().await;
                     return Err(error.into());
                 }
+            }
+        }
+    }
+
+    /// Takes the database's lease, listening for a stop between two waits: an attempt to take it is never dropped.
+    async fn acquire(&self, request: &LeaseRequest, stop: &Stop) -> Result<Token, RoadError> {
+        let deadline = Instant::now() + request.wait;
+        loop {
+            if stop.is_asked() {
+                return Err(RoadError::Stopped);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            let attempt = LeaseRequest {
+                wait: left.min(LISTEN),
+                ..request.clone()
+            };
+            match self.database.acquire(&attempt).await {
+                Err(DbError::Held(_) | DbError::Busy { .. } | DbError::ToolLock { .. }) if left > LISTEN => {}
+                acquired => return Ok(acquired?),
             }
         }
     }

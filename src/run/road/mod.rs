@@ -118,6 +118,7 @@ impl Coordinator {
     /// When database or cluster cannot be read. A probe that does not get through is no error.
     pub async fn look_for(&self, request: &Request<'_>, workloads: &[WorkloadRef]) -> Result<Seen, RoadError> {
         let mut seen = self.look(workloads).await?;
+        self.see_workloads_free(&seen.database, workloads).await?;
         if !matches!(request.goal, Goal::Up(_)) {
             seen.unverified = self.find_unverified(&seen).await?;
         }
@@ -156,7 +157,7 @@ impl Coordinator {
         let above = self.highest_stamp(workloads).await?;
         self.say_who_holds(Duration::from_millis(planned.limits.lock_ms), listener)
             .await?;
-        let held = self.take_leases(planned, above).await?;
+        let held = self.take_leases(planned, above, &stop).await?;
         if stop.is_asked() {
             self.release().await;
             return Err(RoadError::Stopped);

@@ -42,7 +42,7 @@ impl Coordinator {
         let above = self.highest_stamp(&workloads).await?.max(newest);
         self.say_who_holds(std::time::Duration::from_millis(stored.plan.limits.lock_ms), listener)
             .await?;
-        let held = self.take_leases(&stored.plan, above).await?;
+        let held = self.take_leases(&stored.plan, above, &stop).await?;
         if stop.is_asked() {
             self.release().await;
             return Err(RoadError::Stopped);
