@@ -16,6 +16,7 @@ mod rivals;
 mod saved;
 mod stage;
 mod store;
+mod strangers;
 mod walk;
 mod world;
 
@@ -24,6 +25,7 @@ use crate::support::runner::Case;
 pub fn cases() -> Vec<Case> {
     let subjects = [
         between::cases(),
+        strangers::cases(),
         journey::cases(),
         broken::cases(),
         walk::cases(),

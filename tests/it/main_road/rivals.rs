@@ -58,7 +58,7 @@ pub fn cases() -> Vec<Case> {
     cases
 }
 
-async fn scene(setting: Setting, dir: &Path, hint: &str) -> Result<Stage, NotPassed> {
+pub async fn scene(setting: Setting, dir: &Path, hint: &str) -> Result<Stage, NotPassed> {
     let stage = Stage::set(setting, dir, hint).await?;
     place_orders(&stage).await?;
     Ok(stage)
@@ -112,7 +112,7 @@ async fn but_the_lease(stage: &Stage) -> Result<String, NotPassed> {
     Ok(format!("{}\n{objects:#?}", stage.store.dump(&["lease"]).await?))
 }
 
-async fn everything(stage: &Stage) -> Result<String, NotPassed> {
+pub async fn everything(stage: &Stage) -> Result<String, NotPassed> {
     Ok(format!("{}\n{}", stage.store.dump(&[]).await?, stage.server().dump()))
 }
 
@@ -179,7 +179,7 @@ async fn sleep(ctx: Ctx, engine: Engine, asleep: Asleep) -> Outcome {
 }
 
 /// Holds the append of the first entry of this kind.
-fn holds(stage: &Stage, is_it: impl Fn(&What) -> bool + Send + Sync + 'static) -> Hold {
+pub fn holds(stage: &Stage, is_it: impl Fn(&What) -> bool + Send + Sync + 'static) -> Hold {
     stage.server().hold(move |asked| {
         let body = asked.json();
         let lines = body["data"]["lines"]
