@@ -131,7 +131,12 @@ impl World<'_> {
                 to,
             } => {
                 let seen = self.look_at(workload).await?;
-                Ok(observe_repoint(&seen, uid, from, to))
+                let observed = observe_repoint(&seen, uid, from, to);
+                // Its pods would be replaced while nobody waits for them, and have written to a schema that is not theirs.
+                match observed {
+                    Observed::Untouched => Ok(self.find_started(plan, step).await?.unwrap_or(observed)),
+                    observed => Ok(observed),
+                }
             }
             Action::UpdateStrategy {
                 workload,
@@ -173,6 +178,11 @@ impl World<'_> {
         if !matches!(seen, Observed::Untouched | Observed::Partial(_)) {
             return Ok(seen);
         }
+        Ok(self.find_started(plan, step).await?.unwrap_or(seen))
+    }
+
+    /// What was stopped for this step and is not stopped any more.
+    async fn find_started(&self, plan: &Plan, step: &Step) -> Result<Option<Observed>, Failure> {
         let uids = plan.workload_uids();
         for workload in plan.stopped_at(step.id) {
             let found = self.look_at(&workload).await?;
@@ -187,20 +197,23 @@ impl World<'_> {
             if is_same && found.replicas() == 0 && matches!(verdict, Verdict::Healthy(_)) {
                 continue;
             }
-            return Ok(Observed::Foreign(format!(
-                "{workload} was stopped for this step and is not stopped any more ({}); scale it to 0 and see that \
-                 nothing starts it (an autoscaler, GitOps), then resume: kubectl -n {} scale {} {} --replicas 0",
-                if is_same {
-                    format!("{} replicas, {} pods", found.replicas(), found.pods.len())
-                } else {
-                    "it is another object of the same name".to_owned()
-                },
-                workload.namespace,
-                workload.kind.to_string().to_lowercase(),
-                workload.name,
-            )));
+            let why = if is_same {
+                format!(
+                    "{workload} was stopped for this step and is not stopped any more ({} replicas, {} pods); scale it to \
+                     0 and see that nothing starts it (an autoscaler, GitOps), then resume: kubectl -n {} scale {} {} \
+                     --replicas 0",
+                    found.replicas(),
+                    found.pods.len(),
+                    workload.namespace,
+                    workload.kind.to_string().to_lowercase(),
+                    workload.name,
+                )
+            } else {
+                format!("{workload} was stopped for this step, and is another object of the same name now")
+            };
+            return Ok(Some(Observed::Foreign(why)));
         }
-        Ok(seen)
+        Ok(None)
     }
 
     /// Asks the world whether a step that had passed before this process began still shows (LAWS D13).

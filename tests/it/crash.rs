@@ -20,6 +20,7 @@ use crate::support::{
     },
 };
 
+mod stopped;
 mod story;
 
 use story::Story;
@@ -57,6 +58,7 @@ pub fn cases() -> Vec<Case> {
         }),
         sync_case("crash::d4_a_token_that_is_not_checked_is_noticed", |_ctx| d4()),
     ]);
+    cases.extend(stopped::cases());
     cases
 }
 

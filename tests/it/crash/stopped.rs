@@ -38,11 +38,12 @@ fn started_between(story: Story) -> Outcome {
                             closed = true;
                             break;
                         }
-                        Life::Ended(Ending::Halted(halt)) if halt.step == Some(revert) => {
+                        Life::Ended(Ending::Halted(halt))
+                            if halt.step == Some(revert) && halt.message.contains("is not stopped any more") =>
+                        {
                             assert_eq!(halt.kind, HaltKind::Foreign, "{what}");
-                            let hint = halt.hint.unwrap_or_default();
-                            let typed = "kubectl -n production scale statefulset shop --replicas=0";
-                            assert!(hint.contains(typed), "{what}: {hint}");
+                            let typed = "kubectl -n production scale statefulset shop --replicas 0";
+                            assert!(halt.message.contains(typed), "{what}: {}", halt.message);
                             halts += 1;
                         }
                         Life::Died => continue,

@@ -43,6 +43,9 @@ pub enum Fault {
     ErrorAfter,
     /// An error, and the effect this many calls later.
     Later(u32),
+    /// Somebody starts the workload that was stopped, with so many pods, as soon as it is stopped; but between a look and
+    /// the write that was decided on it, and between two scripts of one batch, nobody is that fast.
+    Started(i32),
     /// The process sleeps before the effect, until it is woken.
     SleepBefore,
     /// The process sleeps after the effect, until it is woken.
@@ -210,9 +213,10 @@ impl World {
             self.set.step();
         }
         self.land_due();
+        self.start_by_another(effect.as_ref());
         let land = |world: &mut World, effect: Option<Effect>| effect.map_or(Ok(()), |effect| world.land(&effect));
         match self.faults.remove(&self.calls) {
-            None => Called::Answer(land(self, effect)),
+            None | Some(Fault::Started(_)) => Called::Answer(land(self, effect)),
             Some(Fault::CrashBefore) => Called::Crash,
             Some(Fault::CrashAfter) => {
                 drop(land(self, effect));
@@ -245,6 +249,22 @@ impl World {
                 drop(land(self, effect));
                 Called::SleepAfter
             }
+        }
+    }
+
+    /// A fault that waits for its moment: it comes at its call, or at the first one after it that fits.
+    fn start_by_another(&mut self, effect: Option<&Effect>) {
+        let calls = self.calls;
+        let due = self.faults.range(..=calls).find_map(|(at, fault)| match fault {
+            Fault::Started(pods) => Some((*at, *pods)),
+            _ => None,
+        });
+        let Some((at, pods)) = due else { return };
+        let is_stopped = self.set.replicas == 0 && self.set.pods.is_empty();
+        if is_stopped && !matches!(effect, Some(Effect::Script { .. } | Effect::Patch { .. })) {
+            self.faults.remove(&at);
+            self.set.scale_by_another(pods);
+            while self.set.step() {}
         }
     }
 

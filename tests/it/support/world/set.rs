@@ -198,6 +198,13 @@ impl Set {
         Ok(breach)
     }
 
+    /// Somebody else sets the count.
+    pub fn scale_by_another(&mut self, replicas: i32) {
+        self.replicas = replicas;
+        self.generation += 1;
+        self.version += 1;
+    }
+
     /// Whether the pod is one that is to go.
     pub fn is_to_go(&self, ordinal: i32, removal: &Removal) -> bool {
         let Some(pod) = self.pods.get(&ordinal).filter(|pod| pod.phase != Phase::Terminating) else {
