@@ -20,6 +20,7 @@ use crate::support::{
     },
 };
 
+mod laws;
 mod stopped;
 mod story;
 
@@ -58,6 +59,7 @@ pub fn cases() -> Vec<Case> {
         }),
         sync_case("crash::d4_a_token_that_is_not_checked_is_noticed", |_ctx| d4()),
     ]);
+    cases.extend(laws::cases());
     cases.extend(stopped::cases());
     cases
 }

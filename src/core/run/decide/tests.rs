@@ -9,6 +9,7 @@ use crate::plan::{self, Action, Gate, RunLimits, Step};
 
 use super::*;
 
+mod laws;
 mod model;
 
 /// A plan with one step for each letter: `d`atabase or `w`orkload. What the steps do is not asked here.
