@@ -145,7 +145,7 @@ pub(super) fn duration(ms: u64) -> String {
     }
 }
 
-/// As [`duration`], and shorter where it is a round one: `30 s`, `5 min`.
+/// As a duration is shown elsewhere, and shorter where it is a round one: `30 s`, `5 min`.
 pub fn limit(ms: u64) -> String {
     match ms {
         _ if ms > 0 && ms.is_multiple_of(60_000) => format!("{} min", ms / 60_000),
