@@ -73,8 +73,11 @@ pub(super) async fn carry_plan(
     plan: &Plan,
     bodies: Option<&Bodies>,
 ) -> anyhow::Result<Exit> {
-    if !terminal.quiet {
+    // Nobody is asked about what they were not shown, and a warning is no progress.
+    if !terminal.quiet || terminal.asks() {
         terminal.tell(|page| write_plan(page, plan, bodies).and_then(|()| page.blank()));
+    } else if !plan.findings.is_empty() {
+        terminal.tell(|page| write_findings(page, &plan.findings));
     }
     terminal.confirm("Go ahead?")?;
     let stop = stop_on_signals()?;

@@ -88,6 +88,11 @@ impl Terminal {
         }
     }
 
+    /// Whether somebody is asked before something is changed.
+    pub(super) fn asks(&self) -> bool {
+        !self.yes
+    }
+
     /// Asks before something is changed. Where nobody can be asked, `--yes` must have been typed.
     ///
     /// # Errors

@@ -36,10 +36,12 @@ pub(super) struct Args {
 /// Runs the demo.
 pub(super) async fn run(args: &Args) -> anyhow::Result<Exit> {
     tokio::select! {
-        told = tell(args) => told?,
-        _ = tokio::signal::ctrl_c() => bail!("interrupted; the embedded cluster and its files are gone"),
+        told = tell(args) => told.map(|()| Exit::Done),
+        _ = tokio::signal::ctrl_c() => {
+            say("\ninterrupted; the embedded cluster and its files are gone");
+            Ok(Exit::Interrupted)
+        }
     }
-    Ok(Exit::Done)
 }
 
 async fn tell(args: &Args) -> anyhow::Result<()> {

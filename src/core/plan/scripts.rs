@@ -197,6 +197,14 @@ impl Scripts<'_> {
                 name: filed.name.clone(),
             };
             self.check_runs(&migration.to_string(), filed.up.text().as_bytes())?;
+            if filed.down.as_ref().is_none_or(|down| down.is_empty(self.engine())) {
+                self.findings.push(Finding::warning(
+                    "no-way-back",
+                    migration.to_string(),
+                    "it has no down script, or an empty one: once it is applied, no rollback can undo it",
+                    "write the down script first; what is captured when it is applied is what a rollback has",
+                ));
+            }
             let sha256 = filed.up.sha256();
             return Some(ScriptRef {
                 migration,
@@ -277,7 +285,7 @@ impl Scripts<'_> {
             "down-empty",
             subject,
             "its down script holds no statement, so running it would move the ledger and nothing else",
-            "write the down script, or a new migration that takes it back",
+            "write a new migration that takes it back; one that was captured empty stays empty",
         );
     }
 

@@ -414,3 +414,18 @@ fn what_the_run_may_not_do_refuses_beforehand() {
     let refusals = plan(&ask(goal, Some(&app), &empty), &world).unwrap_err();
     assert_eq!(refusals.codes(), ["rights-missing"]);
 }
+
+#[test]
+fn an_up_without_a_way_back_is_warned_of() {
+    for down in [None, Some("-- later\n")] {
+        let mut files = vec![(
+            "20990101090000_new.up.sql".to_owned(),
+            b"CREATE TABLE n (i int)".to_vec(),
+        )];
+        files.extend(down.map(|down| ("20990101090000_new.down.sql".to_owned(), down.as_bytes().to_vec())));
+        let catalog = Catalog::read(&files, Engine::Sqlite).unwrap();
+        let made = plan(&ask(Goal::Up(None), None, &catalog), &seen()).unwrap();
+        let codes: Vec<&str> = made.findings.iter().map(|finding| finding.code.as_str()).collect();
+        assert!(codes.contains(&"no-way-back"), "{codes:?}");
+    }
+}
