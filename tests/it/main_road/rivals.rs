@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use super::{
     kill::{ROLLBACK, setting, writes_the_set},
     program::Ran,
+    refusals::everything,
     stage::{Setting, Stage},
     store::Engine,
     world::{TO_1_2_0, check_journals, journals, place_orders},
@@ -108,12 +109,9 @@ async fn crowd(ctx: Ctx, engine: Engine, number: usize) -> Outcome {
 /// Database and cluster, but for the heartbeats of whoever holds the right to act.
 async fn but_the_lease(stage: &Stage) -> Result<String, NotPassed> {
     let mut objects: Vec<Value> = serde_json::from_str(&stage.server().dump())?;
-    objects.retain(|object| object["kind"] != "Lease");
+    // Nor for the kubelet's.
+    objects.retain(|object| object["kind"] != "Lease" && object["kind"] != "Node");
     Ok(format!("{}\n{objects:#?}", stage.store.dump(&["lease"]).await?))
-}
-
-pub async fn everything(stage: &Stage) -> Result<String, NotPassed> {
-    Ok(format!("{}\n{}", stage.store.dump(&[]).await?, stage.server().dump()))
 }
 
 async fn sleep(ctx: Ctx, engine: Engine, asleep: Asleep) -> Outcome {

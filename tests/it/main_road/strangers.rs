@@ -18,7 +18,8 @@ use stepback_sandbox::api::{Asked, Hold};
 use super::{
     kill::{ROLLBACK, setting, writes_the_set},
     program::Running,
-    rivals::{everything, scene},
+    refusals::everything,
+    rivals::scene,
     stage::Stage,
     store::Engine,
     world::{TO_1_2_0, journals},
