@@ -71,7 +71,8 @@ pub async fn missing_rights_sandbox(_ctx: Ctx) -> Outcome {
 /// A ServiceAccount that may read ConfigMaps of its namespace, and nothing else.
 pub async fn missing_rights_real(ctx: Ctx) -> Outcome {
     let control_plane = ControlPlane::shared(StatefulSets::Own).await?;
-    let namespace = Cluster::shared(Kind::Real).await?.fresh_namespace("rights").await?;
+    let lent = Cluster::shared(Kind::Real).await?.fresh_namespace("rights").await?;
+    let namespace = lent.to_owned();
     // With every right, as `connect` finds it.
     let admin = connect(&ConnectTo {
         kubeconfig: Some(control_plane.kubeconfig().to_owned()),

@@ -24,7 +24,7 @@ use stepback_core::{
 use stepback_sandbox::api::{ApiServer, Options};
 
 use crate::support::{
-    cluster::{Cluster, Kind},
+    cluster::{Cluster, Kind, LentNamespace},
     runner::{Ctx, NotPassed, Outcome},
 };
 
@@ -54,6 +54,7 @@ pub enum Arena {
         client: Client,
         namespace: String,
         server: Option<ApiServer>,
+        _lent: Option<LentNamespace>,
     },
     Sqlite {
         database: Arc<dyn Database>,
@@ -74,14 +75,17 @@ impl Arena {
                     client: Client::try_from(config)?,
                     namespace: "default".to_owned(),
                     server: Some(server),
+                    _lent: None,
                 }
             }
             Place::Real => {
                 let cluster = Cluster::shared(Kind::Real).await?;
+                let lent = cluster.fresh_namespace("journal").await?;
                 Arena::Cluster {
                     client: cluster.client().await?,
-                    namespace: cluster.fresh_namespace("journal").await?,
+                    namespace: lent.to_owned(),
                     server: None,
+                    _lent: Some(lent),
                 }
             }
             Place::Sqlite => {

@@ -31,7 +31,7 @@ use super::{
     store::{Engine, Store},
 };
 use crate::support::{
-    cluster::{Cluster, Kind},
+    cluster::{Cluster, Kind, LentNamespace},
     controlplane::connect,
     runner::{NotPassed, fail, root},
     scene::is_ready,
@@ -107,7 +107,9 @@ enum Ground {
         server: ApiServer,
         _controllers: Controllers,
     },
-    Shared,
+    Shared {
+        _lent: LentNamespace,
+    },
 }
 
 pub struct Stage {
@@ -163,10 +165,12 @@ impl Stage {
             }
             kind => {
                 let cluster = Cluster::shared(kind).await?;
-                let namespace = cluster
+                let lent = cluster
                     .fresh_namespace(hint.rsplit("::").next().unwrap_or(hint))
                     .await?;
-                (Ground::Shared, cluster.kubeconfig().to_owned(), namespace)
+                let namespace = lent.to_owned();
+                let ground = Ground::Shared { _lent: lent };
+                (ground, cluster.kubeconfig().to_owned(), namespace)
             }
         };
         let client = connect(&kubeconfig).await?;
@@ -201,7 +205,7 @@ impl Stage {
     pub fn server(&self) -> &ApiServer {
         match &self.ground {
             Ground::Own { server, .. } => server,
-            Ground::Shared => panic!("this case has no sandbox of its own"),
+            Ground::Shared { .. } => panic!("this case has no sandbox of its own"),
         }
     }
 

@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    ops::Deref,
     path::{Path, PathBuf},
     sync::{
         OnceLock,
@@ -12,7 +13,7 @@ use std::{
 };
 
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
-use kube::{Api, Client, api::PostParams, runtime::wait::await_condition};
+use kube::{Api, Client, api::{DeleteParams, PostParams}, runtime::wait::await_condition};
 use serde_json::{from_value, json};
 use stepback_sandbox::{
     ControllerOptions, Controllers,
@@ -57,7 +58,34 @@ impl Kind {
 pub struct Cluster {
     server: Server,
     controllers: Controllers,
-    _runtime: Runtime,
+    runtime: Runtime,
+}
+
+/// A namespace for one case. Dropping it empties it: pods that nobody needs any more would be run and probed as long as
+/// the tests run.
+pub struct LentNamespace {
+    cluster: &'static Cluster,
+    name: String,
+}
+
+impl Deref for LentNamespace {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Drop for LentNamespace {
+    fn drop(&mut self) {
+        let (cluster, name) = (self.cluster, std::mem::take(&mut self.name));
+        cluster.runtime.spawn(async move {
+            // A server that is gone has taken the namespace with it.
+            if let Ok(client) = cluster.client().await {
+                drop(Api::<Namespace>::all(client).delete(&name, &DeleteParams::default()).await);
+            }
+        });
+    }
 }
 
 /// What must go on running.
@@ -128,7 +156,7 @@ impl Cluster {
         Ok(Cluster {
             server,
             controllers,
-            _runtime: runtime,
+            runtime,
         })
     }
 
@@ -142,8 +170,8 @@ impl Cluster {
         connect(self.kubeconfig()).await
     }
 
-    /// Makes an empty namespace in which pods can be created, and returns its name.
-    pub async fn fresh_namespace(&self, hint: &str) -> Result<String, NotPassed> {
+    /// Makes an empty namespace in which pods can be created.
+    pub async fn fresh_namespace(&'static self, hint: &str) -> Result<LentNamespace, NotPassed> {
         let client = self.client().await?;
         let name = fresh_name(hint);
         let namespace: Namespace = from_value(json!({ "metadata": { "name": name } }))?;
@@ -155,7 +183,7 @@ impl Cluster {
             account.is_some()
         })
         .await?;
-        Ok(name)
+        Ok(LentNamespace { cluster: self, name })
     }
 
     /// What the containers wrote.

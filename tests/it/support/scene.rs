@@ -17,7 +17,7 @@ use serde_json::{Value, from_value, json};
 use tokio::time::timeout;
 
 use super::{
-    cluster::{Cluster, Kind},
+    cluster::{Cluster, Kind, LentNamespace},
     runner::{NotPassed, fail},
 };
 
@@ -34,6 +34,7 @@ pub struct Scene {
     pub pods: Api<Pod>,
     pub claims: Api<PersistentVolumeClaim>,
     pub revisions: Api<ControllerRevision>,
+    _lent: LentNamespace,
 }
 
 /// The pods of a namespace by name.
@@ -43,10 +44,11 @@ impl Scene {
     /// An empty namespace in a cluster of this kind.
     pub async fn open(kind: Kind, hint: &str) -> Result<Scene, NotPassed> {
         let cluster = Cluster::shared(kind).await?;
-        let namespace = cluster
+        let lent = cluster
             .fresh_namespace(hint.rsplit("::").next().unwrap_or(hint))
             .await?;
         let client = cluster.client().await?;
+        let namespace = lent.to_owned();
         Ok(Scene {
             sets: Api::namespaced(client.clone(), &namespace),
             pods: Api::namespaced(client.clone(), &namespace),
@@ -55,6 +57,7 @@ impl Scene {
             cluster,
             namespace,
             client,
+            _lent: lent,
         })
     }
 
