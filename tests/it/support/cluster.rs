@@ -13,7 +13,11 @@ use std::{
 };
 
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
-use kube::{Api, Client, api::{DeleteParams, PostParams}, runtime::wait::await_condition};
+use kube::{
+    Api, Client,
+    api::{DeleteParams, PostParams},
+    runtime::wait::await_condition,
+};
 use serde_json::{from_value, json};
 use stepback_sandbox::{
     ControllerOptions, Controllers,
@@ -82,7 +86,11 @@ impl Drop for LentNamespace {
         cluster.runtime.spawn(async move {
             // A server that is gone has taken the namespace with it.
             if let Ok(client) = cluster.client().await {
-                drop(Api::<Namespace>::all(client).delete(&name, &DeleteParams::default()).await);
+                drop(
+                    Api::<Namespace>::all(client)
+                        .delete(&name, &DeleteParams::default())
+                        .await,
+                );
             }
         });
     }
