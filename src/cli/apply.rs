@@ -7,7 +7,7 @@ use stepback_core::plan::{Change, Goal, Order, SavedPlan, changes, other_steps, 
 use super::Exit;
 use super::carry::{carry_plan, say_nothing_to_do};
 use super::explain::CliError;
-use super::ground::Ground;
+use super::ground::{AcceptArgs, Ground};
 use super::options::Options;
 use super::terminal::Terminal;
 use crate::load::{LoadError, read_saved};
@@ -34,6 +34,8 @@ pub(super) struct Args {
     /// The database, where it is not to be read from where the plan says
     #[arg(long, value_name = "URL", hide_env_values = true)]
     url: Option<String>,
+    #[command(flatten)]
+    accept: AcceptArgs,
 }
 
 pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> anyhow::Result<Exit> {
@@ -43,7 +45,8 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
         error,
     })?;
     let ground = Ground::of_saved(options, &saved, catalog, args.url.as_deref()).await?;
-    let request = saved.request(&ground.catalog);
+    let mut request = saved.request(&ground.catalog);
+    request.accepted.extend(&args.accept.codes());
     let seen = ground.coordinator.look_for(&request, &ground.workloads).await?;
     if let Some(row) = seen.database.open_run.as_ref().filter(|row| !row.closes_itself) {
         return Err(RoadError::RunOpen(Box::new(row.clone())).into());
@@ -63,7 +66,8 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
     if !changed.is_empty() {
         return Err(stale(&args.file, &saved, changed).into());
     }
-    if let Some(change) = other_steps(&saved.plan, &now.map_err(CliError::Refused)?) {
+    let now = now.map_err(CliError::Refused)?;
+    if let Some(change) = other_steps(&saved.plan, &now) {
         return Err(stale(&args.file, &saved, vec![change]).into());
     }
     if !terminal.quiet {
@@ -75,7 +79,13 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
         terminal.tell(|page| page.labelled("saved    ", None, &made));
     }
     let bodies = (options.verbose > 0).then_some(&saved.scripts);
-    match carry_plan(terminal, options.verbose > 0, &ground, &request, &saved.plan, bodies).await {
+    let mut plan = saved.plan.clone();
+    if !args.accept.codes().is_empty() {
+        // What was found since, and is accepted now, belongs into the run's record.
+        plan.findings = now.findings;
+        plan.id = plan.compute_id()?;
+    }
+    match carry_plan(terminal, options.verbose > 0, &ground, &request, &plan, bodies).await {
         // Between our look and the lease somebody else was at work.
         Err(error) => Err(match error.downcast::<RoadError>() {
             Ok(RoadError::Changed(changed)) => stale(&args.file, &saved, changed).into(),
@@ -110,5 +120,10 @@ fn plan_again(file: &std::path::Path, saved: &SavedPlan) -> String {
         Some(Order::Version) => " --order version",
         None => "",
     };
-    format!("stepback plan --to {to}{loss}{order} --out {}", file.display())
+    let accepted = saved.asked.accepted.codes().map(|code| format!(" --accept {code}"));
+    let accepted: String = accepted.collect();
+    format!(
+        "stepback plan --to {to}{loss}{order}{accepted} --out {}",
+        file.display()
+    )
 }

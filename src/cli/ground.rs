@@ -7,7 +7,7 @@ use clap::Args;
 use stepback_core::appfile::{AppFile, DataLoss, Limits, Tool};
 use stepback_core::catalog::{Catalog, Layout};
 use stepback_core::model::{LedgerTool, WorkloadRef};
-use stepback_core::plan::{Goal, Order, Request, SavedPlan, workloads_of};
+use stepback_core::plan::{Accepted, Goal, Order, Request, SavedPlan, parse_code, workloads_of};
 
 use super::explain::CliError;
 use super::options::Options;
@@ -46,6 +46,21 @@ pub(super) struct WayArgs {
     /// In which order to undo where the order of application and that of the versions contradict each other
     #[arg(long, value_name = "ORDER")]
     order: Option<ByOrder>,
+}
+
+/// What is known and goes on all the same.
+#[derive(Args)]
+#[command(next_help_heading = "Way back")]
+pub(super) struct AcceptArgs {
+    /// Go on in spite of a finding, by its code; may be given several times (docs/findings.md says which can be)
+    #[arg(long, value_name = "CODE", value_parser = parse_code)]
+    accept: Vec<String>,
+}
+
+impl AcceptArgs {
+    pub(super) fn codes(&self) -> Accepted {
+        self.accept.iter().cloned().collect()
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -91,6 +106,8 @@ pub(super) struct Ground {
     pub(super) namespace: Option<String>,
     /// Why the cluster of the app's workloads is not joined, where looking goes on without it.
     pub(super) not_joined: Option<ClusterError>,
+    /// The findings that were accepted by name.
+    pub(super) accepted: Accepted,
     pub(super) coordinator: Coordinator,
 }
 
@@ -120,6 +137,7 @@ impl Ground {
             workloads,
             namespace,
             not_joined,
+            accepted: Accepted::default(),
             coordinator,
         })
     }
@@ -147,6 +165,7 @@ impl Ground {
             workloads,
             namespace,
             not_joined: None,
+            accepted: Accepted::default(),
             coordinator,
         })
     }
@@ -162,6 +181,7 @@ impl Ground {
             app: self.app.as_ref(),
             catalog: &self.catalog,
             accept_loss: accepted,
+            accepted: self.accepted.clone(),
             order: way.and_then(|way| way.order).map(|order| match order {
                 ByOrder::Applied => Order::Applied,
                 ByOrder::Version => Order::Version,

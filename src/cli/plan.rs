@@ -7,7 +7,7 @@ use stepback_core::report::{Kind, write_plan, write_plan_markdown, write_plan_sq
 
 use super::Exit;
 use super::carry::{bodies_of, look_and_plan};
-use super::ground::{Ground, Need, SchemaArgs, WayArgs};
+use super::ground::{AcceptArgs, Ground, Need, SchemaArgs, WayArgs};
 use super::options::{Options, Output};
 use super::terminal::Terminal;
 use crate::load::{LoadError, write_saved};
@@ -39,11 +39,14 @@ pub(super) struct Args {
     #[command(flatten)]
     way: WayArgs,
     #[command(flatten)]
+    accept: AcceptArgs,
+    #[command(flatten)]
     schema: SchemaArgs,
 }
 
 pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> anyhow::Result<Exit> {
-    let ground = Ground::find(options, &args.schema, Need::App).await?;
+    let mut ground = Ground::find(options, &args.schema, Need::App).await?;
+    ground.accepted = args.accept.codes();
     let request = ground.request(Goal::Release(args.to.clone()), Some(&args.way));
     let (plan, seen) = look_and_plan(&ground, &request).await?;
     let bodies = bodies_of(&plan, &ground, &seen);

@@ -4,7 +4,7 @@ use stepback_core::plan::Goal;
 
 use super::Exit;
 use super::carry::carry_out;
-use super::ground::{Ground, Need, SchemaArgs, WayArgs};
+use super::ground::{AcceptArgs, Ground, Need, SchemaArgs, WayArgs};
 use super::options::Options;
 use super::terminal::Terminal;
 
@@ -27,11 +27,14 @@ pub(super) struct Args {
     #[command(flatten)]
     way: WayArgs,
     #[command(flatten)]
+    accept: AcceptArgs,
+    #[command(flatten)]
     schema: SchemaArgs,
 }
 
 pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> anyhow::Result<Exit> {
-    let ground = Ground::find(options, &args.schema, Need::App).await?;
+    let mut ground = Ground::find(options, &args.schema, Need::App).await?;
+    ground.accepted = args.accept.codes();
     let goal = Goal::Release(args.to.clone());
     carry_out(
         terminal,

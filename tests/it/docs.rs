@@ -49,8 +49,20 @@ fn findings() -> Outcome {
     let rows = page
         .lines()
         .filter_map(|line| line.strip_prefix("| `")?.split('`').next());
-    let documented: BTreeSet<String> = rows.map(str::to_owned).collect();
+    let rows: Vec<&str> = rows.collect();
+    let documented: BTreeSet<String> = rows.iter().map(|code| (*code).to_owned()).collect();
     assert_eq!(raised, documented, "the source and docs/findings.md differ");
+    assert!(
+        rows.is_sorted_by(|one, next| one < next),
+        "each code has one row, in order: {rows:?}"
+    );
+    let accepted = page.lines().filter(|line| line.contains("| refusal, `--accept` |"));
+    let accepted: Vec<&str> = accepted.filter_map(|line| line.split('`').nth(1)).collect();
+    assert_eq!(
+        accepted,
+        stepback_core::plan::ACCEPTABLE,
+        "what can be accepted, in order"
+    );
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use stepback_core::{
     catalog::Catalog,
     journal::By,
     model::{Engine, UrlSource},
-    plan::{Goal, Request, plan},
+    plan::{Accepted, Goal, Request, plan},
 };
 use tokio::time::{Instant, timeout};
 
@@ -81,6 +81,7 @@ async fn stopped(ctx: Ctx, is_held: bool) -> Outcome {
         app: None,
         catalog: &catalog,
         accept_loss: false,
+        accepted: Accepted::default(),
         order: None,
         journal: None,
     };

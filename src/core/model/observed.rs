@@ -85,9 +85,22 @@ pub struct Finding {
     pub message: String,
     /// What to do about it.
     pub remedy: String,
+    /// Whether it would forbid the plan, had nobody accepted it by name.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub accepted: bool,
 }
 
 impl Finding {
+    /// Its severity, or that it was accepted, in a word.
+    pub fn word(&self) -> &'static str {
+        match self.severity {
+            Severity::Refusal => "refused",
+            Severity::Warning if self.accepted => "accepted",
+            Severity::Warning => "warning",
+            Severity::Note => "note",
+        }
+    }
+
     /// A finding of that severity.
     pub fn new(
         severity: Severity,
@@ -102,6 +115,7 @@ impl Finding {
             subject: subject.into(),
             message: message.into(),
             remedy: remedy.into(),
+            accepted: false,
         }
     }
 

@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::catalog::{Catalog, Migration, Script};
 use crate::model::{ArchiveRow, Capture, Finding, LedgerRow, MigrationId, SeenDatabase, Version};
 
-use super::Refusals;
+use super::{Accepted, Refusals};
 
 /// What was asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -117,7 +117,7 @@ pub fn plan_capture(request: &CaptureRequest, catalog: &Catalog, seen: &SeenData
             ));
         }
     }
-    capture.findings = Refusals::judge(findings)?;
+    capture.findings = Refusals::judge(findings, &Accepted::default())?;
     Ok(capture)
 }
 

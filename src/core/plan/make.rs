@@ -102,7 +102,7 @@ pub fn plan(request: &Request<'_>, seen: &Seen) -> Result<Plan, Refusals> {
     if let (Goal::Release(release), Some(app)) = (&request.goal, request.app) {
         check_stored(app, release, &seen.database, &mut findings);
     }
-    let findings = Refusals::judge(findings)?;
+    let findings = Refusals::judge(findings, &request.accepted)?;
 
     let has_workloads = all.iter().any(|(action, _)| action.workload().is_some());
     let cluster = seen.cluster.as_ref().filter(|_| has_workloads).and_then(|cluster| {

@@ -3,6 +3,7 @@
 //! Responsible for: what a plan, a step, an action and a gate are, the plan's id, and (in the submodules) making one.
 //! Not for: carrying it out (`run`), the checks (`assess`). Same inputs, same plan, same id: no clock, no connection.
 
+mod accept;
 mod action;
 mod capture;
 mod changed;
@@ -10,6 +11,7 @@ mod drift;
 mod ledger;
 mod make;
 mod offline;
+mod owner;
 mod probes;
 mod refusal;
 mod request;
@@ -32,6 +34,7 @@ use crate::model::{
     DatabaseRef, Digest, Finding, JournalPlace, PlanId, ScriptRef, StepId, Target, TemplateRef, WorkloadRef,
 };
 
+pub use accept::{ACCEPTABLE, Accepted, NotAcceptable, parse_code};
 pub use action::Action;
 pub use capture::{Becomes, CaptureRequest, Captured, ToCapture, plan_capture};
 pub use changed::{Change, changes, other_steps};

@@ -2,15 +2,17 @@
 
 use crate::model::{Finding, Severity};
 
+use super::accept::Accepted;
+
 /// A list of findings of which at least one forbids the plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusals(Vec<Finding>);
 
 impl Refusals {
     /// Splits findings into refusals (with everything else that was found) or the findings of a possible plan.
-    pub fn judge(findings: Vec<Finding>) -> Result<Vec<Finding>, Self> {
+    pub fn judge(mut findings: Vec<Finding>, accepted: &Accepted) -> Result<Vec<Finding>, Self> {
+        accepted.apply(&mut findings);
         if findings.iter().any(|finding| finding.severity == Severity::Refusal) {
-            let mut findings = findings;
             findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
             return Err(Self(findings));
         }

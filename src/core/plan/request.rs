@@ -9,6 +9,7 @@ use crate::catalog::Catalog;
 use crate::model::{Digest, Fingerprint, JournalPlace, SeenCluster, SeenDatabase, Version};
 
 use super::Action;
+use super::accept::Accepted;
 use super::probes::TriedProbe;
 
 /// Where to go.
@@ -47,6 +48,8 @@ pub struct Request<'a> {
     pub catalog: &'a Catalog,
     /// Whether what downs destroy was accepted: by the app file or the command line.
     pub accept_loss: bool,
+    /// Findings that were accepted by name.
+    pub accepted: Accepted,
     /// The order that was chosen, when one was.
     pub order: Option<Order>,
     /// Where the journal is to be kept, when that was said.

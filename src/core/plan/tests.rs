@@ -179,6 +179,7 @@ fn ask<'a>(goal: Goal, app: Option<&'a AppFile>, catalog: &'a Catalog) -> Reques
         app,
         catalog,
         accept_loss: true,
+        accepted: Accepted::default(),
         order: None,
         journal: None,
     }

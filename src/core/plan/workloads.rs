@@ -6,6 +6,7 @@ use crate::model::{
 };
 use crate::workload::is_to_go;
 
+use super::owner::check_owners;
 use super::probes::{Probe, check_containers, probes_of};
 use super::template::{present_template, target_template};
 use super::{Action, Gate, Strategy, offline, walk};
@@ -176,6 +177,7 @@ pub(super) fn plan_workloads(
             Strategy::SchemaFirst if changes => half.after.extend(walk::walk(&taken)),
             _ => continue,
         }
+        check_owners(seen, &mut half.findings);
         half.give_back.push((
             Action::GiveBack {
                 workload: seen.workload.clone(),

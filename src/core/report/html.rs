@@ -8,7 +8,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use super::page::{clock, count, duration, moment};
 use super::run::{Outage, Pause, Report, StepReport, strategy_name};
 use super::timeline::Timeline;
-use crate::model::{Finding, Severity};
+use crate::model::Finding;
 
 const STYLE: &str = include_str!("html.css");
 
@@ -285,14 +285,9 @@ fn interruption(pause: &Pause) -> Markup {
 }
 
 fn found(finding: &Finding) -> Markup {
-    let word = match finding.severity {
-        Severity::Refusal => "refused",
-        Severity::Warning => "warning",
-        Severity::Note => "note",
-    };
     html! {
         li {
-            p { b { (word) } " " code { (finding.code) } " " (finding.subject) ": " (lines(&finding.message)) }
+            p { b { (finding.word()) } " " code { (finding.code) } " " (finding.subject) ": " (lines(&finding.message)) }
             @if !finding.remedy.is_empty() { p.quiet { (finding.remedy) } }
         }
     }

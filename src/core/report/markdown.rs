@@ -4,7 +4,6 @@ use std::io::{self, Write};
 
 use super::page::{clock, duration, moment};
 use super::run::{Pause, Report, StepReport, strategy_name};
-use crate::model::Severity;
 
 /// Writes a run's report as GitHub-flavoured Markdown. Whatever the report quotes is escaped.
 ///
@@ -55,11 +54,7 @@ pub fn write_report_markdown(out: &mut dyn Write, report: &Report) -> io::Result
     if !report.findings.is_empty() {
         writeln!(out, "\n## Found beforehand\n")?;
         for finding in &report.findings {
-            let word = match finding.severity {
-                Severity::Refusal => "refused",
-                Severity::Warning => "warning",
-                Severity::Note => "note",
-            };
+            let word = finding.word();
             let (subject, message) = (escape(&finding.subject), escape(&finding.message));
             writeln!(out, "- **{word}** {} {subject}: {message}", code(&finding.code))?;
         }

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use super::Bodies;
 use super::page::{count, limit};
 use super::plan::{describe_gate, describe_journal, describe_strategy};
-use crate::model::{Finding, Severity};
+use crate::model::Finding;
 use crate::plan::{Action, Plan, Step};
 
 /// Writes a plan as GitHub-flavoured Markdown: what, why, every step, every finding, and the SQL folded away.
@@ -70,11 +70,7 @@ fn write_step(out: &mut dyn Write, step: &Step) -> io::Result<()> {
 }
 
 fn write_finding(out: &mut dyn Write, finding: &Finding) -> io::Result<()> {
-    let word = match finding.severity {
-        Severity::Refusal => "refused",
-        Severity::Warning => "warning",
-        Severity::Note => "note",
-    };
+    let word = finding.word();
     let (code, subject) = (code(&finding.code), text(&finding.subject));
     write!(out, "- **{word}** {code} {subject}: {}", text(&finding.message))?;
     if !finding.remedy.is_empty() {

@@ -21,13 +21,13 @@ pub fn write_findings(page: &mut Page<'_>, findings: &[Finding]) -> io::Result<(
 /// # Errors
 /// As the writer's.
 pub fn write_finding(page: &mut Page<'_>, finding: &Finding) -> io::Result<()> {
-    let (word, paint) = match finding.severity {
-        Severity::Refusal => ("refused", Paint::Red),
-        Severity::Warning => ("warning", Paint::Yellow),
-        Severity::Note => ("note", Paint::Dim),
+    let paint = match finding.severity {
+        Severity::Refusal => Paint::Red,
+        Severity::Warning => Paint::Yellow,
+        Severity::Note => Paint::Dim,
     };
     let head = format!("{} [{}]", finding.subject, finding.code);
-    page.labelled(&format!("  {word:<8} "), Some(paint), &head)?;
+    page.labelled(&format!("  {:<8} ", finding.word()), Some(paint), &head)?;
     page.labelled("           ", None, &finding.message)?;
     if !finding.remedy.is_empty() {
         page.labelled("           do: ", None, &finding.remedy)?;

@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::appfile::AppFile;
 use crate::catalog::Catalog;
 use crate::model::{Capture, LeaseSeen, LedgerRow, MigrationId, RunRow, SeenDatabase, SeenWorkload, Version};
-use crate::plan::{Action, Goal, Plan, Refusals, Request, Seen, plan};
+use crate::plan::{Accepted, Action, Goal, Plan, Refusals, Request, Seen, plan};
 
 /// What `status` answers.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -183,6 +183,7 @@ fn reach(app: &AppFile, catalog: &Catalog, seen: &Seen, schema_alone: bool) -> V
             catalog,
             // The price is what is asked for here, so what it would destroy is taken as accepted.
             accept_loss: true,
+            accepted: Accepted::default(),
             order: None,
             journal: None,
         };

@@ -9,6 +9,7 @@ mod history;
 mod init;
 mod journey;
 mod kill;
+mod owners;
 mod probes;
 mod program;
 mod refusals;
@@ -33,6 +34,7 @@ pub fn cases() -> Vec<Case> {
         probes::cases(),
         rivals::cases(),
         refusals::cases(),
+        owners::cases(),
         saved::cases(),
         init::cases(),
     ];

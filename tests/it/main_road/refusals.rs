@@ -206,14 +206,15 @@ async fn stored_data(ctx: Ctx) -> Outcome {
 }
 
 /// The refusal is said, with exit code 3, and nothing is another than before.
-async fn stays_as_it_is(stage: &Stage, typed: &str, said: &[&str]) -> Outcome {
+pub async fn stays_as_it_is(stage: &Stage, typed: &str, said: &[&str]) -> Outcome {
     let before = everything(stage).await?;
     for typed in [
         typed.to_owned(),
         typed.replace("rollback", "plan").replace(" --yes", ""),
     ] {
         let ran = stage.credentials.run(3, &stage.folder("1.2.0"), &typed).await?;
-        if !said.iter().any(|said| ran.err.contains(said)) {
+        let words = ran.err.split_whitespace().collect::<Vec<_>>().join(" ");
+        if !said.iter().any(|said| words.contains(said)) {
             return fail(format_args!("it should have named {said:?}: {ran}"));
         }
         let after = everything(stage).await?;
@@ -226,7 +227,7 @@ async fn stays_as_it_is(stage: &Stage, typed: &str, said: &[&str]) -> Outcome {
 }
 
 pub async fn everything(stage: &Stage) -> Result<String, NotPassed> {
-    let mut objects: Vec<serde_json::Value> = serde_json::from_str(&stage.server().dump())?;
+    let mut objects = stage.objects().await?;
     // The kubelet's heartbeat goes on.
     objects.retain(|object| object["kind"] != "Node");
     Ok(format!(

@@ -58,6 +58,21 @@ const INDEX: [&str; 2] = [
     "DROP INDEX orders_customer;\n",
 ];
 
+/// What a run could touch in a namespace.
+const TOUCHED: [(&str, &str); 11] = [
+    ("/api/v1", "pods"),
+    ("/api/v1", "configmaps"),
+    ("/api/v1", "secrets"),
+    ("/api/v1", "services"),
+    ("/api/v1", "serviceaccounts"),
+    ("/api/v1", "persistentvolumeclaims"),
+    ("/apis/apps/v1", "statefulsets"),
+    ("/apis/apps/v1", "controllerrevisions"),
+    ("/apis/autoscaling/v2", "horizontalpodautoscalers"),
+    ("/apis/coordination.k8s.io/v1", "leases"),
+    ("/apis/policy/v1", "poddisruptionbudgets"),
+];
+
 /// What a case's shop is to be.
 #[derive(Clone)]
 pub struct Setting {
@@ -207,6 +222,20 @@ impl Stage {
             Ground::Own { server, .. } => server,
             Ground::Shared { .. } => panic!("this case has no sandbox of its own"),
         }
+    }
+
+    /// Everything that the cluster holds of this case: all of its own sandbox, or of its namespace what a run could touch.
+    pub async fn objects(&self) -> Result<Vec<Value>, NotPassed> {
+        if let Ground::Own { server, .. } = &self.ground {
+            return Ok(serde_json::from_str(&server.dump())?);
+        }
+        let mut objects = Vec::new();
+        for (group, resource) in TOUCHED {
+            let path = format!("{group}/namespaces/{}/{resource}", self.namespace);
+            let listed: Value = self.client.request(http::Request::get(path).body(Vec::new())?).await?;
+            objects.extend(listed["items"].as_array().cloned().unwrap_or_default());
+        }
+        Ok(objects)
     }
 
     /// The folder of a release: its app file, and the migrations that it knew.

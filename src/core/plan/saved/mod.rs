@@ -14,7 +14,7 @@ use crate::appfile::AppFile;
 use crate::catalog::{Catalog, Layout, Migration, Script};
 use crate::model::{Digest, Version};
 
-use super::{Goal, Order, Plan, Request};
+use super::{Accepted, Goal, Order, Plan, Request};
 
 pub use file::{SAVED_FORMAT, SavedPlanError};
 
@@ -62,6 +62,9 @@ pub struct Asked {
     /// Whether what downs destroy was accepted.
     #[serde(default)]
     pub accept_loss: bool,
+    /// Findings that were accepted by name.
+    #[serde(default, skip_serializing_if = "Accepted::is_empty")]
+    pub accepted: Accepted,
     /// The order that was chosen, when one was.
     #[serde(default)]
     pub order: Option<Order>,
@@ -104,6 +107,7 @@ impl SavedPlan {
             app,
             catalog,
             accept_loss,
+            accepted,
             order,
             journal: _,
         } = request;
@@ -144,6 +148,7 @@ impl SavedPlan {
             asked: Asked {
                 goal: goal.clone(),
                 accept_loss: *accept_loss,
+                accepted: accepted.clone(),
                 order: *order,
             },
             plan,
@@ -183,6 +188,7 @@ impl SavedPlan {
             app: self.app.as_ref(),
             catalog,
             accept_loss: self.asked.accept_loss,
+            accepted: self.asked.accepted.clone(),
             order: self.asked.order,
             journal: Some(self.plan.journal.clone()),
         }

@@ -77,6 +77,7 @@ fn saved() -> SavedPlan {
         app: Some(&app),
         catalog: &catalog,
         accept_loss: true,
+        accepted: Accepted::default(),
         order: Some(Order::Version),
         journal: None,
     };
