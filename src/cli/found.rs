@@ -47,6 +47,15 @@ pub(super) struct Found {
 }
 
 impl Found {
+    /// The open run of a database that is connected already.
+    pub(super) fn on(coordinator: Coordinator, url: DatabaseUrl) -> Self {
+        Self {
+            coordinator,
+            run: None,
+            url,
+        }
+    }
+
     /// A coordinator as the plan wants it: in its state schema and under its limits, whatever file lies here.
     pub(super) fn under(&self, plan: &Plan) -> anyhow::Result<Coordinator> {
         under(&self.url, plan)

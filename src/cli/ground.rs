@@ -93,6 +93,9 @@ pub(super) enum Need {
     Files,
     /// The app file, with its workloads.
     App,
+    /// The app file and a database, which is made where it is missing; the cluster only when it turns out to be needed
+    /// ([`Ground::join`]).
+    Release,
     /// Whatever there is: looking.
     Look,
 }
@@ -104,6 +107,8 @@ pub(super) struct Ground {
     pub(super) workloads: Vec<WorkloadRef>,
     /// The current namespace, where a cluster is joined.
     pub(super) namespace: Option<String>,
+    /// Where the database is.
+    pub(super) url: DatabaseUrl,
     /// Why the cluster of the app's workloads is not joined, where looking goes on without it.
     pub(super) not_joined: Option<ClusterError>,
     /// The findings that were accepted by name.
@@ -123,7 +128,13 @@ impl Ground {
             .filter(|app| matches!(need, Need::App | Need::Look) && !app.workloads.is_empty());
         let ledger = choose_ledger(args, app.as_ref())?;
         let schema = state_schema(options, &url, app.as_ref()).await?;
-        let mut coordinator = coordinator(&url, app.as_ref(), &schema, ledger, need == Need::Folder)?;
+        let mut coordinator = coordinator(
+            &url,
+            app.as_ref(),
+            &schema,
+            ledger,
+            matches!(need, Need::Folder | Need::Release),
+        )?;
         let joined = join_workloads(options, &mut coordinator, with_workloads).await;
         let (workloads, namespace, not_joined) = match joined {
             Ok((workloads, namespace)) => (workloads, namespace, None),
@@ -136,10 +147,18 @@ impl Ground {
             catalog,
             workloads,
             namespace,
+            url,
             not_joined,
             accepted: Accepted::default(),
             coordinator,
         })
+    }
+
+    /// Joins the cluster of the app's workloads, where it has some.
+    pub(super) async fn join(&mut self, options: &Options) -> Result<(), ClusterError> {
+        let app = self.app.as_ref().filter(|app| !app.workloads.is_empty());
+        (self.workloads, self.namespace) = join_workloads(options, &mut self.coordinator, app).await?;
+        Ok(())
     }
 
     /// What a saved plan stands on: everything but the database's URL is in it, and `catalog` is its part of the folder.
@@ -164,6 +183,7 @@ impl Ground {
             catalog,
             workloads,
             namespace,
+            url,
             not_joined: None,
             accepted: Accepted::default(),
             coordinator,
@@ -225,7 +245,7 @@ pub(super) async fn database_alone(options: &Options, url: Option<&str>) -> anyh
 
 fn find_app(options: &Options, args: &SchemaArgs, need: Need) -> Result<Option<AppFile>, LoadError> {
     let path = options.app_file();
-    let optional = need != Need::App && !options.names_app_file();
+    let optional = !matches!(need, Need::App | Need::Release) && !options.names_app_file();
     if optional && (args.url.is_some() || !path.exists()) {
         return Ok(None);
     }

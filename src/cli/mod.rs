@@ -18,6 +18,7 @@ mod man;
 mod migrate;
 mod options;
 mod plan;
+mod reconcile;
 mod report;
 mod resume;
 mod rollback;
@@ -72,6 +73,7 @@ enum Command {
     Plan(plan::Args),
     Rollback(rollback::Args),
     Apply(apply::Args),
+    Reconcile(reconcile::Args),
     Resume(resume::Args),
     #[command(subcommand)]
     Migrate(migrate::Command),
@@ -133,6 +135,7 @@ async fn perform(cli: Cli, terminal: &Terminal) -> anyhow::Result<Exit> {
         Command::Plan(args) => plan::run(&options, terminal, &args).await,
         Command::Apply(args) => apply::run(&options, terminal, &args).await,
         Command::Rollback(args) => rollback::run(&options, terminal, &args).await,
+        Command::Reconcile(args) => reconcile::run(&options, terminal, &args).await,
         Command::Resume(args) => resume::run(&options, terminal, &args).await,
         Command::Migrate(command) => migrate::run(&options, terminal, &command).await,
         Command::Guard(args) => guard::run(terminal, &args),

@@ -1,16 +1,17 @@
 //! `stepback resume`.
 
-use stepback_core::model::RunId;
+use stepback_core::model::{RunId, RunRow};
 use stepback_core::report::Kind;
 
 use super::Exit;
 use super::carry::conclude;
 use super::explain::CliError;
-use super::found::{Place, find_run, read_journal};
+use super::found::{Found, Place, find_run, read_journal};
 use super::ground::join_cluster;
 use super::options::Options;
 use super::signals::stop_on_signals;
 use super::terminal::Terminal;
+use crate::journal::Stored;
 use crate::live::Lines;
 
 /// Continue a run that halted or was killed
@@ -53,6 +54,17 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
         return conclude(terminal, options.verbose > 0, &finished);
     };
     let stored = read_journal(options, &mut found.coordinator, &row).await?;
+    carry_on(options, terminal, &found, row, &stored).await
+}
+
+/// Continues a run whose journal was read.
+pub(super) async fn carry_on(
+    options: &Options,
+    terminal: &Terminal,
+    found: &Found,
+    row: RunRow,
+    stored: &Stored,
+) -> anyhow::Result<Exit> {
     let mut coordinator = found.under(&stored.plan)?;
     if stored.plan.has_workload_steps() || found.coordinator.cluster.is_some() {
         join_cluster(options, &mut coordinator).await?;

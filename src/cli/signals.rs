@@ -1,6 +1,7 @@
 //! Ctrl-C and SIGTERM: the first asks the run to stop between two moves, the second ends the process.
 
 use std::io::Write as _;
+use std::sync::OnceLock;
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -11,11 +12,22 @@ use crate::run::{Stop, stop};
 const STOPPING: &str = "stopping after the move in flight: nothing more is begun, and what is done is recorded\n\
                         (the same signal once more ends at once; `stepback resume` continues either way)";
 
-/// Listens for signals from now on.
+/// What listens already, where something does.
+static LISTENING: OnceLock<Stop> = OnceLock::new();
+
+/// Listens for signals from now on; whoever asks again has the same wish to stop.
 ///
 /// # Errors
 /// When the system does not let us.
 pub(super) fn stop_on_signals() -> std::io::Result<Stop> {
+    if let Some(stop) = LISTENING.get() {
+        return Ok(stop.clone());
+    }
+    let stop = listen()?;
+    Ok(LISTENING.get_or_init(|| stop).clone())
+}
+
+fn listen() -> std::io::Result<Stop> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let (stopper, stop) = stop();

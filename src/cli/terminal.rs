@@ -9,6 +9,7 @@ use super::explain::CliError;
 use super::options::{Color, LogFormat, Options, Output};
 
 /// What the answer and progress look like.
+#[derive(Clone)]
 pub(super) struct Terminal {
     pub(super) output: Output,
     pub(super) quiet: bool,
@@ -93,6 +94,14 @@ impl Terminal {
         !self.yes
     }
 
+    /// The same for a command that is meant to be run by programs: where nobody can be asked, it goes ahead.
+    pub(super) fn unattended(&self) -> Self {
+        Self {
+            yes: self.yes || !can_ask(),
+            ..self.clone()
+        }
+    }
+
     /// Asks before something is changed. Where nobody can be asked, `--yes` must have been typed.
     ///
     /// # Errors
@@ -101,7 +110,7 @@ impl Terminal {
         if self.yes {
             return Ok(());
         }
-        if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        if !can_ask() {
             return Err(CliError::NotAsked);
         }
         let mut asked = io::stderr().lock();
@@ -113,6 +122,11 @@ impl Terminal {
             _ => Err(CliError::Declined),
         }
     }
+}
+
+/// Whether somebody sits there who sees a question and can answer it.
+fn can_ask() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
 /// Standard error for progress: each line as it is, or as a log line where logs are for programs.

@@ -24,9 +24,24 @@ pub async fn look(
 
 async fn look_at_database(database: &dyn Database) -> Result<Seen, RoadError> {
     let seen = database.look().await?;
+    complete(database, seen, true).await
+}
+
+/// What a decision needs of the database beside what was read of it just now. Scripts are left out where nothing is to
+/// be applied or undone: they are most of what there is to read.
+pub(super) async fn complete(
+    database: &dyn Database,
+    seen: SeenDatabase,
+    with_scripts: bool,
+) -> Result<Seen, RoadError> {
     let fingerprint = database.fingerprint().await?;
     let recorded = database.recorded_fingerprint(&seen.applied()).await?;
-    let bodies = read_bodies(database, &wanted_scripts(&seen)).await?;
+    let wanted = if with_scripts {
+        wanted_scripts(&seen)
+    } else {
+        Vec::new()
+    };
+    let bodies = read_bodies(database, &wanted).await?;
     Ok(Seen {
         database: seen,
         fingerprint,

@@ -28,6 +28,7 @@ mod main_road;
 mod opening;
 mod people;
 mod postgres;
+mod reconcile;
 mod saved_plans;
 mod servers;
 mod shop;
@@ -67,6 +68,7 @@ fn subjects() -> Vec<Subject> {
         people,
         opening,
         postgres,
+        reconcile,
         saved_plans,
         servers,
         shop,

@@ -176,7 +176,7 @@ fn title(request: &Request<'_>, from: &crate::model::Target, to: &crate::model::
     match &request.goal {
         Goal::Release(_) => format!("rollback {} -> {}", release(from), release(to)),
         Goal::Down(_) => format!("migrate down {} -> {}", schema(from), schema(to)),
-        Goal::Up(_) => format!("migrate up {} -> {}", schema(from), schema(to)),
+        Goal::Up(_) | Goal::UpTo(_) => format!("migrate up {} -> {}", schema(from), schema(to)),
         Goal::Schema(_) => format!("migrate {} -> {}", schema(from), schema(to)),
     }
 }

@@ -24,6 +24,16 @@ pub enum Goal {
     Down(u32),
     /// The schema alone: apply everything that the folder holds, or up to and including this version.
     Up(Option<Version>),
+    /// The schema alone, up to what this release has: the migrations that it was recorded with, else those up to its
+    /// schema in the app file. Nothing is undone.
+    UpTo(semver::Version),
+}
+
+impl Goal {
+    /// Whether nothing is undone on the way.
+    pub fn goes_up(&self) -> bool {
+        matches!(self, Self::Up(_) | Self::UpTo(_))
+    }
 }
 
 /// In which order migrations are undone, where the order of application and that of the versions contradict each

@@ -5,6 +5,7 @@ use crate::model::{Drift, Finding, MigrationSet, ScriptRef, Target, Version};
 
 use super::drift::{look_at_present, remember, verify};
 use super::ledger::check_ledger;
+use super::reconcile::{lacks_records, resolve_up_to};
 use super::request::{Goal, Request, Seen};
 use super::rights::check_rights;
 use super::scripts::Scripts;
@@ -57,7 +58,7 @@ pub(super) fn plan_schema(request: &Request<'_>, seen: &Seen) -> SchemaHalf {
         };
     }
     check_ledger(request.catalog, &seen.database, &mut scripts.findings);
-    let goes_up = matches!(request.goal, Goal::Up(_));
+    let goes_up = request.goal.goes_up();
     let missing: Vec<Version> = to
         .schema
         .0
@@ -65,7 +66,7 @@ pub(super) fn plan_schema(request: &Request<'_>, seen: &Seen) -> SchemaHalf {
         .filter(|version| !applied.contains(version))
         .cloned()
         .collect();
-    if goes_up {
+    if goes_up && (!missing.is_empty() || matches!(request.goal, Goal::Up(_))) {
         scripts.check_applied_files();
     }
     let downs = if goes_up {
@@ -105,11 +106,16 @@ pub(super) fn plan_schema(request: &Request<'_>, seen: &Seen) -> SchemaHalf {
     if !ups.is_empty() {
         let drifted = remember(seen, &mut scripts.findings);
         push_ups(request.app, &to.schema, &missing, &ups, &drifted, &mut actions);
-    } else if goes_up && missing.is_empty() {
+    } else if goes_up && missing.is_empty() && wants_records(request, seen) {
         push_missing_records(request.app, seen, &applied, &mut actions);
     }
     if to.schema == applied {
-        look_at_present(seen, goes_up, &mut actions, &mut scripts.findings);
+        look_at_present(
+            seen,
+            matches!(request.goal, Goal::Up(_)),
+            &mut actions,
+            &mut scripts.findings,
+        );
     }
     SchemaHalf {
         from,
@@ -117,6 +123,14 @@ pub(super) fn plan_schema(request: &Request<'_>, seen: &Seen) -> SchemaHalf {
         actions,
         findings: scripts.findings,
         scripts: downs.into_iter().chain(ups).collect(),
+    }
+}
+
+/// Whoever only wants a release to be there, and finds it there, has nothing written but what was left out.
+fn wants_records(request: &Request<'_>, seen: &Seen) -> bool {
+    match &request.goal {
+        Goal::UpTo(release) => lacks_records(&seen.database, release),
+        _ => true,
     }
 }
 
@@ -223,6 +237,7 @@ fn resolve(request: &Request<'_>, seen: &Seen, findings: &mut Vec<Finding>) -> T
                 schema: schema.collect(),
             }
         }
+        Goal::UpTo(release) => resolve_up_to(request, seen, release, findings),
         Goal::Release(release) => resolve_release(request, seen, release, &up_to, findings),
     }
 }

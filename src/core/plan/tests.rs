@@ -17,6 +17,7 @@ use crate::model::{
 
 mod capture;
 mod foreign_ledger;
+mod reconcile;
 
 const APP: &str = include_str!("../../../testdata/apps/shop/stepback.yaml");
 

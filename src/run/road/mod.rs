@@ -14,9 +14,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stepback_core::journal::{By, Entry};
-use stepback_core::model::{RunId, RunRow, Token, WorkloadRef};
-use stepback_core::plan::{Change, Goal, Plan, Refusals, Request, Seen, changes, other_steps, plan};
+use stepback_core::model::{RunId, RunRow, SeenDatabase, Token, WorkloadRef};
+use stepback_core::plan::{Change, Goal, Plan, Refusals, Request, Seen, changes, is_at, other_steps, plan};
 
+use super::look::complete;
 use super::{Ending, Listen, RunError, Stop, look};
 use crate::cluster::{Cluster, ClusterError};
 use crate::database::{Database, DbError};
@@ -83,7 +84,7 @@ pub enum RoadError {
         line: Option<String>,
     },
     /// Somebody asked to stop before the run was opened; nothing was touched.
-    #[error("interrupted while waiting for the lease")]
+    #[error("interrupted before anything was begun")]
     Stopped,
     /// There is nothing to resume.
     #[error("there is no run to resume here")]
@@ -136,6 +137,23 @@ impl Coordinator {
                     .extend(cluster.missing_rights(namespace, dials).await?);
             }
             seen.probes = try_probes(seams, app, &found.workloads).await;
+        }
+        Ok(seen)
+    }
+
+    /// The same for whoever has just read the database and asks nothing of the cluster: nothing is read twice, nor more
+    /// than the request needs.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn look_on(&self, request: &Request<'_>, database: SeenDatabase) -> Result<Seen, RoadError> {
+        let is_there = match &request.goal {
+            Goal::UpTo(release) => is_at(request.app, request.catalog, &database, release),
+            _ => false,
+        };
+        let mut seen = complete(&*self.database, database, !is_there).await?;
+        if !matches!(request.goal, Goal::Up(_)) {
+            seen.unverified = self.find_unverified(&seen).await?;
         }
         Ok(seen)
     }
