@@ -8,6 +8,14 @@ pub enum ClusterError {
     /// No connection, or it was lost: whether a write took effect is not known.
     #[error("cannot reach the cluster: {0}")]
     Unreachable(String),
+    /// Nothing says which cluster is meant, or what says it cannot be used.
+    #[error("it is not known which cluster is meant: {message}")]
+    NoConfig {
+        /// What was looked for, and where.
+        message: String,
+        /// How to say it.
+        hint: String,
+    },
     /// The pod was reached, and nobody listens there.
     #[error("nobody listens on port {port} of {object}")]
     NotListening {
@@ -72,6 +80,7 @@ impl ClusterError {
     pub fn to_failure(&self) -> Failure {
         let hint = match self {
             Self::Forbidden(_) => Some("give the role that runs stepback this right, then resume".to_owned()),
+            Self::NoConfig { hint, .. } => Some(hint.clone()),
             _ => None,
         };
         Failure {

@@ -1,9 +1,11 @@
 //! Finding the cluster that is meant.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
+use stepback_core::model::closest;
 
 use super::{KubeCluster, failure};
 use crate::cluster::ClusterError;
@@ -23,54 +25,100 @@ pub struct ConnectTo {
 /// Finds the cluster's address and credentials. Talks to nobody yet.
 ///
 /// # Errors
-/// [`ClusterError::Unreachable`] that names the file and context.
+/// [`ClusterError::NoConfig`] that names the file and context; [`ClusterError::Unreachable`] where no client can be made.
 pub async fn connect(to: &ConnectTo) -> Result<KubeCluster, ClusterError> {
-    let mut config = find(to).await.map_err(ClusterError::Unreachable)?;
+    let mut config = find(to).await?;
     // The executor looks before it tries again; a client that repeats a write by itself would hide that it did.
     config.default_retry = false;
     let namespace = to.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
-    let address = config.cluster_url.clone();
+    let address = config.cluster_url.to_string().trim_end_matches('/').to_owned();
     let client = Client::try_from(config)
         .map_err(|error| ClusterError::Unreachable(format!("no client for {address}: {}", failure::chain(&error))))?;
-    Ok(KubeCluster::new(client, namespace))
+    Ok(KubeCluster::new(client, namespace).at(address))
 }
 
-async fn find(to: &ConnectTo) -> Result<Config, String> {
+async fn find(to: &ConnectTo) -> Result<Config, ClusterError> {
+    let from_file = match read(to) {
+        Ok(Some((file, name))) => of_file(to, file, &name).await,
+        Ok(None) => Err(no_config(
+            "there is no kubeconfig (KUBECONFIG is not set, and ~/.kube/config does not exist), and this is no pod of a \
+             cluster"
+                .to_owned(),
+            "name the kubeconfig with --kubeconfig FILE or in KUBECONFIG",
+        )),
+        Err(error) => Err(error),
+    };
+    match from_file {
+        // What was asked for by name is never replaced by the cluster that this happens to run in.
+        Err(error) if to.kubeconfig.is_none() && to.context.is_none() => Config::incluster().map_err(|_| error),
+        found => found,
+    }
+}
+
+fn no_config(message: String, hint: &str) -> ClusterError {
+    ClusterError::NoConfig {
+        message,
+        hint: hint.to_owned(),
+    }
+}
+
+/// The kubeconfig that counts, and what it is called in messages.
+fn read(to: &ConnectTo) -> Result<Option<(Kubeconfig, String)>, ClusterError> {
+    let (read, name) = match (&to.kubeconfig, std::env::var("KUBECONFIG")) {
+        (Some(path), _) => (Kubeconfig::read_from(path), path.display().to_string()),
+        (None, Ok(files)) if !files.is_empty() => (Kubeconfig::read(), format!("KUBECONFIG={files}")),
+        (None, _) => (Kubeconfig::read(), "~/.kube/config".to_owned()),
+    };
+    match read {
+        Ok(file) => Ok(Some((file, name))),
+        Err(KubeconfigError::FindPath) => Ok(None),
+        Err(KubeconfigError::ReadConfig(error, path)) if error.kind() == ErrorKind::NotFound => {
+            if name.starts_with('~') {
+                return Ok(None);
+            }
+            let message = format!("there is no kubeconfig {} ({name})", path.display());
+            let message = message.replace(&format!(" ({})", path.display()), "");
+            Err(no_config(message, "check --kubeconfig and KUBECONFIG"))
+        }
+        Err(error) => Err(no_config(
+            format!("{name} is no kubeconfig that can be read: {}", failure::chain(&error)),
+            "`kubectl config view` reads the same file, and says what is wrong with it",
+        )),
+    }
+}
+
+/// The cluster of the context that counts.
+async fn of_file(to: &ConnectTo, file: Kubeconfig, name: &str) -> Result<Config, ClusterError> {
+    let contexts: Vec<String> = file.contexts.iter().map(|context| context.name.clone()).collect();
+    let there_are = match contexts.as_slice() {
+        [] => "it has none".to_owned(),
+        contexts => format!("it has {}", contexts.join(", ")),
+    };
+    let current = file.current_context.clone().filter(|name| !name.is_empty());
+    let Some(context) = to.context.clone().or(current) else {
+        return Err(no_config(
+            format!("{name} names no current context; {there_are}"),
+            "say which one is meant with --context NAME",
+        ));
+    };
+    if !contexts.contains(&context) {
+        let meant =
+            closest(&context, &contexts).map_or_else(String::new, |meant| format!(" (did you mean `{meant}`?)"));
+        return Err(no_config(
+            format!("{name} has no context {context:?}{meant}; {there_are}"),
+            "say which one is meant with --context NAME",
+        ));
+    }
     let options = KubeConfigOptions {
-        context: to.context.clone(),
+        context: Some(context.clone()),
         ..KubeConfigOptions::default()
     };
-    let context = match &to.context {
-        Some(context) => format!("context {context:?}"),
-        None => "the current context".to_owned(),
-    };
-    if let Some(path) = &to.kubeconfig {
-        let file = Kubeconfig::read_from(path).map_err(|error| failure::chain(&error))?;
-        return Config::from_custom_kubeconfig(file, &options)
-            .await
-            .map_err(|error| format!("{context} of {}: {}", path.display(), failure::chain(&error)));
-    }
-    // A context that was asked for is never replaced by the cluster that this happens to run in.
-    if to.context.is_some() {
-        return Config::from_kubeconfig(&options)
-            .await
-            .map_err(|error| format!("{context} of {}: {}", usual_file(), failure::chain(&error)));
-    }
-    Config::infer().await.map_err(|error| {
-        format!(
-            "neither {} nor a cluster that this runs in leads to an API server: {}",
-            usual_file(),
-            failure::chain(&error)
+    Config::from_custom_kubeconfig(file, &options).await.map_err(|error| {
+        no_config(
+            format!("context {context:?} of {name}: {}", failure::chain(&error)),
+            "`kubectl config view` shows what the context is made of",
         )
     })
-}
-
-/// The file that is read when none is named, for messages.
-fn usual_file() -> String {
-    match std::env::var("KUBECONFIG") {
-        Ok(files) if !files.is_empty() => format!("KUBECONFIG={files}"),
-        _ => "~/.kube/config".to_owned(),
-    }
 }
 
 #[cfg(test)]

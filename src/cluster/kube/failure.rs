@@ -9,6 +9,8 @@ use crate::cluster::ClusterError;
 pub(super) fn of(error: kube::Error, object: &str) -> ClusterError {
     let status = match error {
         kube::Error::Api(status) => status,
+        // The layers of the client between us and the socket help nobody.
+        kube::Error::Service(error) => return ClusterError::Unreachable(root(&*error)),
         other => return ClusterError::Unreachable(chain(&other)),
     };
     let message = if status.message.is_empty() {
@@ -55,6 +57,15 @@ pub(super) fn of_watch(error: kube::runtime::watcher::Error, object: &str) -> Cl
         }
         other => ClusterError::Unreachable(format!("{object}: {}", chain(&other))),
     }
+}
+
+/// The first cause of an error.
+fn root(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut first = error;
+    while let Some(cause) = first.source() {
+        first = cause;
+    }
+    first.to_string()
 }
 
 /// An error with its causes, each said once.

@@ -38,6 +38,8 @@ pub use find::FoundWorkload;
 pub struct KubeCluster {
     client: kube::Client,
     default_namespace: String,
+    /// Where the API server is, for messages.
+    address: Option<String>,
     reach: dial::Reach,
     held: Mutex<Option<lease::Held>>,
 }
@@ -49,8 +51,22 @@ impl KubeCluster {
         Self {
             client,
             default_namespace: default_namespace.into(),
+            address: None,
             reach: dial::Reach::here(),
             held: Mutex::new(None),
+        }
+    }
+
+    fn at(mut self, address: String) -> Self {
+        self.address = Some(address);
+        self
+    }
+
+    /// The first call that talks to the server says which one did not answer.
+    fn name_server(&self, error: ClusterError) -> ClusterError {
+        match (error, &self.address) {
+            (ClusterError::Unreachable(why), Some(address)) => ClusterError::Unreachable(format!("{address}: {why}")),
+            (error, _) => error,
         }
     }
 
@@ -68,7 +84,8 @@ impl KubeCluster {
 #[async_trait]
 impl Cluster for KubeCluster {
     async fn look(&self, workloads: &[WorkloadRef]) -> Result<SeenCluster, ClusterError> {
-        look::look(&self.client, &self.default_namespace, workloads).await
+        let looked = look::look(&self.client, &self.default_namespace, workloads).await;
+        looked.map_err(|error| self.name_server(error))
     }
 
     fn changes(&self, workload: &WorkloadRef) -> BoxStream<'static, Result<SeenWorkload, ClusterError>> {

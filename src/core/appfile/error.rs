@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::model::Version;
+use crate::model::{Version, closest};
 
 /// Where something stands in the file: line and column, from 1; columns count characters.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -165,18 +165,6 @@ fn list(choices: &[String]) -> String {
 /// `, did you mean …?` when one of the choices is close.
 fn nearest(value: &str, choices: &[String]) -> String {
     closest(value, choices).map_or_else(String::new, |choice| format!(" (did you mean `{choice}`?)"))
-}
-
-/// The closest choice, when it is close enough to be a slip: a third of the letters, or only case and separators differ.
-fn closest<'a>(value: &str, choices: &'a [String]) -> Option<&'a str> {
-    let plain = |text: &str| text.to_lowercase().replace(['-', '_', ' '], "");
-    let value = plain(value);
-    choices
-        .iter()
-        .map(|choice| (strsim::damerau_levenshtein(&value, &plain(choice)), choice.as_str()))
-        .min()
-        .filter(|(distance, choice)| *distance <= choice.chars().count().max(3) / 3)
-        .map(|(_, choice)| choice)
 }
 
 /// The neighbours of a version among those that exist; a list of a thousand helps nobody.

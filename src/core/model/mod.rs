@@ -11,6 +11,7 @@ mod evidence;
 mod fingerprint;
 mod ids;
 mod migration;
+mod nearest;
 mod observed;
 mod version;
 mod workload;
@@ -26,6 +27,7 @@ pub use evidence::{Evidence, LogTail};
 pub use fingerprint::{Difference, Drift, Fingerprint};
 pub use ids::{PlanId, RunId, Stamp, StepId, Token, TokenError};
 pub use migration::{Direction, MigrationId, MigrationSet, ScriptRef, Target};
+pub use nearest::closest;
 pub use observed::{Failure, Finding, Observed, Settled, Severity, Verdict};
 pub use version::{Version, VersionError};
 pub use workload::{
