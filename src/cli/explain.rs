@@ -2,6 +2,8 @@
 //!
 //! Every message answers four questions: what happened, where and why, what state things are in now, what to do next.
 
+mod seams;
+
 use std::io;
 use std::path::PathBuf;
 
@@ -19,6 +21,7 @@ use crate::database::DbError;
 use crate::journal::JournalError;
 use crate::load::LoadError;
 use crate::run::RoadError;
+use seams::{of_cluster, of_database, of_journal};
 
 const UNTOUCHED: &str = "nothing was touched";
 
@@ -210,7 +213,7 @@ fn of_cli(error: &CliError) -> Explained {
                 "there is no app file {}, no --url, and DATABASE_URL is not set",
                 app_file.display()
             )])
-            .hint("name the database: --url sqlite://FILE, or the app file: --config FILE"),
+            .hint("name the database with --url URL or in DATABASE_URL, or the app file with --config FILE"),
         CliError::NotAsked => Explained::new(Exit::Usage, error).hint("to go ahead, type the same with --yes"),
         CliError::Declined => Explained::new(Exit::Usage, error),
         CliError::Refused(refusals) => of_refusals(refusals),
@@ -290,9 +293,12 @@ fn of_load(error: &LoadError) -> Explained {
              does not have the directory yet, say --allow-empty",
         ),
         LoadError::Io { source, .. } => explained.because([source]),
-        LoadError::NoAppFile(_) => {
-            explained.hint("name it with --config FILE, or for the schema alone type --url URL --dir FOLDER")
-        }
+        LoadError::NoAppFile { near, .. } => match near {
+            Some(near) => explained.hint(format!("there is one elsewhere: --config {}", near.display())),
+            None => explained
+                .hint("name it with --config FILE, or write a first one with `stepback init`")
+                .hint("for the schema alone: stepback migrate … --url URL --dir FOLDER"),
+        },
         LoadError::NoFolder(_) => explained.hint("name the migrations folder with --dir FOLDER"),
         LoadError::App(errors) => explained.because(errors.errors()),
         LoadError::Unmatched(errors) => explained
@@ -363,67 +369,5 @@ fn of_road(error: &RoadError) -> Explained {
         RoadError::Unfit { run, .. } => {
             Explained::new(Exit::Refused, error).hint(format!("to see it: stepback report {run}"))
         }
-    }
-}
-
-fn of_database(error: &DbError) -> Explained {
-    let exit = match error {
-        DbError::Unreachable { .. } | DbError::Refused { .. } => Exit::Unreachable,
-        // Somebody is writing for longer than we wait: most likely another run.
-        DbError::Busy { .. } | DbError::Held(_) | DbError::ToolLock { .. } | DbError::Fenced | DbError::RunOpen(_) => {
-            Exit::Locked
-        }
-        DbError::Archive { .. } | DbError::Own { .. } | DbError::LedgerUnclear { .. } | DbError::Forbidden { .. } => {
-            Exit::Refused
-        }
-        DbError::Script { .. } | DbError::Check { .. } => Exit::Halted,
-        DbError::Driver { .. } => Exit::Internal,
-    };
-    let explained = Explained::new(exit, error);
-    match error {
-        DbError::Unreachable { .. } => explained.hint("check the URL, and that the database is there and answers"),
-        DbError::Held(_) => explained.hint("wait until it is done, or look at what it does: stepback status"),
-        DbError::ToolLock { .. } => explained.hint(
-            "wait until the app has migrated; a session that idles with the lock has left it behind, and can be ended with \
-             pg_terminate_backend",
-        ),
-        DbError::RunOpen(row) => explained.hint(format!("to continue it: stepback resume {}", row.run)),
-        DbError::Busy { .. } => explained.hint("find out who holds the lock, and try again"),
-        DbError::Refused { hint: Some(hint), .. }
-        | DbError::LedgerUnclear { hint, .. }
-        | DbError::Forbidden { hint, .. } => explained.hint(hint),
-        _ => explained,
-    }
-}
-
-fn of_cluster(error: &ClusterError) -> Explained {
-    let exit = match error {
-        ClusterError::Unreachable(_) => Exit::Unreachable,
-        ClusterError::Held { .. } | ClusterError::Fenced { .. } => Exit::Locked,
-        _ => Exit::Refused,
-    };
-    let explained = Explained::new(exit, error);
-    let failure = error.to_failure();
-    match (error, failure.hint) {
-        (ClusterError::Unreachable(_), _) => {
-            explained.hint("check --context and --kubeconfig; `kubectl get nodes` uses the same")
-        }
-        (_, Some(hint)) => explained.hint(hint),
-        _ => explained,
-    }
-}
-
-fn of_journal(error: &JournalError) -> Explained {
-    let exit = match error {
-        JournalError::Fenced(_) => Exit::Locked,
-        JournalError::Unknown(_) | JournalError::Unreachable(_) => Exit::Unreachable,
-        JournalError::NotFound(_) => Exit::Usage,
-        _ => Exit::Refused,
-    };
-    let explained = Explained::new(exit, error);
-    match error {
-        JournalError::NotFound(_) => explained.hint("to see which runs there are: stepback runs"),
-        JournalError::Unknown(_) => explained.now("at most our own tables were touched"),
-        _ => explained,
     }
 }

@@ -28,12 +28,25 @@ pub(super) enum Place {
 
 impl Place {
     /// `cluster:NAMESPACE`, `file:PATH`, or a database's URL.
-    pub(super) fn parse(text: Option<&str>) -> Self {
-        let text = text.unwrap_or_default();
+    ///
+    /// # Errors
+    /// Where it is none of them; it is not repeated, for it may be a URL with a slip and a password.
+    pub(super) fn parse(text: Option<&str>) -> Result<Self, CliError> {
+        let Some(text) = text else {
+            return Ok(Self::Database(None));
+        };
+        let wrong = |message: &str| CliError::Usage {
+            message: message.to_owned(),
+            hint: "write cluster:NAMESPACE, file:PATH, or the URL of the run's database".to_owned(),
+        };
         match text.split_once(':') {
-            Some(("cluster", namespace)) => Self::Cluster(namespace.to_owned()),
-            Some(("file", path)) => Self::File(path.to_owned()),
-            _ => Self::Database(Some(text.to_owned()).filter(|text| !text.is_empty())),
+            Some(("cluster" | "file", "")) => Err(wrong("--journal names a kind of place and no place")),
+            Some(("cluster", namespace)) => Ok(Self::Cluster(namespace.to_owned())),
+            Some(("file", path)) => Ok(Self::File(path.to_owned())),
+            Some(("sqlite" | "postgres" | "postgresql" | "mysql" | "mariadb", _)) => {
+                Ok(Self::Database(Some(text.to_owned())))
+            }
+            _ => Err(wrong("--journal names no place where a journal can be")),
         }
     }
 }

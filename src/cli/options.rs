@@ -106,8 +106,10 @@ impl Options {
     /// Logs go to standard error: warnings, with `-v` more. `STEPBACK_LOG` says it finer, as `RUST_LOG` does elsewhere.
     pub(super) fn start_logging(&self) {
         let level = match self.verbose {
-            // What the client logs as an error is told in our own words, once.
-            0 | 1 => "warn,kube_client=off",
+            // What the client logs as an error is told in our own words, once; what a script makes the server remark
+            // (`IF EXISTS` that does not) is for those who ask for more.
+            0 => "warn,kube_client=off,sqlx::postgres::notice=off",
+            1 => "warn,kube_client=off",
             2 => "stepback=debug,warn",
             _ => "debug",
         };

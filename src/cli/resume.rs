@@ -36,7 +36,7 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> anyhow::Result<Exit> {
-    let place = Place::parse(args.journal.as_deref());
+    let place = Place::parse(args.journal.as_deref())?;
     let wanted = args.run.clone().map(RunId);
     let mut found = match find_run(options, &place, wanted.as_ref()).await {
         Err(error) if matches!(error.downcast_ref(), Some(CliError::NoRun)) => return nothing_to_resume(terminal),

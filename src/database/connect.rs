@@ -1,11 +1,11 @@
 //! From a URL to an engine. The URL holds a secret: it is taken apart here and never shown.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use stepback_core::model::UrlSource;
+use stepback_core::model::{UrlSource, closest};
 
-use super::{Database, DbError, LedgerChoice, PostgresDatabase, SqliteDatabase};
+use super::{Database, DbError, LedgerChoice, PostgresDatabase, SqliteDatabase, parameters};
 
 /// How to connect.
 #[derive(Clone, Debug)]
@@ -28,6 +28,11 @@ pub struct ConnectOptions {
 
 /// The URL without its password.
 pub fn redact(url: &str) -> String {
+    // The short form `sqlite:FILE` holds no user, and so no password.
+    if let Some(path) = sqlite_file(url) {
+        let slashes = if url.starts_with("sqlite://") { "//" } else { "" };
+        return format!("sqlite:{slashes}{}", path.display());
+    }
     let Some((scheme, rest)) = url.split_once("://") else {
         return "(no URL)".to_owned();
     };
@@ -44,29 +49,45 @@ pub fn redact(url: &str) -> String {
     }
 }
 
+/// The file that a SQLite URL names: `sqlite://FILE` or `sqlite:FILE`. `None`: the URL is of another engine.
+pub fn sqlite_file(url: &str) -> Option<PathBuf> {
+    let rest = url.strip_prefix("sqlite:")?;
+    let path = rest.strip_prefix("//").unwrap_or(rest);
+    Some(PathBuf::from(path.split('?').next().unwrap_or_default()))
+}
+
+/// The name of a file beside this one that differs from it by a slip.
+pub fn similar_file(path: &Path) -> Option<String> {
+    let folder = std::fs::read_dir(path.parent()?).ok()?;
+    let names: Vec<String> = folder
+        .flatten()
+        .filter(|entry| entry.path().is_file())
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
+    closest(path.file_name()?.to_str()?, &names).map(str::to_owned)
+}
+
 /// Chooses the engine by the URL's scheme. Connections are made when they are first needed.
 ///
 /// # Errors
 /// When the URL's scheme is none that is spoken here, or the URL cannot be read.
 pub fn connect(url: &str, options: ConnectOptions) -> Result<Box<dyn Database>, DbError> {
+    parameters::check(url)?;
     let redacted = redact(url);
-    let scheme = url.split(':').next().unwrap_or_default();
-    match scheme {
-        "sqlite" => {
-            let path = url.trim_start_matches("sqlite:").trim_start_matches("//");
-            let path = path.split('?').next().unwrap_or_default();
-            if path.is_empty() {
-                return Err(DbError::Refused {
-                    message: "the URL names no file".to_owned(),
-                    hint: Some("write sqlite://FILE, such as sqlite:///var/lib/shop/shop.db".to_owned()),
-                });
-            }
-            Ok(Box::new(SqliteDatabase::new(PathBuf::from(path), redacted, options)))
+    if let Some(path) = sqlite_file(url) {
+        if path.as_os_str().is_empty() {
+            return Err(DbError::Url {
+                message: "the database's URL names no file".to_owned(),
+                hint: "write sqlite://FILE, such as sqlite:///var/lib/shop/shop.db".to_owned(),
+            });
         }
+        return Ok(Box::new(SqliteDatabase::new(path, redacted, options)));
+    }
+    match url.split(':').next().unwrap_or_default() {
         "postgres" | "postgresql" => Ok(Box::new(PostgresDatabase::new(url, redacted, options)?)),
-        _ => Err(DbError::Refused {
+        _ => Err(DbError::Url {
             message: format!("the URL {redacted} is of no engine that stepback speaks to"),
-            hint: Some("write sqlite://FILE or postgres://USER@HOST/DATABASE".to_owned()),
+            hint: "write sqlite://FILE or postgres://USER@HOST/DATABASE".to_owned(),
         }),
     }
 }
@@ -79,6 +100,7 @@ pub async fn find_state_schema(url: &str, options: ConnectOptions) -> Result<Opt
     if !matches!(url.split_once("://"), Some(("postgres" | "postgresql", _))) {
         return Ok(None);
     }
+    parameters::check(url)?;
     let found = PostgresDatabase::new(url, redact(url), options)?
         .state_schemas()
         .await?;
@@ -107,6 +129,9 @@ mod tests {
             ("postgres://shop:s3?cret@db/shop", "postgres://shop@(hidden)"),
             ("postgres://db/shop", "postgres://db/shop"),
             ("sqlite:///var/lib/shop.db", "sqlite:///var/lib/shop.db"),
+            ("sqlite:shop.db", "sqlite:shop.db"),
+            ("sqlite:shop.db?key=s3cret", "sqlite:shop.db"),
+            ("postgres:shop:s3cret@db/shop", "(no URL)"),
             ("mysql://root:a/b@db/shop", "mysql://root@db/shop"),
             ("nonsense", "(no URL)"),
         ] {

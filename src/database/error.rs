@@ -13,6 +13,24 @@ pub enum DbError {
         /// What the driver says.
         message: String,
     },
+    /// The server is there, or the file's folder is, and does not let us in: wrong user, password or name.
+    #[error("cannot get into the database {database}: {message}")]
+    NoEntry {
+        /// The database, redacted.
+        database: String,
+        /// What the server or the system says.
+        message: String,
+        /// What to check.
+        hint: String,
+    },
+    /// The URL, or the name of the state schema, cannot be used.
+    #[error("{message}")]
+    Url {
+        /// What is wrong with it; it never repeats what may be a secret.
+        message: String,
+        /// How to write it.
+        hint: String,
+    },
     /// The lease is held by another coordinator.
     #[error("another coordinator holds the lease: {} (token {}, last heartbeat {:.1} s ago)", .0.holder, .0.token, seconds(.0.age_ms))]
     Held(Box<LeaseSeen>),
@@ -129,7 +147,10 @@ impl DbError {
     pub fn to_failure(&self) -> Failure {
         let hint = match self {
             Self::Refused { hint, .. } => hint.clone(),
-            Self::LedgerUnclear { hint, .. } | Self::Forbidden { hint, .. } => Some(hint.clone()),
+            Self::LedgerUnclear { hint, .. }
+            | Self::Forbidden { hint, .. }
+            | Self::NoEntry { hint, .. }
+            | Self::Url { hint, .. } => Some(hint.clone()),
             Self::Script { migration, .. } => {
                 Some(format!("nothing of {migration} was kept; correct what it ran into"))
             }

@@ -9,6 +9,7 @@ mod connect;
 mod error;
 mod ledger;
 mod own_tables;
+mod parameters;
 mod postgres;
 mod secrets;
 mod sqlite;
@@ -23,7 +24,7 @@ use stepback_core::model::{
     Token,
 };
 
-pub use connect::{ConnectOptions, connect, find_state_schema, redact};
+pub use connect::{ConnectOptions, connect, find_state_schema, redact, similar_file, sqlite_file};
 pub use error::DbError;
 pub use ledger::LedgerChoice;
 pub use own_tables::own_tables;

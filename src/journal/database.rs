@@ -26,9 +26,11 @@ fn explain(run: &RunId, error: DbError) -> JournalError {
     match error {
         DbError::Fenced => JournalError::Fenced(run.clone()),
         // Whether a commit whose answer was lost took effect is not known.
-        DbError::Unreachable { .. } | DbError::Driver { .. } | DbError::Busy { .. } => {
-            JournalError::Unknown(error.to_string())
-        }
+        DbError::Unreachable { .. }
+        | DbError::NoEntry { .. }
+        | DbError::Url { .. }
+        | DbError::Driver { .. }
+        | DbError::Busy { .. } => JournalError::Unknown(error.to_string()),
         DbError::Refused { message, .. } | DbError::Forbidden { message, .. } => JournalError::Forbidden(message),
         other => JournalError::Damaged {
             run: run.clone(),

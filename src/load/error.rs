@@ -21,8 +21,13 @@ pub enum LoadError {
         source: std::io::Error,
     },
     /// There is no app file where one is looked for.
-    #[error("there is no app file {}", .0.display())]
-    NoAppFile(PathBuf),
+    #[error("there is no app file {}", path.display())]
+    NoAppFile {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// One that lies near: above, or a folder below.
+        near: Option<PathBuf>,
+    },
     /// There is no migrations folder, and it was asked for or is needed.
     #[error("there is no migrations folder {}", .0.display())]
     NoFolder(PathBuf),

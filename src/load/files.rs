@@ -30,6 +30,38 @@ fn failed(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Lo
     }
 }
 
+/// How far up and how wide below an app file is looked for when there is none; for a hint alone.
+const UP: usize = 6;
+
+/// A file of the same name above the folder where it was looked for, or in a folder directly below.
+fn near(path: &Path) -> Option<PathBuf> {
+    let name = path.file_name()?;
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let mut up = PathBuf::new();
+    for _ in 0..UP {
+        up.push("..");
+        let above = folder.join(&up).join(name);
+        if above.is_file() {
+            return Some(plain(&above));
+        }
+    }
+    let mut below: Vec<PathBuf> = std::fs::read_dir(folder)
+        .ok()?
+        .flatten()
+        .map(|entry| entry.path().join(name))
+        .filter(|file| file.is_file())
+        .collect();
+    below.sort();
+    below.first().map(|file| plain(file))
+}
+
+fn plain(path: &Path) -> PathBuf {
+    path.strip_prefix(".").unwrap_or(path).to_owned()
+}
+
 /// Reads an app file.
 ///
 /// # Errors
@@ -37,7 +69,12 @@ fn failed(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Lo
 pub fn read_app(path: &Path) -> Result<AppFile, LoadError> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Err(LoadError::NoAppFile(path.to_owned())),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return Err(LoadError::NoAppFile {
+                path: path.to_owned(),
+                near: near(path),
+            });
+        }
         Err(error) => return Err(failed("read", path)(error)),
     };
     let mut app = AppFile::parse(&text, &path.display().to_string()).map_err(LoadError::App)?;

@@ -7,7 +7,7 @@ use stepback_core::appfile;
 use stepback_core::model::{Engine, UrlSource};
 
 use super::LoadError;
-use crate::database::redact;
+use crate::database::{redact, sqlite_file};
 
 /// The variable that is read when nothing else says where the URL is.
 const DEFAULT_VARIABLE: &str = "DATABASE_URL";
@@ -54,7 +54,8 @@ pub fn engine_of(url: &str, from: &str) -> Result<Engine, LoadError> {
 /// When it is of no engine that is spoken here.
 pub fn given(url: &str) -> Result<DatabaseUrl, LoadError> {
     engine_of(url, "--url")?;
-    let source = if redact(url) == url {
+    // A file's name is no secret.
+    let source = if sqlite_file(url).is_some() || redact(url) == url {
         UrlSource::Url(absolute(url))
     } else {
         UrlSource::Env(DEFAULT_VARIABLE.to_owned())
@@ -148,6 +149,13 @@ mod tests {
             panic!("a URL without a secret is kept");
         };
         assert!(url.starts_with("sqlite:///") && url.ends_with("/shop.db"), "{url}");
+        for short in ["sqlite:shop.db", "sqlite:shop.db?mode=rwc"] {
+            let source = given(short).unwrap().source;
+            assert!(
+                matches!(&source, UrlSource::Url(url) if url.starts_with("sqlite:///")),
+                "{source:?}"
+            );
+        }
         assert_eq!(
             given("sqlite:///var/shop.db").unwrap().source,
             UrlSource::Url("sqlite:///var/shop.db".into())

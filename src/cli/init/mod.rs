@@ -93,7 +93,7 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
 
 fn print_tables(options: &Options, terminal: &Terminal, args: &Args) -> anyhow::Result<Exit> {
     let app = match load::read_app(options.app_file()) {
-        Err(LoadError::NoAppFile(_)) if !options.names_app_file() => None,
+        Err(LoadError::NoAppFile { .. }) if !options.names_app_file() => None,
         read => Some(read?),
     };
     let engine = match (args.engine, &args.url) {

@@ -114,6 +114,11 @@ pub(super) fn explain(database: &str, doing: &'static str, error: &sqlx::Error) 
         message: format!("{doing}: {message}"),
         hint: Some(hint.to_owned()),
     };
+    let no_entry = |hint: &str| DbError::NoEntry {
+        database: database.to_owned(),
+        message: message.clone(),
+        hint: hint.to_owned(),
+    };
     match server.code() {
         FENCED => DbError::Fenced,
         LEDGER => DbError::Own {
@@ -133,10 +138,16 @@ pub(super) fn explain(database: &str, doing: &'static str, error: &sqlx::Error) 
             hint: grant(server.message()).to_owned(),
         },
         "53100" | "53200" => refused("free some space or memory on the server"),
+        "28P01" => no_entry(
+            "check user and password in the URL (DATABASE_URL, unless --url was given); a special character \
+             is written as %XX",
+        ),
         code if code.starts_with("28") => {
-            refused("check the user and the password of the URL, and the server's pg_hba.conf")
+            no_entry("check the user in the URL, and that the server's pg_hba.conf lets it in from here")
         }
-        "3D000" => refused("check the name of the database in the URL"),
+        "3D000" => {
+            no_entry("check the name at the end of the URL; `psql -l` with the same URL lists those that there are")
+        }
         "42P01" | "42703" | "3F000" => DbError::Own { message },
         _ => DbError::Driver { doing, message },
     }

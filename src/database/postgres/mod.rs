@@ -91,9 +91,9 @@ impl PostgresDatabase {
     /// # Errors
     /// When the URL or the name of the state schema cannot be used.
     pub fn new(url: &str, redacted: String, options: ConnectOptions) -> Result<Self, DbError> {
-        let refused = |message: String, hint: &str| DbError::Refused {
+        let refused = |message: String, hint: &str| DbError::Url {
             message,
-            hint: Some(hint.to_owned()),
+            hint: hint.to_owned(),
         };
         let state = &options.state_schema;
         if state.is_empty() || state.len() > 63 || state.chars().any(char::is_control) {

@@ -27,7 +27,7 @@ use stepback_core::model::{
 use tokio::sync::Mutex;
 
 use super::ledger::Current;
-use super::{ConnectOptions, Database, DbError, LeaseRequest, Record, Reply};
+use super::{ConnectOptions, Database, DbError, LeaseRequest, Record, Reply, similar_file};
 use lease::Heart;
 pub(super) use lease::own_tables;
 
@@ -83,10 +83,7 @@ impl SqliteDatabase {
                 return if self.options.create {
                     Ok(Connected::Missing)
                 } else {
-                    Err(DbError::Unreachable {
-                        database: self.redacted.clone(),
-                        message: "there is no such file".to_owned(),
-                    })
+                    Err(self.missing())
                 };
             }
             let opened = SqliteConnection::connect_with(&self.open_options(create)).await;
@@ -99,10 +96,20 @@ impl SqliteDatabase {
     async fn working(&self) -> Result<Working<'_>, DbError> {
         match self.connected(self.options.create).await? {
             Connected::Open(slot) => Ok(Working(slot)),
-            Connected::Missing => Err(DbError::Unreachable {
-                database: self.redacted.clone(),
-                message: "there is no such file".to_owned(),
-            }),
+            Connected::Missing => Err(self.missing()),
+        }
+    }
+
+    /// The file is not there, and this is no command that makes it.
+    fn missing(&self) -> DbError {
+        let path = std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone());
+        let meant = similar_file(&path).map_or_else(String::new, |name| format!(" (did you mean `{name}`?)"));
+        DbError::NoEntry {
+            database: self.redacted.clone(),
+            message: format!("there is no file {}{meant}", path.display()),
+            hint: "check the path: a relative one starts at the current directory; a new database is made by \
+                   `stepback migrate up` alone"
+                .to_owned(),
         }
     }
 
@@ -133,13 +140,15 @@ impl SqliteDatabase {
                 message,
                 hint: Some("free some disk space".to_owned()),
             },
-            Some(14) => DbError::Unreachable {
+            Some(14) => DbError::NoEntry {
                 database: self.redacted.clone(),
                 message,
+                hint: "check the path, and that this user may read and write the file and its folder".to_owned(),
             },
-            Some(26 | 11) => DbError::Refused {
+            Some(26 | 11) => DbError::NoEntry {
+                database: self.redacted.clone(),
                 message,
-                hint: Some("is this file a SQLite database?".to_owned()),
+                hint: "is this file a SQLite database?".to_owned(),
             },
             _ => DbError::Driver { doing, message },
         }

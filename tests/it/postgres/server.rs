@@ -82,7 +82,7 @@ pub async fn unreachable(_ctx: Ctx) -> Outcome {
     }
     let missing = Postgres::shared().await?.url("no_such_database");
     match PostgresPlace::open_at(&missing, LOCK_WAIT).look().await {
-        Err(error @ DbError::Refused { .. }) => assert!(error.to_string().contains("does not exist"), "{error}"),
+        Err(error @ DbError::NoEntry { .. }) => assert!(error.to_string().contains("does not exist"), "{error}"),
         other => return fail(format_args!("{other:?}")),
     }
     Ok(())
