@@ -1,7 +1,7 @@
 //! The schema's half of a plan: where it goes, what is undone or applied, and how that is verified.
 
 use crate::appfile::AppFile;
-use crate::model::{Drift, Finding, MigrationSet, ScriptRef, Target, Version};
+use crate::model::{Drift, Finding, MigrationSet, ScriptRef, Target, Version, closest};
 
 use super::drift::{look_at_present, remember, verify};
 use super::ledger::check_ledger;
@@ -158,7 +158,15 @@ fn plan_downs(request: &Request<'_>, seen: &Seen, to: &Target, scripts: &mut Scr
                 several => format!("{several} migrations"),
             },
             format!("down scripts can destroy data, and what these would destroy is not counted yet: {list}"),
-            "read the down scripts (`plan -v` prints them), make a backup, then say `--data-loss accept`",
+            match &request.goal {
+                Goal::Release(release) => format!(
+                    "read the down scripts (`stepback plan --to {release} --data-loss accept --sql` prints them and changes \
+                     nothing), make a backup, then say `--data-loss accept`"
+                ),
+                _ => "read the down scripts (`--data-loss accept -v` without `--yes` shows them before it asks), make a \
+                      backup, then say `--data-loss accept`"
+                    .to_owned(),
+            },
         ));
     }
     rows.iter().filter_map(|row| scripts.down(row)).collect()
@@ -304,10 +312,10 @@ fn resolve_release(
                 "release-unknown",
                 format!("release {release}"),
                 "neither the app file nor the database knows it",
-                if known.is_empty() {
-                    "no release is known".to_owned()
-                } else {
-                    format!("known are {}", known.join(", "))
+                match (known.as_slice(), closest(&release.to_string(), &known)) {
+                    ([], _) => "no release is known".to_owned(),
+                    (_, Some(meant)) => format!("did you mean {meant}? known are {}", known.join(", ")),
+                    (_, None) => format!("known are {}", known.join(", ")),
                 },
             ));
             seen.database.applied()

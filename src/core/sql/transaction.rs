@@ -74,8 +74,7 @@ pub struct Unwrapped<'a> {
 /// Transaction control that a transactional script must not have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "line {line}: `{head}` {}; a script runs in one transaction, together with its ledger row; take it out, or mark the \
-     script `-- stepback: no-transaction` to run it statement by statement",
+    "line {line}: `{head}` {}; a script runs in one transaction, together with its ledger row, so take it out",
     .control.effect()
 )]
 pub struct TransactionControl {
