@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use stepback_core::journal::Halt;
 use stepback_core::plan::{Goal, Plan, Request, Seen, plan};
-use stepback_core::report::{Bodies, Kind, Report, write_findings, write_plan, write_report};
+use stepback_core::report::{Bodies, Kind, Paint, Report, write_findings, write_plan, write_report};
 
 use super::Exit;
 use super::explain::{CliError, Halted};
 use super::ground::{Ground, WayArgs};
 use super::signals::stop_on_signals;
 use super::terminal::Terminal;
+use crate::database::similar_file;
 use crate::live::Lines;
 use crate::run::{Ending, Finished, RoadError};
 
@@ -78,6 +79,18 @@ pub(super) async fn carry_plan(
         terminal.tell(|page| write_plan(page, plan, bodies).and_then(|()| page.blank()));
     } else if !plan.findings.is_empty() {
         terminal.tell(|page| write_findings(page, &plan.findings));
+    }
+    if let Some(file) = ground.makes.as_ref().filter(|_| !terminal.quiet || terminal.asks()) {
+        terminal.tell(|page| {
+            let file = std::path::absolute(file).unwrap_or_else(|_| file.clone());
+            let beside = similar_file(&file).map_or_else(String::new, |name| format!("; beside it lies {name}"));
+            let what = format!(
+                "{} does not exist, and is made as a new database{beside}",
+                file.display()
+            );
+            page.labelled("new: ", Some(Paint::Yellow), &what)?;
+            page.blank()
+        });
     }
     terminal.confirm("Go ahead?")?;
     let stop = stop_on_signals()?;

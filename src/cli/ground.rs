@@ -6,14 +6,14 @@ use std::sync::Arc;
 use clap::Args;
 use stepback_core::appfile::{AppFile, DataLoss, Limits, Tool};
 use stepback_core::catalog::{Catalog, Layout};
-use stepback_core::model::{LedgerTool, WorkloadRef};
+use stepback_core::model::{LedgerTool, WorkloadRef, closest};
 use stepback_core::plan::{Accepted, Goal, Order, Request, SavedPlan, parse_code, workloads_of};
 
 use super::explain::CliError;
 use super::options::Options;
 use super::who::who;
 use crate::cluster::{self, ClusterError, ConnectTo, KubeCluster};
-use crate::database::{ConnectOptions, Database, LedgerChoice, connect, find_state_schema};
+use crate::database::{ConnectOptions, Database, LedgerChoice, connect, find_state_schema, sqlite_file};
 use crate::journal::Places;
 use crate::load::{self, DatabaseUrl, Folder, LoadError};
 use crate::run::Coordinator;
@@ -22,7 +22,8 @@ use crate::run::Coordinator;
 #[derive(Args, Default)]
 #[command(next_help_heading = "Database")]
 pub(super) struct SchemaArgs {
-    /// The database, instead of the app file's [default without an app file: DATABASE_URL]
+    /// The database, instead of the app file's; the rest of the app file counts [default without an app file:
+    /// DATABASE_URL]
     #[arg(long, value_name = "URL", hide_env_values = true)]
     pub(super) url: Option<String>,
     /// The migrations folder, instead of the app file's [default without an app file: migrations]
@@ -109,6 +110,8 @@ pub(super) struct Ground {
     pub(super) namespace: Option<String>,
     /// Where the database is.
     pub(super) url: DatabaseUrl,
+    /// The SQLite file that the command makes, because it is not there.
+    pub(super) makes: Option<PathBuf>,
     /// Why the cluster of the app's workloads is not joined, where looking goes on without it.
     pub(super) not_joined: Option<ClusterError>,
     /// The findings that were accepted by name.
@@ -119,7 +122,7 @@ pub(super) struct Ground {
 impl Ground {
     /// Finds and connects everything that the command needs.
     pub(super) async fn find(options: &Options, args: &SchemaArgs, need: Need) -> anyhow::Result<Self> {
-        let app = find_app(options, args, need)?;
+        let app = find_app(options, need)?;
         let url = find_url(options, args, app.as_ref())?;
         let engine = load::engine_of(&url.url, "as given")?;
         let catalog = load::read_catalog(&find_folder(options, args, app.as_ref(), need)?, engine, app.as_ref())?;
@@ -142,12 +145,14 @@ impl Ground {
             Err(error) if need == Need::Look => (Vec::new(), None, Some(error)),
             Err(error) => return Err(error.into()),
         };
+        let makes = sqlite_file(&url.url).filter(|file| need == Need::Folder && !file.exists());
         Ok(Self {
             app,
             catalog,
             workloads,
             namespace,
             url,
+            makes,
             not_joined,
             accepted: Accepted::default(),
             coordinator,
@@ -184,6 +189,7 @@ impl Ground {
             workloads,
             namespace,
             url,
+            makes: None,
             not_joined: None,
             accepted: Accepted::default(),
             coordinator,
@@ -233,7 +239,7 @@ pub(super) async fn database_alone(options: &Options, url: Option<&str>) -> anyh
     // An app file is of help only where nothing else says where the database is.
     let needs_app = url.is_none() && (options.names_app_file() || std::env::var_os("DATABASE_URL").is_none());
     let app = if needs_app {
-        find_app(options, &args, Need::Look)?
+        find_app(options, Need::Look)?
     } else {
         None
     };
@@ -243,10 +249,10 @@ pub(super) async fn database_alone(options: &Options, url: Option<&str>) -> anyh
     Ok((coordinator(&url, app.as_ref(), &schema, ledger, false)?, url))
 }
 
-fn find_app(options: &Options, args: &SchemaArgs, need: Need) -> Result<Option<AppFile>, LoadError> {
+fn find_app(options: &Options, need: Need) -> Result<Option<AppFile>, LoadError> {
     let path = options.app_file();
     let optional = !matches!(need, Need::App | Need::Release) && !options.names_app_file();
-    if optional && (args.url.is_some() || !path.exists()) {
+    if optional && !path.exists() {
         return Ok(None);
     }
     load::read_app(path).map(Some)
@@ -266,12 +272,41 @@ fn find_url(options: &Options, args: &SchemaArgs, app: Option<&AppFile>) -> anyh
     })
 }
 
+/// The release that was typed. One that is no version is answered with those of the app file, and before anything is
+/// connected.
+///
+/// # Errors
+/// [`CliError::Usage`] with what was meant, as far as that can be told.
+pub(super) fn read_release(options: &Options, typed: &str) -> anyhow::Result<semver::Version> {
+    if let Ok(version) = semver::Version::parse(typed) {
+        return Ok(version);
+    }
+    let app = load::read_app(options.app_file())?;
+    let names: Vec<String> = app.releases.iter().map(|release| release.version.to_string()).collect();
+    let plain = typed.trim_start_matches(['v', 'V']);
+    let begins = |name: &&String| name.starts_with(&format!("{plain}.")) || *name == plain;
+    let meant = names
+        .iter()
+        .find(begins)
+        .map(String::as_str)
+        .or_else(|| closest(plain, &names));
+    Err(CliError::Usage {
+        message: format!("`{typed}` is not the name of a release"),
+        hint: match (meant, names.as_slice()) {
+            (Some(meant), _) => format!("did you mean {meant}? {} names {}", app.file, names.join(", ")),
+            (None, []) => format!("{} names no release yet: add it under `spec.releases`", app.file),
+            (None, names) => format!("write one of those that {} names: {}", app.file, names.join(", ")),
+        },
+    }
+    .into())
+}
+
 /// The migrations folder alone, for a command that needs no database.
 pub(super) fn folder_alone(options: &Options, args: &SchemaArgs) -> Result<Folder, LoadError> {
     let app = if args.dir.is_some() {
         None
     } else {
-        find_app(options, args, Need::Look)?
+        find_app(options, Need::Look)?
     };
     find_folder(options, args, app.as_ref(), Need::Look)
 }

@@ -7,7 +7,7 @@ use stepback_core::report::{Kind, write_plan, write_plan_markdown, write_plan_sq
 
 use super::Exit;
 use super::carry::{bodies_of, look_and_plan};
-use super::ground::{AcceptArgs, Ground, Need, SchemaArgs, WayArgs};
+use super::ground::{AcceptArgs, Ground, Need, SchemaArgs, WayArgs, read_release};
 use super::options::{Options, Output};
 use super::terminal::Terminal;
 use crate::load::{LoadError, write_saved};
@@ -29,7 +29,7 @@ use crate::load::{LoadError, write_saved};
 pub(super) struct Args {
     /// The release to go back to
     #[arg(long, value_name = "RELEASE")]
-    to: semver::Version,
+    to: String,
     /// Save the plan, scripts and all, for `stepback apply FILE`
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -45,9 +45,10 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> anyhow::Result<Exit> {
+    let to = read_release(options, &args.to)?;
     let mut ground = Ground::find(options, &args.schema, Need::App).await?;
     ground.accepted = args.accept.codes();
-    let request = ground.request(Goal::Release(args.to.clone()), Some(&args.way));
+    let request = ground.request(Goal::Release(to), Some(&args.way));
     let (plan, seen) = look_and_plan(&ground, &request).await?;
     let bodies = bodies_of(&plan, &ground, &seen);
     if let Some(file) = &args.out {

@@ -4,7 +4,7 @@ use stepback_core::plan::Goal;
 
 use super::Exit;
 use super::carry::carry_out;
-use super::ground::{AcceptArgs, Ground, Need, SchemaArgs, WayArgs};
+use super::ground::{AcceptArgs, Ground, Need, SchemaArgs, WayArgs, read_release};
 use super::options::Options;
 use super::terminal::Terminal;
 
@@ -23,7 +23,7 @@ use super::terminal::Terminal;
 pub(super) struct Args {
     /// The release to go back to
     #[arg(long, value_name = "RELEASE")]
-    to: semver::Version,
+    to: String,
     #[command(flatten)]
     way: WayArgs,
     #[command(flatten)]
@@ -33,9 +33,10 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> anyhow::Result<Exit> {
+    let to = read_release(options, &args.to)?;
     let mut ground = Ground::find(options, &args.schema, Need::App).await?;
     ground.accepted = args.accept.codes();
-    let goal = Goal::Release(args.to.clone());
+    let goal = Goal::Release(to);
     carry_out(
         terminal,
         options.verbose > 0,

@@ -367,7 +367,7 @@ fn usage(ctx: &Ctx) -> Outcome {
         ("", "Usage"),
         ("migrat up", "migrate"),
         ("rollback", "--to"),
-        ("rollback --to latest", "latest"),
+        ("rollback --to latest", "there is no app file stepback.yaml"),
         ("rollback --to 1.2.0", "there is no app file stepback.yaml"),
         ("status", "DATABASE_URL is not set"),
         ("status --url nonsense", "sqlite://FILE"),

@@ -25,6 +25,7 @@ mod init;
 mod kubelet;
 mod layering;
 mod main_road;
+mod mistakes;
 mod opening;
 mod people;
 mod postgres;
@@ -65,6 +66,7 @@ fn subjects() -> Vec<Subject> {
         kubelet,
         layering,
         main_road,
+        mistakes,
         people,
         opening,
         postgres,
