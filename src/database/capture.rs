@@ -5,6 +5,8 @@
 use stepback_core::catalog::{Migration, Script};
 use stepback_core::model::{ArchiveRow, Capture, LedgerRow};
 
+use super::DbError;
+
 /// What to do with a migration that is to be in the archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Keep {
@@ -33,8 +35,26 @@ pub(super) fn keep(migration: &Migration, present: Option<&ArchiveRow>, applied:
     }
 }
 
+/// The revision under which a migration's scripts replace what is archived, and the ledger row that they are bound to.
+///
+/// # Errors
+/// Where the ledger does not show this up script as applied.
+pub(super) fn replacement(
+    migration: &Migration,
+    archived: &[ArchiveRow],
+    ledger: &[LedgerRow],
+) -> Result<(i64, Option<i64>), DbError> {
+    let version = &migration.version;
+    let applied = ledger.iter().find(|row| row.migration.version == *version);
+    let applied = applied
+        .filter(|row| is_of(row, migration))
+        .ok_or_else(|| DbError::not_applied(migration))?;
+    let present = archived.iter().find(|row| row.migration.version == *version);
+    Ok((present.map_or(1, |row| row.revision + 1), applied.sequence))
+}
+
 /// Whether a migration's up script is the one that was applied, as far as the ledger says.
-pub(super) fn is_of(row: &LedgerRow, migration: &Migration) -> bool {
+fn is_of(row: &LedgerRow, migration: &Migration) -> bool {
     row.names_up(&migration.up.sha256(), migration.up.text().as_bytes()) != Some(false)
 }
 

@@ -75,6 +75,22 @@ impl KubeCluster {
         &self.default_namespace
     }
 
+    fn writer<'a>(
+        &'a self,
+        lease: Option<&'a lease::Held>,
+        workload: &'a WorkloadRef,
+        uid: &'a str,
+        stamp: &'a Stamp,
+    ) -> write::Writer<'a> {
+        write::Writer {
+            client: &self.client,
+            lease,
+            workload,
+            uid,
+            stamp,
+        }
+    }
+
     /// The client, for the journal that lies in the same cluster.
     pub fn client(&self) -> kube::Client {
         self.client.clone()
@@ -103,7 +119,7 @@ impl Cluster for KubeCluster {
     ) -> Result<(), ClusterError> {
         let held = self.held.lock().await;
         let counts = write::Counts { from, to, original };
-        write::scale(&self.client, held.as_ref(), workload, uid, counts, stamp).await
+        self.writer(held.as_ref(), workload, uid, stamp).scale(counts).await
     }
 
     async fn repoint(
@@ -114,7 +130,7 @@ impl Cluster for KubeCluster {
         stamp: &Stamp,
     ) -> Result<(), ClusterError> {
         let held = self.held.lock().await;
-        write::repoint(&self.client, held.as_ref(), workload, uid, to, stamp).await
+        self.writer(held.as_ref(), workload, uid, stamp).repoint(to).await
     }
 
     async fn update_strategy(
@@ -128,7 +144,9 @@ impl Cluster for KubeCluster {
     ) -> Result<(), ClusterError> {
         let held = self.held.lock().await;
         let strategies = write::Strategies { from, to, original };
-        write::update_strategy(&self.client, held.as_ref(), workload, uid, strategies, stamp).await
+        self.writer(held.as_ref(), workload, uid, stamp)
+            .update_strategy(strategies)
+            .await
     }
 
     async fn remove_pod(
@@ -140,7 +158,9 @@ impl Cluster for KubeCluster {
         stamp: &Stamp,
     ) -> Result<(), ClusterError> {
         let held = self.held.lock().await;
-        pods::remove(&self.client, held.as_ref(), workload, uid, pod, removal, stamp).await
+        self.writer(held.as_ref(), workload, uid, stamp)
+            .remove_pod(pod, removal)
+            .await
     }
 
     async fn stamp_pod(
@@ -152,17 +172,19 @@ impl Cluster for KubeCluster {
         stamp: &Stamp,
     ) -> Result<(), ClusterError> {
         let held = self.held.lock().await;
-        pods::stamp(&self.client, held.as_ref(), workload, uid, pod, removal, stamp).await
+        self.writer(held.as_ref(), workload, uid, stamp)
+            .stamp_pod(pod, removal)
+            .await
     }
 
     async fn give_back(&self, workload: &WorkloadRef, uid: &str, stamp: &Stamp) -> Result<(), ClusterError> {
         let held = self.held.lock().await;
-        write::give_back(&self.client, held.as_ref(), workload, uid, stamp).await
+        self.writer(held.as_ref(), workload, uid, stamp).give_back().await
     }
 
     async fn stamp(&self, workload: &WorkloadRef, uid: &str, stamp: &Stamp, state: &str) -> Result<(), ClusterError> {
         let held = self.held.lock().await;
-        write::stamp(&self.client, held.as_ref(), workload, uid, stamp, state).await
+        self.writer(held.as_ref(), workload, uid, stamp).stamp(state).await
     }
 
     async fn acquire(

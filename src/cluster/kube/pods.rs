@@ -2,104 +2,85 @@
 //! that is to go, and is sent only while nothing on the workload or on the pod bears a higher token.
 
 use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
-use kube::{Api, Client};
 use serde_json::json;
-use stepback_core::model::{Removal, Stamp, WorkloadRef, annotation};
+use stepback_core::model::{Removal, annotation};
 use stepback_core::workload::is_to_go;
 
 use super::failure;
-use super::lease::Held;
-use super::write::{Target, check_stamp};
+use super::write::Writer;
 use crate::cluster::{ClusterError, MANAGER};
 
-pub(super) async fn remove(
-    client: &Client,
-    lease: Option<&Held>,
-    workload: &WorkloadRef,
-    uid: &str,
-    pod: &str,
-    removal: &Removal,
-    stamp: &Stamp,
-) -> Result<(), ClusterError> {
-    let api: Api<Pod> = Api::namespaced(client.clone(), &workload.namespace);
-    let object = format!("Pod {}/{pod}", workload.namespace);
-    let Some(found) = find(client, lease, workload, uid, &api, pod, removal, stamp).await? else {
-        return Ok(());
-    };
-    let params = DeleteParams {
-        preconditions: Some(Preconditions {
-            uid: found.metadata.uid,
-            resource_version: found.metadata.resource_version,
-        }),
-        ..DeleteParams::default()
-    };
-    match api.delete(pod, &params).await {
-        Ok(_) => Ok(()),
-        // It has gone by itself in between.
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-        Err(error) => Err(failure::of(error, &object)),
+/// A pod that was seen to be one that is to go, and that we may write to.
+struct Found {
+    api: Api<Pod>,
+    object: String,
+    pod: Pod,
+}
+
+impl Writer<'_> {
+    /// Deletes a pod of the workload that is to go. One that has gone, or that is to stay by now, is left alone.
+    pub(super) async fn remove_pod(&self, pod: &str, removal: &Removal) -> Result<(), ClusterError> {
+        let Some(found) = self.find(pod, removal).await? else {
+            return Ok(());
+        };
+        let params = DeleteParams {
+            preconditions: Some(Preconditions {
+                uid: found.pod.metadata.uid,
+                resource_version: found.pod.metadata.resource_version,
+            }),
+            ..DeleteParams::default()
+        };
+        unless_gone(found.api.delete(pod, &params).await, &found.object)
+    }
+
+    /// Writes the stamp on such a pod, so that a removal in flight meets another version of it.
+    pub(super) async fn stamp_pod(&self, pod: &str, removal: &Removal) -> Result<(), ClusterError> {
+        let Some(found) = self.find(pod, removal).await? else {
+            return Ok(());
+        };
+        let patch = json!({ "metadata": {
+            "uid": found.pod.metadata.uid,
+            "resourceVersion": found.pod.metadata.resource_version,
+            "annotations": { annotation::STAMP: self.stamp.to_string() },
+        } });
+        let params = PatchParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        unless_gone(found.api.patch(pod, &params, &Patch::Merge(patch)).await, &found.object)
+    }
+
+    /// The pod, where it is there and one that is to go, and we may write.
+    async fn find(&self, pod: &str, removal: &Removal) -> Result<Option<Found>, ClusterError> {
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), &self.workload.namespace);
+        let object = format!("Pod {}/{pod}", self.workload.namespace);
+        // The pod first: whatever makes it one that stays is written on the set before the pod is made.
+        let found = api.get_opt(pod).await.map_err(|error| failure::of(error, &object))?;
+        let target = self.target().await?;
+        let Some(pod) = found else { return Ok(None) };
+        self.check_stamp(&pod.metadata, &object)?;
+        let owners = pod.metadata.owner_references.iter().flatten();
+        let is_owned = owners
+            .into_iter()
+            .any(|owner| owner.controller == Some(true) && owner.uid == self.uid);
+        if !is_owned {
+            return Err(ClusterError::Changed {
+                object,
+                message: format!("it does not belong to {}", self.workload),
+            });
+        }
+        let stays = pod.metadata.deletion_timestamp.is_some() || !is_to_go(&target.set, &pod, removal);
+        Ok((!stays).then_some(Found { api, object, pod }))
     }
 }
 
-pub(super) async fn stamp(
-    client: &Client,
-    lease: Option<&Held>,
-    workload: &WorkloadRef,
-    uid: &str,
-    pod: &str,
-    removal: &Removal,
-    stamp: &Stamp,
-) -> Result<(), ClusterError> {
-    let api: Api<Pod> = Api::namespaced(client.clone(), &workload.namespace);
-    let object = format!("Pod {}/{pod}", workload.namespace);
-    let Some(found) = find(client, lease, workload, uid, &api, pod, removal, stamp).await? else {
-        return Ok(());
-    };
-    let patch = json!({ "metadata": {
-        "uid": found.metadata.uid,
-        "resourceVersion": found.metadata.resource_version,
-        "annotations": { annotation::STAMP: stamp.to_string() },
-    } });
-    let params = PatchParams {
-        field_manager: Some(MANAGER.to_owned()),
-        ..PatchParams::default()
-    };
-    match api.patch(pod, &params, &Patch::Merge(patch)).await {
+/// What a write to a pod came to. A pod that has gone by itself in between needs none.
+fn unless_gone<T>(written: kube::Result<T>, object: &str) -> Result<(), ClusterError> {
+    match written {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-        Err(error) => Err(failure::of(error, &object)),
+        Err(error) => Err(failure::of(error, object)),
     }
-}
-
-/// The pod, where it is there and one that is to go, and we may write.
-#[expect(clippy::too_many_arguments, reason = "what both writes are handed, handed on once")]
-async fn find(
-    client: &Client,
-    lease: Option<&Held>,
-    workload: &WorkloadRef,
-    uid: &str,
-    api: &Api<Pod>,
-    pod: &str,
-    removal: &Removal,
-    stamp: &Stamp,
-) -> Result<Option<Pod>, ClusterError> {
-    let object = format!("Pod {}/{pod}", workload.namespace);
-    // The pod first: whatever makes it one that stays is written on the set before the pod is made.
-    let found = api.get_opt(pod).await.map_err(|error| failure::of(error, &object))?;
-    let target = Target::read(client, lease, workload, uid, stamp).await?;
-    let Some(found) = found else { return Ok(None) };
-    check_stamp(&found.metadata, &object, stamp)?;
-    let owners = found.metadata.owner_references.iter().flatten();
-    let is_owned = owners
-        .into_iter()
-        .any(|owner| owner.controller == Some(true) && owner.uid == uid);
-    if !is_owned {
-        return Err(ClusterError::Changed {
-            object,
-            message: format!("it does not belong to {workload}"),
-        });
-    }
-    let stays = found.metadata.deletion_timestamp.is_some() || !is_to_go(&target.set, &found, removal);
-    Ok((!stays).then_some(found))
 }

@@ -26,37 +26,6 @@ pub(super) struct Counts {
     pub original: i32,
 }
 
-pub(super) async fn scale(
-    client: &Client,
-    lease: Option<&Held>,
-    workload: &WorkloadRef,
-    uid: &str,
-    counts: Counts,
-    stamp: &Stamp,
-) -> Result<(), ClusterError> {
-    let target = Target::read(client, lease, workload, uid, stamp).await?;
-    let present = target.set.spec.replicas.unwrap_or(1);
-    if present != counts.from && present != counts.to {
-        return Err(ClusterError::Changed {
-            object: target.object,
-            message: format!(
-                "spec.replicas is {present}, where {} or {} was expected",
-                counts.from, counts.to
-            ),
-        });
-    }
-    let mut annotations = marks(stamp, &state_line(stamp));
-    // What was recorded first is the original; whatever is counted later may be a count of ours.
-    if target.annotation(annotation::ORIGINAL_REPLICAS).is_none() {
-        annotations.insert(
-            annotation::ORIGINAL_REPLICAS.to_owned(),
-            counts.original.to_string().into(),
-        );
-    }
-    let patch = json!({ "metadata": target.metadata(annotations), "spec": { "replicas": counts.to } });
-    target.send(Patch::Strategic(patch)).await
-}
-
 /// Update strategies of one move.
 #[derive(Clone, Copy)]
 pub(super) struct Strategies<'a> {
@@ -65,38 +34,153 @@ pub(super) struct Strategies<'a> {
     pub original: &'a UpdateStrategy,
 }
 
-pub(super) async fn update_strategy(
-    client: &Client,
-    lease: Option<&Held>,
-    workload: &WorkloadRef,
-    uid: &str,
-    strategies: Strategies<'_>,
-    stamp: &Stamp,
-) -> Result<(), ClusterError> {
-    let target = Target::read(client, lease, workload, uid, stamp).await?;
-    let present = target.set.spec.update_strategy.as_ref().map(serde_json::to_value);
-    let present = present
-        .and_then(Result::ok)
-        .map_or_else(UpdateStrategy::rolling, UpdateStrategy);
-    if present != *strategies.from && present != *strategies.to {
-        return Err(ClusterError::Changed {
-            object: target.object,
-            message: format!(
-                "spec.updateStrategy is {}, where {} or {} was expected",
-                present.0, strategies.from.0, strategies.to.0
-            ),
-        });
+/// Whoever writes: with which client and Lease, to which workload, under which stamp.
+pub(super) struct Writer<'a> {
+    pub client: &'a Client,
+    pub lease: Option<&'a Held>,
+    pub workload: &'a WorkloadRef,
+    /// The workload's UID; another one refuses.
+    pub uid: &'a str,
+    pub stamp: &'a Stamp,
+}
+
+impl Writer<'_> {
+    pub(super) async fn scale(&self, counts: Counts) -> Result<(), ClusterError> {
+        let target = self.target().await?;
+        let present = target.set.spec.replicas.unwrap_or(1);
+        if present != counts.from && present != counts.to {
+            return Err(ClusterError::Changed {
+                object: target.object,
+                message: format!(
+                    "spec.replicas is {present}, where {} or {} was expected",
+                    counts.from, counts.to
+                ),
+            });
+        }
+        let mut annotations = marks(self.stamp, &state_line(self.stamp));
+        // What was recorded first is the original; whatever is counted later may be a count of ours.
+        if target.annotation(annotation::ORIGINAL_REPLICAS).is_none() {
+            annotations.insert(
+                annotation::ORIGINAL_REPLICAS.to_owned(),
+                counts.original.to_string().into(),
+            );
+        }
+        let patch = json!({ "metadata": target.metadata(annotations), "spec": { "replicas": counts.to } });
+        target.send(Patch::Strategic(patch)).await
     }
-    let mut annotations = marks(stamp, &state_line(stamp));
-    // What is not ours is the original; what is ours may have been recorded before.
-    let recorded = target.annotation(annotation::ORIGINAL_UPDATE_STRATEGY).is_some();
-    if !recorded || !present.is_on_delete() {
-        let original = strategies.original.0.to_string();
-        annotations.insert(annotation::ORIGINAL_UPDATE_STRATEGY.to_owned(), original.into());
+
+    pub(super) async fn update_strategy(&self, strategies: Strategies<'_>) -> Result<(), ClusterError> {
+        let target = self.target().await?;
+        let present = target.set.spec.update_strategy.as_ref().map(serde_json::to_value);
+        let present = present
+            .and_then(Result::ok)
+            .map_or_else(UpdateStrategy::rolling, UpdateStrategy);
+        if present != *strategies.from && present != *strategies.to {
+            return Err(ClusterError::Changed {
+                object: target.object,
+                message: format!(
+                    "spec.updateStrategy is {}, where {} or {} was expected",
+                    present.0, strategies.from.0, strategies.to.0
+                ),
+            });
+        }
+        let mut annotations = marks(self.stamp, &state_line(self.stamp));
+        // What is not ours is the original; what is ours may have been recorded before.
+        let recorded = target.annotation(annotation::ORIGINAL_UPDATE_STRATEGY).is_some();
+        if !recorded || !present.is_on_delete() {
+            let original = strategies.original.0.to_string();
+            annotations.insert(annotation::ORIGINAL_UPDATE_STRATEGY.to_owned(), original.into());
+        }
+        let strategy = replacing(&present.0, &strategies.to.0);
+        let patch = json!({ "metadata": target.metadata(annotations), "spec": { "updateStrategy": strategy } });
+        target.send(Patch::Strategic(patch)).await
     }
-    let strategy = replacing(&present.0, &strategies.to.0);
-    let patch = json!({ "metadata": target.metadata(annotations), "spec": { "updateStrategy": strategy } });
-    target.send(Patch::Strategic(patch)).await
+
+    pub(super) async fn repoint(&self, to: &TemplateRef) -> Result<(), ClusterError> {
+        let target = self.target().await?;
+        let mut patch = match &to.revision {
+            Some(revision) => revision_patch(self.client, &target, self.workload, revision, to).await?,
+            None => images_patch(&target, to)?,
+        };
+        patch.insert(
+            "metadata".to_owned(),
+            target.metadata(marks(self.stamp, &state_line(self.stamp))),
+        );
+        target.send(Patch::Strategic(Value::Object(patch))).await
+    }
+
+    pub(super) async fn stamp(&self, state: &str) -> Result<(), ClusterError> {
+        let target = self.target().await?;
+        let patch = json!({ "metadata": target.metadata(marks(self.stamp, state)) });
+        target.send(Patch::Strategic(patch)).await
+    }
+
+    /// Takes everything of ours off the object, stamp and ownership together: whoever applies their manifest next finds
+    /// nobody to conflict with (LAWS W9).
+    pub(super) async fn give_back(&self) -> Result<(), ClusterError> {
+        let target = self.target().await?;
+        let present: Map<String, Value> = annotation::ALL
+            .iter()
+            .filter(|name| target.annotation(name).is_some())
+            .map(|name| ((*name).to_owned(), Value::Null))
+            .collect();
+        let entries = target.set.metadata.managed_fields.clone().unwrap_or_default();
+        let of_others: Vec<_> = entries
+            .iter()
+            .filter(|entry| entry.manager.as_deref() != Some(MANAGER))
+            .collect();
+        if present.is_empty() && of_others.len() == entries.len() {
+            return Ok(());
+        }
+        let mut metadata = target.metadata(present);
+        metadata["managedFields"] = if of_others.is_empty() {
+            // The server takes an empty list for "as it was"; a list of one empty entry clears it.
+            json!([{}])
+        } else {
+            json!(of_others)
+        };
+        // A merge patch: strategic merge knows no key for the entries of this list and would keep ours.
+        target.send(Patch::Merge(json!({ "metadata": metadata }))).await
+    }
+
+    /// The workload, where we may write to it.
+    pub(super) async fn target(&self) -> Result<Target, ClusterError> {
+        let object = self.workload.to_string();
+        let api: Api<StatefulSet> = Api::namespaced(self.client.clone(), &self.workload.namespace);
+        let set = api
+            .get(&self.workload.name)
+            .await
+            .map_err(|error| failure::of(error, &object))?;
+        let found = set.metadata.uid.as_deref().unwrap_or_default();
+        if found != self.uid {
+            return Err(ClusterError::Gone {
+                message: format!("it was deleted and made again (uid {found}, planned for {})", self.uid),
+                object,
+            });
+        }
+        self.check_stamp(&set.metadata, &object)?;
+        if let Some(lease) = self.lease {
+            lease.check().await?;
+        }
+        Ok(Target { api, object, set })
+    }
+
+    /// Refuses where a higher token is written on the object.
+    pub(super) fn check_stamp(&self, metadata: &ObjectMeta, object: &str) -> Result<(), ClusterError> {
+        let text = metadata.annotations.as_ref().and_then(|all| all.get(annotation::STAMP));
+        let Some(text) = text else { return Ok(()) };
+        let theirs: Stamp = text.parse().map_err(|_| ClusterError::Changed {
+            object: object.to_owned(),
+            message: format!("its annotation {} is {text:?}, which is no stamp", annotation::STAMP),
+        })?;
+        if theirs.token > self.stamp.token {
+            return Err(ClusterError::Fenced {
+                object: object.to_owned(),
+                token: theirs.token,
+            });
+        }
+        Ok(())
+    }
 }
 
 /// The merge patch that makes `to` of `present`: a merge alone would leave fields that `to` does not have.
@@ -112,70 +196,6 @@ fn replacing(present: &Value, to: &Value) -> Value {
     Value::Object(patch)
 }
 
-pub(super) async fn repoint(
-    client: &Client,
-    lease: Option<&Held>,
-    workload: &WorkloadRef,
-    uid: &str,
-    to: &TemplateRef,
-    stamp: &Stamp,
-) -> Result<(), ClusterError> {
-    let target = Target::read(client, lease, workload, uid, stamp).await?;
-    let mut patch = match &to.revision {
-        Some(revision) => revision_patch(client, &target, workload, revision, to).await?,
-        None => images_patch(&target, to)?,
-    };
-    patch.insert("metadata".to_owned(), target.metadata(marks(stamp, &state_line(stamp))));
-    target.send(Patch::Strategic(Value::Object(patch))).await
-}
-
-pub(super) async fn stamp(
-    client: &Client,
-    lease: Option<&Held>,
-    workload: &WorkloadRef,
-    uid: &str,
-    stamp: &Stamp,
-    state: &str,
-) -> Result<(), ClusterError> {
-    let target = Target::read(client, lease, workload, uid, stamp).await?;
-    let patch = json!({ "metadata": target.metadata(marks(stamp, state)) });
-    target.send(Patch::Strategic(patch)).await
-}
-
-/// Takes everything of ours off the object, stamp and ownership together: whoever applies their manifest next finds
-/// nobody to conflict with (LAWS W9).
-pub(super) async fn give_back(
-    client: &Client,
-    lease: Option<&Held>,
-    workload: &WorkloadRef,
-    uid: &str,
-    stamp: &Stamp,
-) -> Result<(), ClusterError> {
-    let target = Target::read(client, lease, workload, uid, stamp).await?;
-    let present: Map<String, Value> = annotation::ALL
-        .iter()
-        .filter(|name| target.annotation(name).is_some())
-        .map(|name| ((*name).to_owned(), Value::Null))
-        .collect();
-    let entries = target.set.metadata.managed_fields.clone().unwrap_or_default();
-    let of_others: Vec<_> = entries
-        .iter()
-        .filter(|entry| entry.manager.as_deref() != Some(MANAGER))
-        .collect();
-    if present.is_empty() && of_others.len() == entries.len() {
-        return Ok(());
-    }
-    let mut metadata = target.metadata(present);
-    metadata["managedFields"] = if of_others.is_empty() {
-        // The server takes an empty list for "as it was"; a list of one empty entry clears it.
-        json!([{}])
-    } else {
-        json!(of_others)
-    };
-    // A merge patch: strategic merge knows no key for the entries of this list and would keep ours.
-    target.send(Patch::Merge(json!({ "metadata": metadata }))).await
-}
-
 /// A workload that we may write to, as it was when we found that out.
 pub(super) struct Target {
     api: Api<StatefulSet>,
@@ -184,34 +204,6 @@ pub(super) struct Target {
 }
 
 impl Target {
-    pub(super) async fn read(
-        client: &Client,
-        lease: Option<&Held>,
-        workload: &WorkloadRef,
-        uid: &str,
-        stamp: &Stamp,
-    ) -> Result<Self, ClusterError> {
-        let object = workload.to_string();
-        let api: Api<StatefulSet> = Api::namespaced(client.clone(), &workload.namespace);
-        let set = api
-            .get(&workload.name)
-            .await
-            .map_err(|error| failure::of(error, &object))?;
-        let target = Self { api, object, set };
-        let found = target.set.metadata.uid.as_deref().unwrap_or_default();
-        if found != uid {
-            return Err(ClusterError::Gone {
-                message: format!("it was deleted and made again (uid {found}, planned for {uid})"),
-                object: target.object,
-            });
-        }
-        check_stamp(&target.set.metadata, &target.object, stamp)?;
-        if let Some(lease) = lease {
-            lease.check().await?;
-        }
-        Ok(target)
-    }
-
     fn annotation(&self, name: &str) -> Option<&str> {
         Some(self.set.metadata.annotations.as_ref()?.get(name)?.as_str())
     }
@@ -236,23 +228,6 @@ impl Target {
             Err(error) => Err(failure::of(error, &self.object)),
         }
     }
-}
-
-/// Refuses where a higher token is written on the object.
-pub(super) fn check_stamp(metadata: &ObjectMeta, object: &str, stamp: &Stamp) -> Result<(), ClusterError> {
-    let text = metadata.annotations.as_ref().and_then(|all| all.get(annotation::STAMP));
-    let Some(text) = text else { return Ok(()) };
-    let theirs: Stamp = text.parse().map_err(|_| ClusterError::Changed {
-        object: object.to_owned(),
-        message: format!("its annotation {} is {text:?}, which is no stamp", annotation::STAMP),
-    })?;
-    if theirs.token > stamp.token {
-        return Err(ClusterError::Fenced {
-            object: object.to_owned(),
-            token: theirs.token,
-        });
-    }
-    Ok(())
 }
 
 fn marks(stamp: &Stamp, state: &str) -> Map<String, Value> {

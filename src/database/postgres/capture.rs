@@ -8,7 +8,7 @@ use super::store::MESSAGE;
 use super::{PostgresDatabase, rows};
 use crate::database::DbError;
 use crate::database::archive::{self, Binding};
-use crate::database::capture::{Keep, applied_since, is_of, keep};
+use crate::database::capture::{Keep, applied_since, keep, replacement};
 
 const SCRIPT: &str =
     "INSERT INTO {s}.script (sha256, chunk, chunks, body) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
@@ -123,13 +123,8 @@ impl PostgresDatabase {
     ) -> Result<(), DbError> {
         let doing = "replacing scripts in the archive";
         let (archived, ledger) = self.read_archive_and_ledger(doing).await?;
-        let applied = ledger.iter().find(|row| row.migration.version == migration.version);
-        let applied = applied
-            .filter(|row| is_of(row, migration))
-            .ok_or_else(|| DbError::not_applied(migration))?;
-        let present = archived.iter().find(|row| row.migration.version == migration.version);
-        let revision = present.map_or(1, |row| row.revision + 1);
-        let append = self.archive_statements(migration, revision, applied.sequence);
+        let (revision, sequence) = replacement(migration, &archived, &ledger)?;
+        let append = self.archive_statements(migration, revision, sequence);
         let values = [
             migration.version.as_str().into(),
             revision.into(),

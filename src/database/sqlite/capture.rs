@@ -9,7 +9,7 @@ use super::lease::check_fence;
 use super::{SqliteDatabase, in_transaction, look, now_text};
 use crate::database::DbError;
 use crate::database::archive::{self, Binding};
-use crate::database::capture::{Keep, applied_since, is_of, keep};
+use crate::database::capture::{Keep, applied_since, keep, replacement};
 use crate::database::ledger::Ledger;
 
 impl SqliteDatabase {
@@ -73,11 +73,8 @@ impl SqliteDatabase {
             let failed = |error| self.explain(doing, error);
             let archived = look::archive(connection).await.map_err(failed)?;
             let ledger = look::ledger(connection, &from).await.map_err(failed)?;
-            let applied = ledger.iter().find(|row| row.migration.version == migration.version);
-            let applied = applied.filter(|row| is_of(row, migration)).ok_or_else(|| DbError::not_applied(migration))?;
-            let present = archived.iter().find(|row| row.migration.version == migration.version);
-            let revision = present.map_or(1, |row| row.revision + 1);
-            self.append(connection, migration, revision, applied.sequence)
+            let (revision, sequence) = replacement(migration, &archived, &ledger)?;
+            self.append(connection, migration, revision, sequence)
                 .await
                 .map_err(failed)?;
             sqlx::query(
