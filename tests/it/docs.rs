@@ -14,6 +14,7 @@ pub fn cases() -> Vec<Case> {
     vec![
         sync_case("docs::every_finding_has_its_row", |_ctx| findings()),
         sync_case("docs::every_key_of_the_app_file_has_its_row", |_ctx| app_file()),
+        sync_case("docs::every_exit_code_has_its_row", |_ctx| exit_codes()),
         case("docs::the_readme_shows_what_the_demo_prints", readme).limit(Duration::from_secs(90)),
         case("docs::the_demo_leaves_nothing_behind", demo).limit(Duration::from_secs(90)),
     ]
@@ -63,6 +64,23 @@ fn findings() -> Outcome {
         stepback_core::plan::ACCEPTABLE,
         "what can be accepted, in order"
     );
+    Ok(())
+}
+
+fn exit_codes() -> Outcome {
+    let source = fs::read_to_string(root().join("src/cli/exit.rs"))?;
+    let codes = source
+        .lines()
+        .filter_map(|line| line.trim().strip_suffix(',')?.split_once(" = "));
+    let codes: BTreeSet<String> = codes.map(|(_, code)| code.to_owned()).collect();
+    assert!(codes.len() > 5, "{codes:?}");
+    let page = fs::read_to_string(root().join("docs/exit-codes.md"))?;
+    let rows = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split_once(" |"))
+        .map(|(code, _)| code.to_owned());
+    let documented: BTreeSet<String> = rows.filter(|code| code.parse::<u8>().is_ok()).collect();
+    assert_eq!(codes, documented, "src/cli/exit.rs and docs/exit-codes.md differ");
     Ok(())
 }
 
