@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use stepback_core::journal::Halt;
+use stepback_core::journal::{Halt, What};
 use stepback_core::plan::{Goal, Plan, Request, Seen, plan};
 use stepback_core::report::{Bodies, Kind, Paint, Report, write_findings, write_plan, write_report};
 
@@ -158,6 +158,10 @@ fn halted(finished: &Finished, halt: &Halt, report: &Report) -> CliError {
         step: step.map(|step| step.action.describe()),
         now: state_now(report),
         closed: report.state == "stopped",
+        aborts: matches!(
+            finished.entries.first().map(|entry| &entry.what),
+            Some(What::RunOpened { aborts: Some(_), .. })
+        ),
     }))
 }
 

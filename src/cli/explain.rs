@@ -23,6 +23,8 @@ use crate::load::LoadError;
 use crate::run::RoadError;
 use seams::{of_cluster, of_database, of_journal};
 
+mod runs;
+
 const UNTOUCHED: &str = "nothing was touched";
 
 /// What only the command line can find wrong.
@@ -91,6 +93,8 @@ pub(super) struct Halted {
     pub(super) now: String,
     /// Whether it closed itself: there is nothing to resume.
     pub(super) closed: bool,
+    /// Whether it is itself the abort of a run.
+    pub(super) aborts: bool,
 }
 
 /// An error in words.
@@ -253,6 +257,7 @@ fn of_halt(halted: &Halted) -> Explained {
         step,
         now,
         closed,
+        aborts,
     } = halted;
     let exit = if halt.kind == HaltKind::Interrupted {
         Exit::Interrupted
@@ -277,7 +282,11 @@ fn of_halt(halted: &Halted) -> Explained {
     if *closed {
         explained.hint("the run is closed: there is nothing to resume; correct the cause and type the same again")
     } else {
-        explained.hint(format!("to continue: stepback resume {run}"))
+        let explained = explained.hint(format!("to continue: stepback resume {run}"));
+        if *aborts {
+            return explained;
+        }
+        explained.hint(format!("to go back to where it started: stepback abort {run}"))
     }
 }
 
@@ -358,6 +367,7 @@ fn of_road(error: &RoadError) -> Explained {
             .hint("look at the new plan, and type the same again"),
         RoadError::RunOpen(row) => Explained::new(Exit::Locked, error)
             .hint(format!("to continue it: stepback resume {}", row.run))
+            .hint(format!("to go back to where it started: stepback abort {}", row.run))
             .hint(format!("to see what it did: stepback report {}", row.run)),
         RoadError::WorkloadHeld { run, line, .. } => {
             let hint = format!("is DATABASE_URL the database of that run? to continue it: stepback resume {run}");
@@ -366,8 +376,6 @@ fn of_road(error: &RoadError) -> Explained {
         }
         RoadError::Stopped => Explained::new(Exit::Interrupted, error).now("nothing was touched"),
         RoadError::NoRun => Explained::new(Exit::Refused, error),
-        RoadError::Unfit { run, .. } => {
-            Explained::new(Exit::Refused, error).hint(format!("to see it: stepback report {run}"))
-        }
+        RoadError::Unfit { run, why } => runs::of_unfit(error, run, why),
     }
 }

@@ -3,6 +3,7 @@
 //! Responsible for: from what was typed to what is meant, and from what happened to words and an exit code. Not for:
 //! deciding or doing anything itself. Nobody uses it but `main`.
 
+mod abort;
 mod apply;
 mod carry;
 mod completions;
@@ -75,6 +76,7 @@ enum Command {
     Apply(apply::Args),
     Reconcile(reconcile::Args),
     Resume(resume::Args),
+    Abort(abort::Args),
     #[command(subcommand)]
     Migrate(migrate::Command),
     Guard(guard::Args),
@@ -137,6 +139,7 @@ async fn perform(cli: Cli, terminal: &Terminal) -> anyhow::Result<Exit> {
         Command::Rollback(args) => rollback::run(&options, terminal, &args).await,
         Command::Reconcile(args) => reconcile::run(&options, terminal, &args).await,
         Command::Resume(args) => resume::run(&options, terminal, &args).await,
+        Command::Abort(args) => abort::run(&options, terminal, &args).await,
         Command::Migrate(command) => migrate::run(&options, terminal, &command).await,
         Command::Guard(args) => guard::run(terminal, &args),
         Command::Runs(args) => runs::run(&options, terminal, &args).await,

@@ -172,6 +172,13 @@ pub trait Database: Send + Sync {
     /// [`DbError::RunOpen`] when another run on this ledger is not closed.
     async fn write_run(&self, token: Token, row: &RunRow) -> Result<(), DbError>;
 
+    /// Closes the row of a run and writes that of the one that takes over from it, in one transaction: at no moment is
+    /// there none, and at no moment are there two.
+    ///
+    /// # Errors
+    /// [`DbError::RunOpen`] when yet another run on this ledger is not closed.
+    async fn hand_over(&self, token: Token, from: &RunId, to: &RunRow) -> Result<(), DbError>;
+
     /// Carries a batch of scripts out, in order: for each, the token's fence, the script from the archive, its ledger
     /// row and (up) its archive row's binding, in one transaction. It may return after part of the batch; the caller
     /// asks the ledger and calls again with the rest.

@@ -41,6 +41,9 @@ pub enum What {
         plan: PlanId,
         /// Who opened it.
         by: By,
+        /// The run that it takes back to where that one started.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        aborts: Option<RunId>,
     },
     /// Another process continues, with a token of its own.
     RunResumed {

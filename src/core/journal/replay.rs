@@ -32,6 +32,8 @@ pub struct RunState {
     pub plan: PlanId,
     /// Who opened it.
     pub opened_by: By,
+    /// The run that it takes back, when it aborts one.
+    pub aborts: Option<RunId>,
     /// The steps, in the plan's order.
     pub steps: Vec<StepState>,
     /// Why it stands still, when it does.
@@ -145,7 +147,7 @@ impl RunState {
     /// # Errors
     /// When the entry is not the opening of a run.
     pub fn open(entry: &Entry, steps: usize) -> Result<Self, Illegal> {
-        let What::RunOpened { run, plan, by } = &entry.what else {
+        let What::RunOpened { run, plan, by, aborts } = &entry.what else {
             return Err(Illegal::NotOpened(entry.sequence));
         };
         if entry.sequence != 1 {
@@ -161,6 +163,7 @@ impl RunState {
             run: run.clone(),
             plan: *plan,
             opened_by: by.clone(),
+            aborts: aborts.clone(),
             steps: vec![StepState::Pending; steps],
             halted: None,
             closed: None,
@@ -210,7 +213,9 @@ impl RunState {
             return Err(Illegal::Format(sequence));
         }
         let resumes = matches!(entry.what, What::RunResumed { .. });
-        let wrong_token = if resumes {
+        // Whoever hands a run over has taken its leases, and continues another one.
+        let takes_over = resumes || matches!(entry.what, What::RunHandedOver { .. });
+        let wrong_token = if takes_over {
             entry.token.number <= self.token.number
         } else {
             entry.token != self.token

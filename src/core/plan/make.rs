@@ -2,14 +2,18 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::api::core::v1::Pod;
+
 use crate::appfile::Limits;
 use crate::model::{Digest, Finding, JournalPlace, PlanId, ScriptRef, SeenWorkload, StepId};
+use crate::workload::{is_ready, revision_of};
 
 use super::probes::judge_tries;
 use super::request::{Goal, Request, Seen};
 use super::schema::{SchemaHalf, plan_schema};
 use super::stored::check_stored;
 use super::strategy::{Choice, outage};
+use super::template::present_template;
 use super::workloads::{WorkloadHalf, plan_workloads};
 use super::{Action, ClusterRef, FORMAT, Gate, Plan, Refusals, RunLimits, Step};
 
@@ -116,19 +120,7 @@ pub fn plan(request: &Request<'_>, seen: &Seen) -> Result<Plan, Refusals> {
         Some(cluster) => JournalPlace::Cluster(cluster.namespace.clone()),
         None => JournalPlace::Database,
     });
-    let steps: Vec<Step> = (1..)
-        .zip(all)
-        .map(|(number, (action, gate))| Step {
-            id: StepId(number),
-            limit_ms: if action.workload().is_some() {
-                limits.pod_ms
-            } else {
-                limit_ms(&action, &limits)
-            },
-            action,
-            gate,
-        })
-        .collect();
+    let steps = number(all, &limits);
     if let (Some(chosen), Some(cluster)) = (&mut strategy, &seen.cluster) {
         chosen.outage = outage(chosen.strategy, &steps, &cluster.workloads);
     }
@@ -145,6 +137,8 @@ pub fn plan(request: &Request<'_>, seen: &Seen) -> Result<Plan, Refusals> {
         journal,
         world: world(seen, &scripts),
         steps,
+        unready: unready(seen),
+        outdated: outdated(seen),
         findings,
         limits,
     };
@@ -162,6 +156,49 @@ fn limit_ms(action: &Action, limits: &RunLimits) -> u64 {
             .saturating_mul(u64::try_from(scripts.len()).unwrap_or(u64::MAX)),
         _ => limits.step_ms,
     }
+}
+
+/// Steps with their numbers and limits.
+pub(super) fn number(all: Vec<(Action, Gate)>, limits: &RunLimits) -> Vec<Step> {
+    (1..)
+        .zip(all)
+        .map(|(number, (action, gate))| Step {
+            id: StepId(number),
+            limit_ms: if action.workload().is_some() {
+                limits.pod_ms
+            } else {
+                limit_ms(&action, limits)
+            },
+            action,
+            gate,
+        })
+        .collect()
+}
+
+fn pods(seen: &Seen) -> impl Iterator<Item = (&SeenWorkload, &Pod)> {
+    let workloads = seen.cluster.iter().flat_map(|cluster| &cluster.workloads);
+    workloads.flat_map(|seen| seen.pods.iter().map(move |pod| (seen, pod)))
+}
+
+fn pod_key(workload: &SeenWorkload, pod: &Pod) -> String {
+    let name = pod.metadata.name.as_deref().unwrap_or_default();
+    format!("{}/{name}", workload.workload.namespace)
+}
+
+/// The pods that are not ready now.
+fn unready(seen: &Seen) -> Vec<String> {
+    let unready = pods(seen).filter(|(_, pod)| !is_ready(pod));
+    unready.map(|(workload, pod)| pod_key(workload, pod)).collect()
+}
+
+/// The pods that run another revision than their workload's template, and which.
+fn outdated(seen: &Seen) -> BTreeMap<String, String> {
+    let outdated = pods(seen).filter_map(|(workload, pod)| {
+        let ran = revision_of(pod)?;
+        let present = present_template(workload).revision?;
+        (ran != present).then(|| (pod_key(workload, pod), ran.to_owned()))
+    });
+    outdated.collect()
 }
 
 fn title(request: &Request<'_>, from: &crate::model::Target, to: &crate::model::Target) -> String {

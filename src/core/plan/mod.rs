@@ -3,6 +3,7 @@
 //! Responsible for: what a plan, a step, an action and a gate are, the plan's id, and (in the submodules) making one.
 //! Not for: carrying it out (`run`), the checks (`assess`). Same inputs, same plan, same id: no clock, no connection.
 
+mod abort;
 mod accept;
 mod action;
 mod capture;
@@ -35,6 +36,7 @@ use crate::model::{
     DatabaseRef, Digest, Finding, JournalPlace, PlanId, ScriptRef, StepId, Target, TemplateRef, WorkloadRef,
 };
 
+pub use abort::{plan_abort, point_of_no_easy_return};
 pub use accept::{ACCEPTABLE, Accepted, NotAcceptable, parse_code};
 pub use action::Action;
 pub use capture::{Becomes, CaptureRequest, Captured, ToCapture, plan_capture};
@@ -79,6 +81,13 @@ pub struct Plan {
     pub world: BTreeMap<String, Digest>,
     /// The steps, in order.
     pub steps: Vec<Step>,
+    /// The pods that were not ready when the plan was made, `NAMESPACE/POD`: nobody waits for them when the run is aborted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unready: Vec<String>,
+    /// The pods that ran another revision than their workload's template when the plan was made, `NAMESPACE/POD`, and
+    /// which: they are not replaced for nothing when the run is aborted.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub outdated: BTreeMap<String, String>,
     /// Findings that do not forbid the plan.
     pub findings: Vec<Finding>,
     /// Time limits.
@@ -280,7 +289,7 @@ impl Plan {
     }
 
     /// The workloads of which no pod may be left while this step is carried out: those that a step before it has stopped
-    /// and none has started again.
+    /// and none has started again, and those that were at 0 when the plan was made.
     pub fn stopped_at(&self, id: StepId) -> Vec<WorkloadRef> {
         let mut stopped: Vec<WorkloadRef> = Vec::new();
         for step in self.steps.iter().take_while(|step| step.id != id) {
@@ -289,6 +298,17 @@ impl Plan {
                 (Gate::PodHealthy { .. }, Some(started)) => stopped.retain(|workload| workload != started),
                 _ => {}
             }
+        }
+        let mut scaled: Vec<&WorkloadRef> = Vec::new();
+        for step in &self.steps {
+            let Action::Scale { workload, from, .. } = &step.action else {
+                continue;
+            };
+            // The first step that scales it starts it, and comes later.
+            if !scaled.contains(&workload) && *from == 0 && step.id > id {
+                stopped.push(workload.clone());
+            }
+            scaled.push(workload);
         }
         stopped
     }

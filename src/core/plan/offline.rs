@@ -53,12 +53,17 @@ fn is_rolling(seen: &SeenWorkload) -> bool {
 
 /// Template first, then one pod at a time whatever the pod management policy; but those that must start together do.
 pub(super) fn start(taken: &Taken<'_>) -> Steps {
+    start_from(taken, 0)
+}
+
+/// As [`start`], where so many pods are standing and may go on.
+pub(super) fn start_from(taken: &Taken<'_>, standing: i32) -> Steps {
     let mut steps: Steps = taken.repoint().into_iter().collect();
     let original = taken.seen.original_replicas();
     let together = taken.start_together.clamp(1, original.max(1));
-    let mut alone = 0;
-    if together > 1 {
-        steps.push((taken.scale(0, together), Gate::None));
+    let mut alone = standing;
+    if together > 1 && standing < together {
+        steps.push((taken.scale(standing, together), Gate::None));
         for index in 0..together {
             let pod = taken.seen.pod_name(index);
             let action = Action::CheckPod {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use serde_json::json;
 
+mod abort;
 mod ways;
 
 use super::*;

@@ -3,6 +3,8 @@
 //! Under `OnDelete` each pod that is removed comes back from the template that is set, whatever partition was left over
 //! and whichever pod is broken; under `RollingUpdate` a removed low pod would come back on the old current revision.
 
+use std::collections::BTreeSet;
+
 use super::workloads::Taken;
 use super::{Action, Gate};
 use crate::model::Removal;
@@ -10,6 +12,11 @@ use crate::workload::{beyond_count, is_ready};
 
 /// Update strategy, template, one step a pod, update strategy as it was.
 pub(super) fn walk(taken: &Taken<'_>) -> Vec<(Action, Gate)> {
+    walk_but(taken, &BTreeSet::new())
+}
+
+/// As [`walk`], sparing these pods.
+pub(super) fn walk_but(taken: &Taken<'_>, spared: &BTreeSet<String>) -> Vec<(Action, Gate)> {
     let seen = taken.seen;
     let mut steps = Vec::new();
     if seen.replicas() > 0 {
@@ -24,7 +31,7 @@ pub(super) fn walk(taken: &Taken<'_>) -> Vec<(Action, Gate)> {
         };
         steps.push((remove(taken, pod, Removal::BeyondCount), gate));
     }
-    for pod in order(taken) {
+    for pod in order(taken).into_iter().filter(|pod| !spared.contains(pod)) {
         let gate = taken.healthy(pod.clone());
         steps.push((remove(taken, pod, Removal::Outdated(taken.target.clone())), gate));
     }

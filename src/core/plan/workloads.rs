@@ -46,7 +46,7 @@ pub(super) struct Taken<'a> {
     pub(super) target: TemplateRef,
     /// So many pods start as one step (LAWS W15).
     pub(super) start_together: i32,
-    probes: Vec<Probe>,
+    pub(super) probes: Vec<Probe>,
 }
 
 impl Taken<'_> {
@@ -117,7 +117,7 @@ impl Taken<'_> {
         (!was_there).then_some((action, Gate::Settled { workload }))
     }
 
-    fn changes_template(&self) -> bool {
+    pub(super) fn changes_template(&self) -> bool {
         !crate::workload::is_at(self.seen, &self.target)
     }
 
@@ -129,7 +129,7 @@ impl Taken<'_> {
     }
 
     /// Whether a pod runs another template than the target's.
-    fn has_outdated_pods(&self) -> bool {
+    pub(super) fn has_outdated_pods(&self) -> bool {
         let Some(set) = &self.seen.set else { return false };
         let removal = Removal::Outdated(self.target.clone());
         self.seen.pods.iter().any(|pod| is_to_go(set, pod, &removal))

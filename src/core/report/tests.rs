@@ -144,6 +144,8 @@ fn plan() -> Plan {
             "no fingerprint was recorded when this schema was last current, so the result cannot be compared",
             "apply migrations with stepback from now on",
         )],
+        unready: vec![],
+        outdated: BTreeMap::new(),
         limits: RunLimits::default(),
     }
 }
@@ -164,6 +166,7 @@ fn entries() -> Vec<Entry> {
                 run: RunId("01J8".into()),
                 plan: plan().id,
                 by: by("laptop"),
+                aborts: None,
             },
         ),
         (

@@ -15,4 +15,4 @@ pub use judge::{incarnation, judge};
 pub(crate) use observe::has_template as is_at;
 pub use observe::{observe_removal, observe_repoint, observe_scale, observe_update_strategy};
 pub use pods::is_to_go;
-pub(crate) use pods::{beyond_count, is_ready, revision_of};
+pub(crate) use pods::{beyond_count, is_ready, is_terminating, revision_of};

@@ -12,7 +12,7 @@ pub(super) fn condition<'a>(pod: &'a Pod, name: &str) -> Option<&'a PodCondition
 }
 
 /// Whether it is on its way out.
-pub(super) fn is_terminating(pod: &Pod) -> bool {
+pub(crate) fn is_terminating(pod: &Pod) -> bool {
     pod.metadata.deletion_timestamp.is_some()
 }
 

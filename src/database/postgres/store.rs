@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::Row as _;
-use stepback_core::model::{Digest, Engine, Fingerprint, MigrationSet, RunRow, RunStatus, Stamp, Token};
+use stepback_core::model::{Digest, Engine, Fingerprint, MigrationSet, RunId, RunRow, RunStatus, Stamp, Token};
 
 use super::message::do_block;
 use super::quote::{Value, literal};
@@ -23,6 +23,7 @@ const RUN: &str = "INSERT INTO {s}.run (run, plan, app, journal, status, title, 
     ON CONFLICT (run) DO UPDATE SET status = excluded.status, token = excluded.token, plan = excluded.plan, \
     journal = excluded.journal, title = excluded.title, closes_itself = excluded.closes_itself, \
     changed_at = excluded.changed_at RETURNING 1";
+const CLOSE: &str = "UPDATE {s}.run SET status = 'closed', token = $2, changed_at = {now} WHERE run = $1";
 /// Writes nothing when the newest pairing of the release is this one: a fact that is recorded again is recorded once.
 const RELEASE: &str = "INSERT INTO {s}.release (release, migrations, run, recorded_at) SELECT $1, $2, $3, {now} \
     WHERE (SELECT migrations FROM {s}.release WHERE release = $1 ORDER BY sequence DESC LIMIT 1) IS DISTINCT FROM $2";
@@ -61,7 +62,8 @@ impl PostgresDatabase {
         scripts.iter().map(body).collect()
     }
 
-    pub(super) async fn store_run(&self, token: Token, row: &RunRow) -> Result<(), DbError> {
+    /// Writes the row of a run, and closes that of the run that it takes over from.
+    pub(super) async fn store_run(&self, token: Token, row: &RunRow, from: Option<&RunId>) -> Result<(), DbError> {
         let doing = "writing the run's row";
         let status = serde_json::to_value(row.status).map_err(|error| wrong(&error))?;
         let journal = serde_json::to_string(&row.journal).map_err(|error| wrong(&error))?;
@@ -77,8 +79,16 @@ impl PostgresDatabase {
             (&token_text).into(),
         ];
         let insert = self.fill(RUN, &values);
-        let body = format!("{}; {insert}", self.fill(rows::RUNS, &[]));
-        let results = self.change(doing, token, &body).await?;
+        let close = from.map(|from| self.fill(CLOSE, &[(&from.0).into(), (&token_text).into()]));
+        let runs = self.fill(rows::RUNS, &[]);
+        let body = match &close {
+            Some(close) => format!("{close}; {runs}; {insert}"),
+            None => format!("{runs}; {insert}"),
+        };
+        let mut results = self.change(doing, token, &body).await?;
+        if close.is_some() {
+            results.remove(0);
+        }
         if !results[1].is_empty() {
             return Ok(());
         }

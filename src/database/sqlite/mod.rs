@@ -306,7 +306,11 @@ impl Database for SqliteDatabase {
     }
 
     async fn write_run(&self, token: Token, row: &RunRow) -> Result<(), DbError> {
-        self.store_run(token, row).await
+        self.store_run(token, row, None).await
+    }
+
+    async fn hand_over(&self, token: Token, from: &RunId, to: &RunRow) -> Result<(), DbError> {
+        self.store_run(token, to, Some(from)).await
     }
 
     async fn advance(&self, direction: Direction, scripts: &[ScriptRef], stamp: &Stamp) -> Result<(), DbError> {

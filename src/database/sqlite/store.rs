@@ -29,11 +29,23 @@ impl SqliteDatabase {
         Ok(bodies)
     }
 
-    pub(super) async fn store_run(&self, token: Token, row: &RunRow) -> Result<(), DbError> {
+    /// Writes the row of a run, and closes that of the run that it takes over from.
+    pub(super) async fn store_run(&self, token: Token, row: &RunRow, from: Option<&RunId>) -> Result<(), DbError> {
         let mut connection = self.working().await?;
         in_transaction(self, &mut connection, "writing the run's row", async |connection| {
             check_fence(connection, &self.ledger.get().table, token).await?;
             let failed = |error| self.explain("writing the run's row", error);
+            if let Some(from) = from {
+                sqlx::query(
+                    "UPDATE main.stepback_run SET status = 'closed', token = ?2, changed_at = ?3 WHERE run = ?1",
+                )
+                .bind(&from.0)
+                .bind(row.token.to_string())
+                .bind(now_text())
+                .execute(&mut *connection)
+                .await
+                .map_err(failed)?;
+            }
             let other = look::runs(connection)
                 .await
                 .map_err(failed)?

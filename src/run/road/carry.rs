@@ -4,6 +4,7 @@ use stepback_core::journal::{Entry, FORMAT, HaltKind, Outcome, RunState, What};
 use stepback_core::model::{RunId, RunRow, RunStatus};
 use stepback_core::plan::Plan;
 
+use super::abort::Aborted;
 use super::{Coordinator, Finished, Held, RoadError};
 use crate::journal::{Journal, JournalError};
 use crate::run::{Ending, Event, Execution, Listen, RunError, Stop, World, append, execute};
@@ -16,6 +17,7 @@ impl Coordinator {
         &self,
         held: &Held,
         plan: Plan,
+        aborted: Option<Aborted>,
         stop: Stop,
         listener: &mut dyn Listen,
     ) -> Result<Finished, RoadError> {
@@ -32,7 +34,10 @@ impl Coordinator {
             token: held.token,
         };
         journal.create(&run, &plan, held.token).await?;
-        self.database.write_run(held.token, &row).await?;
+        // A run that aborts another has its row from the moment when that one's is closed, and is open then.
+        if aborted.is_none() {
+            self.database.write_run(held.token, &row).await?;
+        }
         let opened = Entry {
             format: FORMAT,
             sequence: 1,
@@ -43,12 +48,19 @@ impl Coordinator {
                 run: run.clone(),
                 plan: plan.id,
                 by: self.by.clone(),
+                aborts: aborted.as_ref().map(|aborted| aborted.run.clone()),
             },
         };
         let state = RunState::open(&opened, plan.steps.len()).map_err(RunError::from)?;
         crate::run::append::write(&*journal, &state, &opened).await?;
         row.status = RunStatus::Open;
-        self.database.write_run(held.token, &row).await?;
+        match aborted {
+            None => self.database.write_run(held.token, &row).await?,
+            Some(aborted) => {
+                self.database.hand_over(held.token, &aborted.run, &row).await?;
+                self.record_hand_over(held, &aborted.run, &aborted.place, &run).await?;
+            }
+        }
         listener.hear(Event::Entry(opened.clone()));
         self.execute_and_close(held, row, plan, vec![opened], state, &*journal, stop, listener)
             .await

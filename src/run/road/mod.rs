@@ -3,10 +3,12 @@
 //! Opening goes in this order: plan objects; run row `opening`; `RunOpened`; row `open`, fenced; only then a step. A
 //! row that is `opening` did nothing. Closing: `RunClosed`, then the row; where the two differ, the journal wins.
 
+mod abort;
 mod capture;
 mod carry;
 mod lease;
 mod resume;
+mod unfit;
 mod unverified;
 
 use std::collections::BTreeSet;
@@ -23,6 +25,8 @@ use crate::cluster::{Cluster, ClusterError};
 use crate::database::{Database, DbError};
 use crate::journal::{JournalError, Journals};
 use crate::probe::{Seams, try_probes};
+
+pub use unfit::Unfit;
 
 /// Who acts on what.
 pub struct Coordinator {
@@ -89,13 +93,13 @@ pub enum RoadError {
     /// There is nothing to resume.
     #[error("there is no run to resume here")]
     NoRun,
-    /// The run cannot be resumed as it is; nothing was touched.
-    #[error("run {run} cannot be resumed: {message}")]
+    /// The run cannot be continued or taken back as it is; nothing was touched.
+    #[error("run {run} {why}")]
     Unfit {
         /// Which run.
         run: RunId,
         /// Why not.
-        message: String,
+        why: Unfit,
     },
 }
 
@@ -224,6 +228,6 @@ impl Coordinator {
         if let Some(leftover) = leftover {
             self.close_leftover(held, leftover).await?;
         }
-        self.open_and_execute(held, carried, stop, listener).await
+        self.open_and_execute(held, carried, None, stop, listener).await
     }
 }

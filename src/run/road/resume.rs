@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use stepback_core::journal::{HaltKind, Outcome, RunState, What};
 use stepback_core::model::{RunId, RunRow, RunStatus, SeenDatabase, WorkloadRef};
+use stepback_core::plan::Plan;
 
 use super::carry::{Recorder, replayed};
-use super::{Coordinator, Finished, Held, RoadError};
+use super::{Coordinator, Finished, Held, RoadError, Unfit};
 use crate::journal::{Journal, JournalError, Stored};
 use crate::run::{Ending, Event, Listen, RunError, Stop, append};
 
@@ -32,12 +33,7 @@ impl Coordinator {
         };
         check_fit(&row, &stored, &seen)?;
         let workloads: Vec<WorkloadRef> = stored.plan.workloads();
-        if let (Some(planned), Some(cluster)) = (&stored.plan.cluster, &self.cluster) {
-            let found = cluster.look(&workloads).await?;
-            if found.uid != planned.uid {
-                return Err(unfit(&row, "this is not the cluster that it was opened on".to_owned()));
-            }
-        }
+        self.check_cluster(&row, &stored.plan).await?;
         let newest = stored.entries.last().map_or(0, |entry| entry.token.number);
         let above = self.highest_stamp(&workloads).await?.max(newest);
         self.say_who_holds(std::time::Duration::from_millis(stored.plan.limits.lock_ms), listener)
@@ -74,7 +70,7 @@ impl Coordinator {
                 .await?
                 .into_iter()
                 .find(|known| known.run == row.run)
-                .ok_or_else(|| unfit(&row, "this database does not know it".to_owned()))?,
+                .ok_or_else(|| unfit(&row.run, Unfit::Unknown))?,
         };
         check_fit(&row, &stored, &seen)?;
         let mut entries = stored.entries;
@@ -91,8 +87,11 @@ impl Coordinator {
             });
         }
         if state.newer_format {
-            let message = "its journal has a newer format than this program writes".to_owned();
-            return Err(RoadError::Unfit { run: row.run, message });
+            return Err(unfit(&row.run, Unfit::NewerFormat));
+        }
+        if let Some(aborted) = &state.aborts {
+            // Its coordinator may have died between the two journals.
+            self.record_hand_over(held, aborted, &row.journal, &row.run).await?;
         }
         self.stamp_takeover(held, &row.run, &stored.plan, &state).await?;
         row.status = RunStatus::Open;
@@ -108,7 +107,17 @@ impl Coordinator {
             .await
     }
 
-    async fn find_run(&self, run: Option<&RunId>, seen: &SeenDatabase) -> Result<RunRow, RoadError> {
+    pub(super) async fn check_cluster(&self, row: &RunRow, plan: &Plan) -> Result<(), RoadError> {
+        if let (Some(planned), Some(cluster)) = (&plan.cluster, &self.cluster) {
+            let found = cluster.look(&plan.workloads()).await?;
+            if found.uid != planned.uid {
+                return Err(unfit(&row.run, Unfit::OtherCluster));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn find_run(&self, run: Option<&RunId>, seen: &SeenDatabase) -> Result<RunRow, RoadError> {
         match (run, &seen.open_run) {
             (None, Some(row)) => Ok(row.clone()),
             (Some(run), Some(row)) if row.run == *run => Ok(row.clone()),
@@ -116,14 +125,7 @@ impl Coordinator {
             (Some(run), _) => {
                 let rows = self.database.runs().await?;
                 let known = rows.into_iter().find(|row| row.run == *run);
-                let message = match known {
-                    Some(_) => "it is closed already",
-                    None => "this database does not know it",
-                };
-                Err(RoadError::Unfit {
-                    run: run.clone(),
-                    message: message.to_owned(),
-                })
+                Err(unfit(run, known.map_or(Unfit::Unknown, |_| Unfit::Closed)))
             }
         }
     }
@@ -192,29 +194,18 @@ pub(super) struct Leftover {
 }
 
 /// Whether the journal's plan is the one that the database knows, and the database the one of the plan (LAWS D13, W8).
-fn check_fit(row: &RunRow, stored: &Stored, seen: &SeenDatabase) -> Result<(), RoadError> {
+pub(super) fn check_fit(row: &RunRow, stored: &Stored, seen: &SeenDatabase) -> Result<(), RoadError> {
     let computed = stored.plan.compute_id().map_err(RunError::Plan)?;
     if stored.plan.id != row.plan || computed != row.plan {
-        return Err(unfit(
-            row,
-            format!(
-                "its journal holds plan {computed}, but the database knows it as plan {}",
-                row.plan
-            ),
-        ));
+        let (found, known) = (computed, row.plan);
+        return Err(unfit(&row.run, Unfit::OtherPlan { found, known }));
     }
     if stored.plan.database.identity != seen.database.identity {
-        return Err(unfit(
-            row,
-            "this is not the database that it was opened on: it was restored, failed over or cloned since".to_owned(),
-        ));
+        return Err(unfit(&row.run, Unfit::OtherDatabase));
     }
     Ok(())
 }
 
-fn unfit(row: &RunRow, message: String) -> RoadError {
-    RoadError::Unfit {
-        run: row.run.clone(),
-        message,
-    }
+pub(super) fn unfit(run: &RunId, why: Unfit) -> RoadError {
+    RoadError::Unfit { run: run.clone(), why }
 }

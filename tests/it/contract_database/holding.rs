@@ -71,6 +71,7 @@ async fn assert_fenced(database: &dyn Database, token: Token) {
     let tried = [
         ("stage", database.stage(token, &migrations).await),
         ("write_run", database.write_run(token, &run).await),
+        ("hand_over", database.hand_over(token, &run.run, &run).await),
         ("record", database.record(&record, &stamp(token)).await),
         ("write_plan", database.write_plan(token, &run.run, b"plan").await),
         (

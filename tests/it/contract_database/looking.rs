@@ -2,7 +2,7 @@
 
 use futures::future::try_join_all;
 use stepback::database::{DbError, Record};
-use stepback_core::model::{Direction, MigrationSet, RunStatus, Token, Version};
+use stepback_core::model::{Direction, MigrationSet, RunId, RunStatus, Token, Version};
 
 use super::harness::{Fresh, carry, migration, run_row, scripts, stamp};
 use crate::support::runner::Outcome;
@@ -266,5 +266,27 @@ pub async fn one_run_is_open_at_a_time(fresh: Fresh) -> Outcome {
         database.runs().await?,
         [second(RunStatus::Open), first(RunStatus::Closed)]
     );
+    Ok(())
+}
+
+pub async fn w5_a_run_is_handed_over_as_a_whole_or_not_at_all(fresh: Fresh) -> Outcome {
+    let (database, token) = fresh.holder("a").await?;
+    let halted = run_row("01J8ZQ5W3N6M2R0XQ4T1V7B9CA", RunStatus::Halted, token);
+    database.write_run(token, &halted).await?;
+    let abort = run_row("01J8ZQ5W3N6M2R0XQ4T1V7B9CB", RunStatus::Open, token);
+    let closed = run_row("01J8ZQ5W3N6M2R0XQ4T1V7B9CA", RunStatus::Closed, token);
+    // From another run than the one that is open: nothing changes.
+    let other = RunId("01J8ZQ5W3N6M2R0XQ4T1V7B9CZ".to_owned());
+    match database.hand_over(token, &other, &abort).await {
+        Err(DbError::RunOpen(open)) => assert_eq!(*open, halted),
+        other => panic!("a run was closed that was not named: {other:?}"),
+    }
+    assert_eq!(database.runs().await?, std::slice::from_ref(&halted));
+    database.hand_over(token, &halted.run, &abort).await?;
+    assert_eq!(database.look().await?.open_run, Some(abort.clone()));
+    assert_eq!(database.runs().await?, [abort.clone(), closed.clone()]);
+    // After a lost reply it is said again, and nothing changes; so a run is never open twice, and never none.
+    database.hand_over(token, &halted.run, &abort).await?;
+    assert_eq!(database.runs().await?, [abort, closed]);
     Ok(())
 }

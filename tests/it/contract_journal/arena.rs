@@ -251,6 +251,8 @@ pub fn plan_of(title: &str) -> Plan {
         journal: JournalPlace::Database,
         world: BTreeMap::new(),
         steps: vec![],
+        unready: vec![],
+        outdated: BTreeMap::new(),
         findings: vec![],
         limits: RunLimits::default(),
     })
@@ -276,6 +278,7 @@ impl Story {
             run: self.run.clone(),
             plan: self.plan.id,
             by: by(),
+            aborts: None,
         }
     }
 

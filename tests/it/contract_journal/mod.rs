@@ -137,6 +137,7 @@ async fn w8_entries_of_another_plan_are_damaged(arena: &Arena) -> Outcome {
         run: story.run.clone(),
         plan: PlanId(Digest::of("another")),
         by: by(),
+        aborts: None,
     };
     story.append(&*journal, opened).await?;
     let read = arena.journal().read(&story.run).await;

@@ -442,6 +442,8 @@ impl Story {
             world: BTreeMap::new(),
             steps: self.steps().into_iter().zip(1..).map(step).collect(),
             findings: vec![],
+            unready: vec![],
+            outdated: BTreeMap::new(),
             limits: RunLimits::default(),
         };
         plan.id = plan.compute_id().unwrap();

@@ -83,7 +83,7 @@ pub fn writes_the_set(asked: &Asked) -> bool {
 }
 
 /// The step that a write to the StatefulSet is stamped with.
-fn step_of(asked: &Asked) -> Option<u32> {
+pub fn step_of(asked: &Asked) -> Option<u32> {
     let stamp: Stamp = asked.json()["metadata"]["annotations"][annotation::STAMP]
         .as_str()?
         .parse()

@@ -3,6 +3,7 @@
 //!
 //! `stage` sets the scene, `world` is what must be there afterwards, written by hand.
 
+mod abort;
 mod between;
 mod broken;
 mod history;
@@ -25,6 +26,7 @@ use crate::support::runner::Case;
 
 pub fn cases() -> Vec<Case> {
     let subjects = [
+        abort::cases(),
         between::cases(),
         strangers::cases(),
         journey::cases(),

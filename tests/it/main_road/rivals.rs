@@ -189,7 +189,7 @@ pub fn holds(stage: &Stage, is_it: impl Fn(&What) -> bool + Send + Sync + 'stati
 }
 
 /// The steps that the rollback will have.
-async fn planned(stage: &Stage) -> Result<Vec<Step>, NotPassed> {
+pub async fn planned(stage: &Stage) -> Result<Vec<Step>, NotPassed> {
     let ran = stage
         .credentials
         .run(0, &stage.folder("1.2.0"), "plan --to 1.2.0 -o json")
@@ -206,7 +206,7 @@ fn steps_in(told: &Value) -> Option<&Value> {
     fields.get("steps").or_else(|| fields.values().find_map(steps_in))
 }
 
-fn step(steps: &[Step], is_it: impl Fn(&Action) -> bool) -> Result<StepId, NotPassed> {
+pub fn step(steps: &[Step], is_it: impl Fn(&Action) -> bool) -> Result<StepId, NotPassed> {
     match steps.iter().find(|step| is_it(&step.action)) {
         Some(step) => Ok(step.id),
         None => fail(format_args!("no such step among {steps:#?}")),

@@ -168,7 +168,12 @@ async fn forge(stage: &Stage) -> Result<RunId, NotPassed> {
     let mut previous = String::new();
     for entry in stored.entries {
         let what = match entry.what {
-            What::RunOpened { run, by, .. } => What::RunOpened { run, plan: plan.id, by },
+            What::RunOpened { run, by, aborts, .. } => What::RunOpened {
+                run,
+                plan: plan.id,
+                by,
+                aborts,
+            },
             what => what,
         };
         let entry = Entry {

@@ -24,6 +24,7 @@ fn opened() -> What {
         run: RunId("01J8".into()),
         plan: PlanId(Digest::of("plan")),
         by: by(),
+        aborts: None,
     }
 }
 
@@ -87,13 +88,13 @@ fn first() -> Entry {
     }
 }
 
-/// A journal with these entries behind its opening. `RunResumed` raises the token.
+/// A journal with these entries behind its opening. Whoever takes the run over raises the token.
 fn journal(whats: &[What]) -> (Vec<Entry>, RunState) {
     let mut entries = vec![first()];
     let mut state = RunState::open(&entries[0], STEPS).unwrap();
     for what in whats {
-        let resumes = u64::from(matches!(what, What::RunResumed { .. }));
-        let entry = next(&state, state.token.number + resumes, what.clone());
+        let takes_over = matches!(what, What::RunResumed { .. } | What::RunHandedOver { .. });
+        let entry = next(&state, state.token.number + u64::from(takes_over), what.clone());
         state.accept(&entry).unwrap();
         entries.push(entry);
     }
@@ -184,13 +185,17 @@ fn the_table_of_a_run() {
         for (to, what) in &entries {
             let (_, mut state) = journal(whats);
             let untouched = state.clone();
-            let number = state.token.number + u64::from(*to == "resumed");
+            let number = state.token.number + u64::from(["resumed", "handed"].contains(to));
             let result = state.accept(&next(&untouched, number, what.clone()));
             let expected = legal.split(' ').any(|word| word == *to);
             assert_eq!(result.is_ok(), expected, "{name} -> {to}: {result:?}");
             assert!(result.is_ok() || state == untouched, "a refused entry changes nothing");
         }
     }
+    // W5: who hands a run over has taken it over; its dead coordinator cannot have written that.
+    let (_, mut state) = journal(&[started(1, 1)]);
+    let sleeper = next(&state, 1, handed());
+    assert!(matches!(state.accept(&sleeper), Err(Illegal::Token { .. })));
 }
 
 #[test]

@@ -53,6 +53,8 @@ fn saved() -> SavedPlan {
             limit_ms: 1,
         }],
         findings: Vec::new(),
+        unready: vec![],
+        outdated: BTreeMap::new(),
         limits: RunLimits::default(),
     };
     plan.id = plan.compute_id().expect("a plan can be written");

@@ -3,12 +3,12 @@
 use super::*;
 
 /// A pod of the shop: its ordinal, the release that it runs, whether it is ready.
-type PodOf = (i32, &'static str, bool);
+pub(super) type PodOf = (i32, &'static str, bool);
 
-const SOUND: [PodOf; 3] = [(0, "1.3.0", true), (1, "1.3.0", true), (2, "1.3.0", true)];
+pub(super) const SOUND: [PodOf; 3] = [(0, "1.3.0", true), (1, "1.3.0", true), (2, "1.3.0", true)];
 
 /// The shop with these pods; the set's template is that of 1.3.0.
-fn shop(pods: &[PodOf], change: impl FnOnce(&mut serde_json::Value)) -> SeenCluster {
+pub(super) fn shop(pods: &[PodOf], change: impl FnOnce(&mut serde_json::Value)) -> SeenCluster {
     let mut cluster = shop_set(change);
     let pod = |(ordinal, release, ready): &PodOf| {
         let revision = if *release == "1.3.0" { "shop-new" } else { "shop-old" };
@@ -26,17 +26,17 @@ fn shop(pods: &[PodOf], change: impl FnOnce(&mut serde_json::Value)) -> SeenClus
 }
 
 /// The app file in which 1.2.0 accepts schemas up to `old_max` and 1.3.0 from `new_min` on, with `more` in its spec.
-fn app(old_max: &str, new_min: &str, more: &str) -> AppFile {
+pub(super) fn app(old_max: &str, new_min: &str, more: &str) -> AppFile {
     let text = APP
         .replace("max: \"20240115120000\"", &format!("max: \"{old_max}\""))
         .replace("min: \"20240301090000\"", &format!("min: \"{new_min}\""));
     AppFile::parse(&format!("{text}{more}"), "stepback.yaml").unwrap()
 }
 
-const OLD: &str = "20240115120000";
-const NEW: &str = "20240301090000";
+pub(super) const OLD: &str = "20240115120000";
+pub(super) const NEW: &str = "20240301090000";
 
-fn back(app: &AppFile, cluster: SeenCluster) -> Result<Plan, Refusals> {
+pub(super) fn back(app: &AppFile, cluster: SeenCluster) -> Result<Plan, Refusals> {
     let empty = Catalog::default();
     let world = Seen {
         cluster: Some(cluster),

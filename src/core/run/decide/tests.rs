@@ -65,6 +65,8 @@ fn plan_of(kinds: &str) -> Plan {
         world: BTreeMap::new(),
         steps: kinds.chars().enumerate().map(step).collect(),
         findings: vec![],
+        unready: vec![],
+        outdated: BTreeMap::new(),
         limits: RunLimits::default(),
     }
 }
@@ -90,6 +92,7 @@ fn state_of(plan: &Plan, whats: &[What]) -> RunState {
             run: RunId("r".into()),
             plan: plan.id,
             by: by(),
+            aborts: None,
         },
     };
     let mut state = RunState::open(&entry, plan.steps.len()).unwrap();

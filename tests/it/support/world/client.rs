@@ -270,6 +270,10 @@ impl Database for Client {
         self.change_database(Effect::WriteRun { row, token }).await
     }
 
+    async fn hand_over(&self, _: Token, _: &RunId, _: &RunRow) -> Result<(), DbError> {
+        unreachable!("no run of the story takes over from another")
+    }
+
     async fn advance(&self, direction: Direction, scripts: &[ScriptRef], stamp: &Stamp) -> Result<(), DbError> {
         // A batch is two: the caller asks the ledger and calls again, and an `Ok` proves nothing.
         for script in scripts.iter().take(2) {

@@ -182,6 +182,7 @@ async fn open(client: &Client, plan: &Plan, run: &RunId, token: Token, heard: &m
             run: run.clone(),
             plan: plan.id,
             by: by(),
+            aborts: None,
         },
     };
     client.append(run, &entry).await.map_err(text)?;

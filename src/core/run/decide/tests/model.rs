@@ -186,7 +186,7 @@ proptest! {
     ) {
         let kinds: String = steps.iter().map(|(database, _)| if *database { 'd' } else { 'w' }).collect();
         let plan = plan_of(&kinds);
-        let opened = What::RunOpened { run: RunId("r".into()), plan: plan.id, by: by() };
+        let opened = What::RunOpened { run: RunId("r".into()), plan: plan.id, by: by(), aborts: None };
         let first = Entry {
             format: FORMAT,
             sequence: 1,

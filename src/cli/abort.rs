@@ -1,0 +1,89 @@
+//! `stepback abort`.
+
+use stepback_core::model::RunId;
+use stepback_core::report::{Kind, write_plan};
+
+use super::Exit;
+use super::carry::conclude;
+use super::explain::CliError;
+use super::found::{Place, find_run, read_journal};
+use super::ground::join_cluster;
+use super::options::Options;
+use super::signals::stop_on_signals;
+use super::terminal::Terminal;
+use crate::live::Lines;
+use crate::run::RoadError;
+
+/// Take a run that halted or was killed back to where it started
+///
+/// What it undid is applied again from the archive; template, replicas and
+/// update strategy become what they were. That is free until the first pod of
+/// the target has started (offline) or the first down is committed (app-first,
+/// schema-first). From then on the target release may have written data, and
+/// the abort says so and asks for --accept-writes-since.
+///
+/// Examples:
+///   stepback abort
+///   stepback abort 01J8ZQ4T3KX2M9 --yes
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(super) struct Args {
+    /// The run [default: the one that is not closed]
+    run: Option<String>,
+    /// Where its journal is: cluster:NAMESPACE, file:PATH, or the URL of its database [default: as for `resume`]
+    #[arg(long, value_name = "PLACE")]
+    journal: Option<String>,
+    /// Go back although the target release may have written data since
+    #[arg(long)]
+    accept_writes_since: bool,
+}
+
+pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> anyhow::Result<Exit> {
+    let place = Place::parse(args.journal.as_deref())?;
+    let wanted = args.run.clone().map(RunId);
+    let mut found = match find_run(options, &place, wanted.as_ref()).await {
+        Err(error) if matches!(error.downcast_ref(), Some(CliError::NoRun)) => return nothing_to_abort(terminal),
+        found => found?,
+    };
+    let open = found.coordinator.database.look().await?.open_run;
+    let Some(row) = open.filter(|row| found.run.as_ref().is_none_or(|run| row.run == *run)) else {
+        let Some(run) = &found.run else {
+            return nothing_to_abort(terminal);
+        };
+        // Says whether the run is closed or unknown.
+        found.coordinator.plan_abort(Some(run), false).await?;
+        return Err(RoadError::NoRun.into());
+    };
+    let stored = read_journal(options, &mut found.coordinator, &row).await?;
+    let mut coordinator = found.under(&stored.plan)?;
+    if stored.plan.has_workload_steps() || found.coordinator.cluster.is_some() {
+        join_cluster(options, &mut coordinator).await?;
+    }
+    let (row, plan) = coordinator.plan_abort(Some(&row.run), args.accept_writes_since).await?;
+    if !terminal.quiet {
+        terminal.tell(|page| write_plan(page, &plan, None).and_then(|()| page.blank()));
+    }
+    terminal.confirm("Go back?")?;
+    let stop = stop_on_signals()?;
+    let mut lines = Lines::new(terminal.progress(), &plan, terminal.quiet).drawn(terminal.draws);
+    let aborted = coordinator
+        .abort(&row, &plan, args.accept_writes_since, stop, &mut lines)
+        .await;
+    let opened = lines.opened().cloned();
+    let finished = aborted.map_err(|error| match opened {
+        Some(run) => anyhow::Error::new(CliError::BrokeOff {
+            run,
+            source: Box::new(error),
+        }),
+        None => error.into(),
+    })?;
+    conclude(terminal, options.verbose > 0, &finished)
+}
+
+fn nothing_to_abort(terminal: &Terminal) -> anyhow::Result<Exit> {
+    let nothing = serde_json::json!({ "items": [] });
+    terminal.answer(Kind::RunList, &nothing, |page| {
+        page.line("nothing to abort: every run is closed")
+    })?;
+    Ok(Exit::Done)
+}

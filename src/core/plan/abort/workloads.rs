@@ -1,0 +1,235 @@
+//! Pods go back to what they ran, and workloads to what they were.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::super::template::present_template;
+use super::super::workloads::Taken;
+use super::super::{Action, Gate, Plan, Seen, Strategy, offline, walk};
+use super::{Halted, Steps};
+use crate::model::{Finding, SeenWorkload, TemplateRef, WorkloadRef, annotation};
+use crate::workload::{is_terminating, revision_of};
+
+/// The workloads' half.
+#[derive(Default)]
+pub(super) struct Pods {
+    /// Where the schema must not move under them.
+    pub(super) stops: Steps,
+    pub(super) starts: Steps,
+    pub(super) give_back: Steps,
+}
+
+pub(super) fn plan_workloads(halted: &Halted<'_>, seen: &Seen, moves: bool, findings: &mut Vec<Finding>) -> Pods {
+    let mut pods = Pods::default();
+    for (workload, uid) in in_order(halted.plan) {
+        let Some(found) = find(seen, &workload, &uid, findings) else {
+            continue;
+        };
+        let found = written_down(halted.plan, found);
+        let target = template_before(halted.plan, &found);
+        check_revision(&found, target.revision.as_deref(), findings);
+        let taken = Taken {
+            seen: &found,
+            uid: uid.clone(),
+            target,
+            start_together: start_together(halted.plan, &workload),
+            // Its gate is the health from before, and probes ask for the target's.
+            probes: Vec::new(),
+        };
+        let mut starts = Steps::new();
+        if halted.strategy() == Strategy::Offline {
+            let from = if moves || taken.changes_template() {
+                pods.stops.splice(0..0, offline::stop(&taken));
+                0
+            } else {
+                found.replicas()
+            };
+            starts.extend(offline::start_from(&taken, from));
+        } else {
+            starts.extend(walk_back(halted.plan, &taken));
+        }
+        forgive(halted.plan, &found, &mut starts, findings);
+        warn_mixed(halted.plan, &taken, &starts, findings);
+        pods.starts.extend(starts);
+        pods.give_back.push((Action::GiveBack { workload, uid }, Gate::None));
+    }
+    pods
+}
+
+/// The workloads in the order in which the run starts them.
+fn in_order(halted: &Plan) -> Vec<(WorkloadRef, String)> {
+    let given_back = halted.steps.iter().filter_map(|step| match &step.action {
+        Action::GiveBack { workload, uid } => Some((workload.clone(), uid.clone())),
+        _ => None,
+    });
+    given_back.collect()
+}
+
+fn find<'a>(
+    seen: &'a Seen,
+    workload: &WorkloadRef,
+    uid: &str,
+    findings: &mut Vec<Finding>,
+) -> Option<&'a SeenWorkload> {
+    let mut workloads = seen.cluster.iter().flat_map(|cluster| &cluster.workloads);
+    let found = workloads.find(|seen| seen.workload == *workload);
+    let found = found.filter(|seen| seen.uid() == Some(uid));
+    if found.is_none() {
+        findings.push(Finding::refusal(
+            "workload-replaced",
+            workload.to_string(),
+            "it is gone, or another object of the same name: what it was before the run cannot be given back to it",
+            "start its pods yourself at the release that fits the schema (`stepback status`), and close the run as it is: \
+             stepback abort --journal-lost RUN",
+        ));
+    }
+    found
+}
+
+/// The workload with what it was before written on it, even where somebody has wiped our annotations off: the plan
+/// knows it too (LAWS W7).
+fn written_down(halted: &Plan, found: &SeenWorkload) -> SeenWorkload {
+    let mut found = found.clone();
+    let mut write = |name: &str, value: String| {
+        if let Some(set) = &mut found.set {
+            let annotations = set.metadata.annotations.get_or_insert_default();
+            annotations.entry(name.to_owned()).or_insert(value);
+        }
+    };
+    for step in &halted.steps {
+        match &step.action {
+            Action::Scale { workload, original, .. } if *workload == found.workload => {
+                write(annotation::ORIGINAL_REPLICAS, original.to_string());
+            }
+            Action::UpdateStrategy { workload, original, .. } if *workload == found.workload => {
+                write(annotation::ORIGINAL_UPDATE_STRATEGY, original.0.to_string());
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// The template that the run found.
+fn template_before(halted: &Plan, found: &SeenWorkload) -> TemplateRef {
+    let repointed = halted.steps.iter().find_map(|step| match &step.action {
+        Action::Repoint { workload, from, .. } if *workload == found.workload => Some(from.clone()),
+        _ => None,
+    });
+    repointed.unwrap_or_else(|| present_template(found))
+}
+
+fn check_revision(seen: &SeenWorkload, revision: Option<&str>, findings: &mut Vec<Finding>) {
+    let Some(revision) = revision else { return };
+    let mut kept = seen.revisions.iter();
+    if !kept.any(|kept| kept.metadata.name.as_deref() == Some(revision)) {
+        findings.push(Finding::refusal(
+            "revision-gone",
+            seen.workload.to_string(),
+            format!("its revision {revision}, which it had before the run, is not kept any more"),
+            "continue the run with `stepback resume` instead",
+        ));
+    }
+}
+
+fn start_together(halted: &Plan, of: &WorkloadRef) -> i32 {
+    let together = halted.steps.iter().find_map(|step| match &step.action {
+        Action::Scale {
+            workload, from: 0, to, ..
+        } if workload == of => Some(*to),
+        _ => None,
+    });
+    together.unwrap_or(1)
+}
+
+/// Walks back the pods that the run has replaced, and no other: one that ran something else than its template before
+/// the run, and still does, is as it was.
+fn walk_back(halted: &Plan, taken: &Taken<'_>) -> Steps {
+    let present = present_template(taken.seen);
+    let as_before = taken.seen.pods.iter().filter(|pod| {
+        let name = pod.metadata.name.as_deref().unwrap_or_default();
+        let outdated = halted.outdated.get(&key(&taken.seen.workload, name));
+        let before = outdated
+            .or(taken.target.revision.as_ref())
+            .or(present.revision.as_ref());
+        !is_terminating(pod) && revision_of(pod) == before.map(String::as_str)
+    });
+    let as_before: BTreeSet<String> = as_before.filter_map(|pod| pod.metadata.name.clone()).collect();
+    let all_there = (0..taken.seen.replicas()).all(|index| as_before.contains(&taken.seen.pod_name(index)));
+    if !all_there || taken.changes_template() {
+        walk::walk_but(taken, &as_before)
+    } else if taken.seen.update_strategy() != taken.seen.original_update_strategy() {
+        taken.give_strategy_back().into_iter().collect()
+    } else {
+        Steps::new()
+    }
+}
+
+fn key(workload: &WorkloadRef, pod: &str) -> String {
+    format!("{}/{pod}", workload.namespace)
+}
+
+fn gated(gate: &Gate) -> Option<&str> {
+    match gate {
+        Gate::PodHealthy { pod, .. } => Some(pod),
+        _ => None,
+    }
+}
+
+/// A pod that was not ready when the run was planned need not be ready now: the gate is the health of then. Where pods
+/// are made in order, none above it can be waited for either.
+fn forgive(halted: &Plan, seen: &SeenWorkload, starts: &mut Steps, findings: &mut Vec<Finding>) {
+    let policy = seen
+        .set
+        .as_ref()
+        .and_then(|set| set.spec.pod_management_policy.as_deref());
+    let places: BTreeMap<String, i32> = (0..seen.original_replicas())
+        .map(|index| (seen.pod_name(index), index))
+        .collect();
+    let was_unready = |pod: &str| halted.unready.contains(&key(&seen.workload, pod));
+    let lowest = places
+        .iter()
+        .filter(|(pod, _)| was_unready(pod))
+        .map(|(_, place)| *place)
+        .min();
+    let mut forgiven = BTreeSet::new();
+    for (_, gate) in starts {
+        let Some(pod) = gated(gate) else { continue };
+        let behind = policy != Some("Parallel") && lowest.is_some_and(|lowest| places.get(pod) > Some(&lowest));
+        if was_unready(pod) || behind {
+            forgiven.insert(pod.to_owned());
+            *gate = Gate::None;
+        }
+    }
+    if !forgiven.is_empty() {
+        findings.push(Finding::warning(
+            "abort-unready",
+            seen.workload.to_string(),
+            format!(
+                "nobody waits for {}: not ready before the run, or made only after one that was not",
+                forgiven.into_iter().collect::<Vec<_>>().join(", ")
+            ),
+            "look at these pods afterwards",
+        ));
+    }
+}
+
+/// Two releases were alive when the run was planned. A pod that is made anew comes from the template.
+fn warn_mixed(halted: &Plan, taken: &Taken<'_>, starts: &Steps, findings: &mut Vec<Finding>) {
+    let made = starts.iter().filter_map(|(_, gate)| gated(gate));
+    let mixed = made.filter_map(|pod| {
+        let ran = halted.outdated.get(&key(&taken.seen.workload, pod))?;
+        Some(format!("{pod} ({ran})"))
+    });
+    let mixed: Vec<String> = mixed.collect();
+    if !mixed.is_empty() {
+        findings.push(Finding::warning(
+            "abort-mixed",
+            taken.seen.workload.to_string(),
+            format!(
+                "pods that ran another revision than the template's before the run come back on the template's: {}",
+                mixed.join(", ")
+            ),
+            "where they should run the older revision again: kubectl rollout undo",
+        ));
+    }
+}

@@ -1,0 +1,134 @@
+//! Going back to where a run started, with a run that has a plan of its own (LAWS W5).
+//!
+//! In this order: the new plan's objects; its `RunOpened`, which names the run that it aborts; both rows in one
+//! transaction; the halted run's last entry. Before the rows change, the halted run is the open one and nothing has
+//! happened; from then on the new run is, and is resumed like any other.
+
+use stepback_core::journal::{RunState, What};
+use stepback_core::model::{JournalPlace, RunId, RunRow};
+use stepback_core::plan::{Plan, plan_abort};
+
+use super::carry::replayed;
+use super::resume::{check_fit, unfit};
+use super::{Coordinator, Finished, Held, RoadError, Unfit};
+use crate::journal::Stored;
+use crate::run::{Listen, Stop, append};
+
+/// A run that another one takes over from.
+pub(super) struct Aborted {
+    pub(super) run: RunId,
+    pub(super) place: JournalPlace,
+}
+
+impl Coordinator {
+    /// The plan that would take the run back to where it started, and the run. Changes nothing.
+    ///
+    /// # Errors
+    /// [`RoadError::Refused`] with everything that forbids it; [`RoadError::Unfit`] where it is not the run, the database
+    /// or the cluster that its plan was made for.
+    pub async fn plan_abort(&self, run: Option<&RunId>, accept_writes: bool) -> Result<(RunRow, Plan), RoadError> {
+        let seen = self.database.look().await?;
+        let row = self.find_run(run, &seen).await?;
+        let (stored, state) = self.read_halted(&row).await?;
+        check_fit(&row, &stored, &seen)?;
+        self.check_cluster(&row, &stored.plan).await?;
+        let seen = self.look(&stored.plan.workloads()).await?;
+        let plan = plan_abort(&stored.plan, &state, &seen, accept_writes).map_err(RoadError::Refused)?;
+        Ok((row, plan))
+    }
+
+    async fn read_halted(&self, row: &RunRow) -> Result<(Stored, RunState), RoadError> {
+        let stored = self.journals.open(&row.journal)?.read(&row.run).await?;
+        let state = replayed(&row.run, &stored.entries, &stored.plan)?;
+        let why = if state.is_over() {
+            Unfit::Closed
+        } else if let Some(aborted) = &state.aborts {
+            Unfit::IsAbort(aborted.clone())
+        } else if state.newer_format {
+            Unfit::NewerFormat
+        } else if row.closes_itself {
+            Unfit::HoldsNothing
+        } else {
+            return Ok((stored, state));
+        };
+        Err(unfit(&row.run, why))
+    }
+
+    /// Takes a run back to where it started, as was planned.
+    ///
+    /// # Errors
+    /// As [`Coordinator::plan_abort`]; [`RoadError::Unfit`] where the plan would be another one by now.
+    pub async fn abort(
+        &self,
+        row: &RunRow,
+        planned: &Plan,
+        accept_writes: bool,
+        stop: Stop,
+        listener: &mut dyn Listen,
+    ) -> Result<Finished, RoadError> {
+        let stored = self.journals.open(&row.journal)?.read(&row.run).await?;
+        let newest = stored.entries.last().map_or(0, |entry| entry.token.number);
+        let above = self.highest_stamp(&stored.plan.workloads()).await?.max(newest);
+        let limit = std::time::Duration::from_millis(stored.plan.limits.lock_ms);
+        self.say_who_holds(limit, listener).await?;
+        let held = self.take_leases(&stored.plan, above, &stop).await?;
+        let aborted = self
+            .abort_held(&held, &row.run, planned, accept_writes, stop, listener)
+            .await;
+        self.release().await;
+        aborted
+    }
+
+    async fn abort_held(
+        &self,
+        held: &Held,
+        run: &RunId,
+        planned: &Plan,
+        accept_writes: bool,
+        stop: Stop,
+        listener: &mut dyn Listen,
+    ) -> Result<Finished, RoadError> {
+        let seen = self.database.look().await?;
+        let row = self.find_run(Some(run), &seen).await?;
+        let (stored, state) = self.read_halted(&row).await?;
+        check_fit(&row, &stored, &seen)?;
+        if stop.is_asked() {
+            return Err(RoadError::Stopped);
+        }
+        // What a dead coordinator has sent must not arrive behind our look (LAWS W6).
+        self.stamp_takeover(held, run, &stored.plan, &state).await?;
+        let seen = self.look(&stored.plan.workloads()).await?;
+        let now = plan_abort(&stored.plan, &state, &seen, accept_writes).map_err(RoadError::Refused)?;
+        if now.steps != planned.steps {
+            return Err(unfit(run, Unfit::Changed));
+        }
+        let aborted = Aborted {
+            run: run.clone(),
+            place: row.journal,
+        };
+        self.open_and_execute(held, now, Some(aborted), stop, listener).await
+    }
+
+    /// The last entry of a run that another one has taken over from, where it is missing.
+    pub(super) async fn record_hand_over(
+        &self,
+        held: &Held,
+        from: &RunId,
+        place: &JournalPlace,
+        to: &RunId,
+    ) -> Result<(), RoadError> {
+        let journal = self.journals.open(place)?;
+        let stored = journal.read(from).await?;
+        let mut state = replayed(from, &stored.entries, &stored.plan)?;
+        if !state.is_over() {
+            append(
+                &*journal,
+                &mut state,
+                held.token,
+                What::RunHandedOver { to: to.clone() },
+            )
+            .await?;
+        }
+        Ok(())
+    }
+}

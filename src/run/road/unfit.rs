@@ -1,0 +1,42 @@
+//! Why a run cannot be continued or taken back as it is.
+
+use stepback_core::model::{PlanId, RunId};
+
+/// Why a run cannot be continued or taken back as it is. Nothing was touched.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    /// The journal's plan is not the one that the database knows (LAWS W8).
+    #[error("cannot be resumed: its journal holds plan {found}, but the database knows it as plan {known}")]
+    OtherPlan {
+        /// The id of what the journal holds.
+        found: PlanId,
+        /// The id in the run's row.
+        known: PlanId,
+    },
+    /// The database is not the one that the run was opened on (LAWS D13).
+    #[error(
+        "cannot be resumed: this is not the database that it was opened on; it was restored, failed over or cloned since"
+    )]
+    OtherDatabase,
+    /// The cluster is not the one that the run was opened on (LAWS D13).
+    #[error("cannot be resumed: this is not the cluster that it was opened on")]
+    OtherCluster,
+    /// No row of the run is here.
+    #[error("cannot be resumed: this database does not know it")]
+    Unknown,
+    /// The run is over.
+    #[error("is closed already")]
+    Closed,
+    /// A newer program has written to the journal.
+    #[error("cannot be resumed: its journal has a newer format than this program writes")]
+    NewerFormat,
+    /// An abort is not aborted.
+    #[error("cannot be aborted: it is itself the abort of run {0}, and can only be resumed")]
+    IsAbort(RunId),
+    /// A run that holds nothing is not aborted.
+    #[error("cannot be aborted: no workload takes part in it, so it holds nothing")]
+    HoldsNothing,
+    /// What it takes to abort it is not what was shown.
+    #[error("was not aborted: the world has changed since its abort was planned")]
+    Changed,
+}
