@@ -51,6 +51,7 @@ pub(super) async fn complete(
         cluster: None,
         probes: Vec::new(),
         missing_rights: Vec::new(),
+        missing_evidence: Vec::new(),
     })
 }
 

@@ -137,6 +137,7 @@ fn seen() -> Seen {
         cluster: None,
         probes: vec![],
         missing_rights: vec![],
+        missing_evidence: vec![],
     }
 }
 

@@ -17,7 +17,9 @@ use std::time::Duration;
 
 use stepback_core::journal::{By, Entry};
 use stepback_core::model::{RunId, RunRow, SeenDatabase, Token, WorkloadRef};
-use stepback_core::plan::{Change, Goal, Plan, Refusals, Request, Seen, changes, is_at, other_steps, plan};
+use stepback_core::plan::{
+    Change, Goal, Plan, Refusals, Request, Seen, changes, is_at, other_steps, plan, refuse_rights,
+};
 
 use super::look::complete;
 use super::{Ending, Listen, RunError, Stop, look};
@@ -122,7 +124,12 @@ impl Coordinator {
     /// # Errors
     /// When database or cluster cannot be read. A probe that does not get through is no error.
     pub async fn look_for(&self, request: &Request<'_>, workloads: &[WorkloadRef]) -> Result<Seen, RoadError> {
-        let mut seen = self.look(workloads).await?;
+        let mut seen = match self.look(workloads).await {
+            Err(RoadError::Cluster(ClusterError::Forbidden(why))) => {
+                return Err(self.name_missing_rights(request, workloads, why).await);
+            }
+            looked => looked?,
+        };
         self.see_workloads_free(&seen.database, workloads).await?;
         if !matches!(request.goal, Goal::Up(_)) {
             seen.unverified = self.find_unverified(&seen).await?;
@@ -135,14 +142,34 @@ impl Coordinator {
                 database: &*self.database,
             };
             let dials = app.probes.iter().any(|probe| probe.ask.dials());
-            let namespaces: BTreeSet<&str> = workloads.iter().map(|workload| workload.namespace.as_str()).collect();
-            for namespace in namespaces {
+            for namespace in namespaces_of(workloads) {
                 seen.missing_rights
                     .extend(cluster.missing_rights(namespace, dials).await?);
+                seen.missing_evidence
+                    .extend(cluster.missing_evidence_rights(namespace).await?);
             }
             seen.probes = try_probes(seams, app, &found.workloads).await;
         }
         Ok(seen)
+    }
+
+    /// All rights that are missing, where the first of them already forbade to look; else what that look was told.
+    async fn name_missing_rights(&self, request: &Request<'_>, workloads: &[WorkloadRef], why: String) -> RoadError {
+        let dials = request
+            .app
+            .is_some_and(|app| app.probes.iter().any(|probe| probe.ask.dials()));
+        let mut missing = Vec::new();
+        for namespace in namespaces_of(workloads) {
+            if let Some(cluster) = &self.cluster
+                && let Ok(found) = cluster.missing_rights(namespace, dials).await
+            {
+                missing.extend(found);
+            }
+        }
+        match refuse_rights(&missing) {
+            Some(refusals) => RoadError::Refused(refusals),
+            None => RoadError::Cluster(ClusterError::Forbidden(why)),
+        }
     }
 
     /// The same for whoever has just read the database and asks nothing of the cluster: nothing is read twice, nor more
@@ -230,4 +257,8 @@ impl Coordinator {
         }
         self.open_and_execute(held, carried, None, stop, listener).await
     }
+}
+
+fn namespaces_of(workloads: &[WorkloadRef]) -> BTreeSet<&str> {
+    workloads.iter().map(|workload| workload.namespace.as_str()).collect()
 }

@@ -8,11 +8,14 @@ mod between;
 mod broken;
 mod history;
 mod init;
+mod job;
+mod job_policy;
 mod journey;
 mod kill;
 mod owners;
 mod probes;
 mod program;
+mod reconcile;
 mod refusals;
 mod rivals;
 mod saved;
@@ -35,10 +38,13 @@ pub fn cases() -> Vec<Case> {
         kill::cases(),
         probes::cases(),
         rivals::cases(),
+        reconcile::cases(),
         refusals::cases(),
         owners::cases(),
         saved::cases(),
         init::cases(),
+        job::cases(),
+        job_policy::cases(),
     ];
     subjects.into_iter().flatten().collect()
 }
