@@ -10,7 +10,7 @@ use super::Exit;
 use super::carry::{bodies_of, carry_plan, look_and_plan, say_nothing_to_do};
 use super::explain::CliError;
 use super::found::{Found, read_journal};
-use super::ground::{Ground, Need, SchemaArgs, WayArgs};
+use super::ground::{AcceptArgs, Ground, Need, SchemaArgs, WayArgs};
 use super::options::Options;
 use super::resume::carry_on;
 use super::signals::stop_on_signals;
@@ -41,6 +41,8 @@ pub(super) struct Args {
     to: semver::Version,
     #[command(flatten)]
     way: WayArgs,
+    #[command(flatten)]
+    accept: AcceptArgs,
     #[command(flatten)]
     schema: SchemaArgs,
 }
@@ -100,6 +102,7 @@ enum Way {
 /// Looks, and changes nothing.
 async fn choose(options: &Options, args: &Args) -> anyhow::Result<Way> {
     let mut ground = Ground::find(options, &args.schema, Need::Release).await?;
+    ground.accepted = args.accept.codes();
     let database = ground.coordinator.database.look().await?;
     if let Some(row) = database.open_run.clone().filter(|row| row.status != RunStatus::Opening) {
         let stored = read_journal(options, &mut ground.coordinator, &row).await?;

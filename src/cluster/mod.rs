@@ -11,7 +11,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use stepback_core::model::{
-    PodEvent, Removal, SeenCluster, SeenWorkload, Stamp, TemplateRef, Token, UpdateStrategy, WorkloadRef,
+    LookAround, PodEvent, Removal, SeenAround, SeenCluster, SeenWorkload, Stamp, TemplateRef, Token, UpdateStrategy,
+    WorkloadRef,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -180,17 +181,16 @@ pub trait Cluster: Send + Sync {
     /// What was recorded of this very pod, oldest first.
     async fn events(&self, namespace: &str, pod: &str, uid: &str) -> Result<Vec<PodEvent>, ClusterError>;
 
+    /// Reads what lies around a workload, and asks the API server for a pod without making it. Of Secrets only the
+    /// metadata is read. What must not be read is told in the answer; it is no error.
+    async fn look_around(&self, at: &LookAround) -> Result<SeenAround, ClusterError>;
+
     /// What of the right to run commands in pods is missing, a sentence each.
     async fn missing_exec_rights(&self, namespace: &str) -> Result<Vec<String>, ClusterError>;
 
     /// What of the verbs that a plan needs is not allowed, a sentence each; `dials` says whether it asks pods over the
     /// network.
     async fn missing_rights(&self, namespace: &str, dials: bool) -> Result<Vec<String>, ClusterError>;
-
-    /// What of looking at a pod that fails its gate is not allowed, a sentence each: a run goes on without it.
-    async fn missing_evidence_rights(&self, _namespace: &str) -> Result<Vec<String>, ClusterError> {
-        Ok(Vec::new())
-    }
 }
 
 /// Whether our annotations or field ownership are left on a workload.

@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use futures::stream::{self, BoxStream};
 use serde_json::json;
 use stepback_core::model::{
-    PodEvent, Removal, SeenCluster, Stamp, TemplateRef, Token, UpdateStrategy, WorkloadKind, WorkloadRef,
+    LookAround, PodEvent, Removal, SeenAround, SeenCluster, Stamp, TemplateRef, Token, UpdateStrategy, WorkloadKind,
+    WorkloadRef,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -146,6 +147,10 @@ impl Cluster for Fake {
     }
 
     async fn events(&self, _: &str, _: &str, _: &str) -> Result<Vec<PodEvent>, ClusterError> {
+        never()
+    }
+
+    async fn look_around(&self, _: &LookAround) -> Result<SeenAround, ClusterError> {
         never()
     }
 

@@ -50,8 +50,8 @@ pub(super) async fn complete(
         bodies,
         cluster: None,
         probes: Vec::new(),
+        around: Vec::new(),
         missing_rights: Vec::new(),
-        missing_evidence: Vec::new(),
     })
 }
 

@@ -1,10 +1,11 @@
 //! A real Kubernetes API behind [`Cluster`].
 //!
 //! Responsible for: the client, and which file does what: `connect` finds the cluster, `look` reads and `watch` watches
-//! it, `write` makes stamped writes, `pods` removes pods, `lease` holds the cluster Lease, `dial` opens streams to pods,
+//! it, `around` reads what lies around a workload, `write` makes stamped writes, `pods` removes pods, `lease` holds the cluster Lease, `dial` opens streams to pods,
 //! `exec` runs commands in them, `record` reads their logs and events, `rights` asks what is allowed, `failure` says what
 //! went wrong. Not for: deciding anything. `cli` makes one, everybody else sees the trait.
 
+mod around;
 mod connect;
 mod dial;
 mod exec;
@@ -23,7 +24,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use stepback_core::model::{
-    PodEvent, Removal, SeenCluster, SeenWorkload, Stamp, TemplateRef, Token, UpdateStrategy, WorkloadRef,
+    LookAround, PodEvent, Removal, SeenAround, SeenCluster, SeenWorkload, Stamp, TemplateRef, Token, UpdateStrategy,
+    WorkloadRef,
 };
 use tokio::sync::Mutex;
 
@@ -233,12 +235,12 @@ impl Cluster for KubeCluster {
         record::events(&self.client, namespace, pod, uid).await
     }
 
-    async fn missing_exec_rights(&self, namespace: &str) -> Result<Vec<String>, ClusterError> {
-        rights::missing_for_exec(&self.client, namespace).await
+    async fn look_around(&self, at: &LookAround) -> Result<SeenAround, ClusterError> {
+        around::look(&self.client, at).await
     }
 
-    async fn missing_evidence_rights(&self, namespace: &str) -> Result<Vec<String>, ClusterError> {
-        rights::missing_for_evidence(&self.client, namespace).await
+    async fn missing_exec_rights(&self, namespace: &str) -> Result<Vec<String>, ClusterError> {
+        rights::missing_for_exec(&self.client, namespace).await
     }
 
     async fn missing_rights(&self, namespace: &str, dials: bool) -> Result<Vec<String>, ClusterError> {

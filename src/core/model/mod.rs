@@ -3,6 +3,7 @@
 //! Responsible for: small value types with their text forms and their order. Not for: rules about them (those live in
 //! the module that decides). Everybody may use it; it uses nothing of ours.
 
+mod around;
 mod checksum;
 mod database;
 mod digest;
@@ -16,6 +17,7 @@ mod observed;
 mod version;
 mod workload;
 
+pub use around::{Autoscaler, LookAround, NamedKind, NamedObject, NodeState, SeenAround, TriedPod};
 pub use checksum::Checksum;
 pub use database::{
     ArchiveRow, Capture, DatabaseIdentity, DatabaseRef, JournalPlace, LeaseSeen, LedgerRef, LedgerRow, LedgerTool,

@@ -11,7 +11,15 @@ use serde::{Deserialize, Serialize};
 use crate::model::{Finding, Severity};
 
 /// The codes that can be accepted: whoever runs the plan can know better than what can be seen of the cluster.
-pub const ACCEPTABLE: &[&str] = &["owner-argocd", "owner-flux", "owner-helm", "owner-operator"];
+pub const ACCEPTABLE: &[&str] = &[
+    "autoscaler-active",
+    "configuration-missing",
+    "owner-argocd",
+    "owner-flux",
+    "owner-helm",
+    "owner-operator",
+    "pod-refused",
+];
 
 /// Codes of findings that somebody has accepted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

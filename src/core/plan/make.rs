@@ -10,7 +10,6 @@ use crate::workload::{is_ready, revision_of};
 
 use super::probes::judge_tries;
 use super::request::{Goal, Request, Seen};
-use super::rights::check_cluster_rights;
 use super::schema::{SchemaHalf, plan_schema};
 use super::stored::check_stored;
 use super::strategy::{Choice, outage};
@@ -58,7 +57,14 @@ pub fn plan(request: &Request<'_>, seen: &Seen) -> Result<Plan, Refusals> {
             let (chosen, unfit) = choice.choose();
             findings.extend(unfit);
             let schema_changes = actions.iter().any(|(action, _)| action.changes_schema());
-            let half = plan_workloads(app, release, &cluster.workloads, chosen.strategy, schema_changes);
+            let half = plan_workloads(
+                app,
+                release,
+                &cluster.workloads,
+                &seen.around,
+                chosen.strategy,
+                schema_changes,
+            );
             let WorkloadHalf {
                 before,
                 after,
@@ -70,7 +76,14 @@ pub fn plan(request: &Request<'_>, seen: &Seen) -> Result<Plan, Refusals> {
             if before.iter().chain(&after).any(is_gated) {
                 judge_tries(&seen.probes, &mut findings);
             }
-            check_cluster_rights(seen, &mut findings);
+            findings.extend(seen.missing_rights.iter().map(|missing| {
+                Finding::refusal(
+                    "rights-missing",
+                    "cluster",
+                    missing.as_str(),
+                    "have the role granted, or run as somebody who has it; `kubectl auth can-i` asks the same",
+                )
+            }));
             strategy = Some(chosen);
             all.extend(before);
             all.extend(actions);

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::appfile::{AppFile, Strategy};
 use crate::catalog::Catalog;
-use crate::model::{Digest, Fingerprint, JournalPlace, SeenCluster, SeenDatabase, Version};
+use crate::model::{Digest, Fingerprint, JournalPlace, SeenAround, SeenCluster, SeenDatabase, Version};
 
 use super::Action;
 use super::accept::Accepted;
@@ -93,8 +93,8 @@ pub struct Seen {
     /// What trying the probes has shown (LAWS W17); empty where nobody has tried. It comes and goes, so it is no part of
     /// the world that a plan is made for.
     pub probes: Vec<TriedProbe>,
+    /// What lies around the workloads, where somebody has looked. It comes and goes too.
+    pub around: Vec<SeenAround>,
     /// What a run needs in the cluster and is not allowed, a sentence each. Asked by whoever means to run the plan.
     pub missing_rights: Vec<String>,
-    /// What is not allowed of looking at a pod that fails its gate, a sentence each. A run goes on without it.
-    pub missing_evidence: Vec<String>,
 }

@@ -6,6 +6,7 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use serde_json::json;
 
 mod abort;
+mod around;
 mod ways;
 
 use super::*;
@@ -136,8 +137,8 @@ fn seen() -> Seen {
         bodies,
         cluster: None,
         probes: vec![],
+        around: vec![],
         missing_rights: vec![],
-        missing_evidence: vec![],
     }
 }
 

@@ -2,10 +2,11 @@
 
 use crate::appfile::{AppFile, OnFailure, WorkloadKind as FileKind};
 use crate::model::{
-    Finding, Removal, SeenWorkload, TemplateRef, UpdateStrategy, WorkloadKind, WorkloadRef, annotation,
+    Finding, Removal, SeenAround, SeenWorkload, TemplateRef, UpdateStrategy, WorkloadKind, WorkloadRef, annotation,
 };
 use crate::workload::is_to_go;
 
+use super::around::check_around;
 use super::owner::check_owners;
 use super::probes::{Probe, check_containers, probes_of};
 use super::template::{present_template, target_template};
@@ -141,6 +142,7 @@ pub(super) fn plan_workloads(
     app: &AppFile,
     release: &semver::Version,
     seen: &[SeenWorkload],
+    around: &[SeenAround],
     strategy: Strategy,
     schema_changes: bool,
 ) -> WorkloadHalf {
@@ -154,7 +156,12 @@ pub(super) fn plan_workloads(
     let mut stops: Vec<Vec<(Action, Gate)>> = Vec::new();
     for seen in seen {
         let target = check_workload(app, release, seen, &mut half.findings);
-        let Some((uid, target)) = target else { continue };
+        let Some((uid, target)) = target else {
+            // It is refused already; everything else that forbids it is said with it.
+            check_owners(seen, &mut half.findings);
+            check_around(seen, None, around, &mut half.findings);
+            continue;
+        };
         let filed = app.workloads.iter().find(|filed| filed.name == seen.workload.name);
         let taken = Taken {
             seen,
@@ -178,6 +185,7 @@ pub(super) fn plan_workloads(
             _ => continue,
         }
         check_owners(seen, &mut half.findings);
+        check_around(seen, Some(&taken.target), around, &mut half.findings);
         half.give_back.push((
             Action::GiveBack {
                 workload: seen.workload.clone(),

@@ -13,10 +13,10 @@ use super::{
 };
 use serde_json::{Value, json};
 
-/// Admits a new object, or says why not.
-pub(super) fn admit(store: &Store, kind: &Kind, object: &mut Value) -> Result<(), Failure> {
+/// Admits a new object, or says why not. `asked` is its name, or what its name is to begin with.
+pub(super) fn admit(store: &Store, kind: &Kind, asked: &str, object: &mut Value) -> Result<(), Failure> {
     match (kind.group, kind.kind) {
-        ("", "Pod") => return admit_pod(store, kind, object),
+        ("", "Pod") => return admit_pod(store, kind, asked, object),
         ("", "PersistentVolumeClaim") => admit_claim(object),
         ("batch", "Job") => admit_job(object),
         _ => {}
@@ -25,7 +25,7 @@ pub(super) fn admit(store: &Store, kind: &Kind, object: &mut Value) -> Result<()
 }
 
 /// What admission does to a new pod: its service account must exist, and some fields are filled in.
-fn admit_pod(store: &Store, kind: &Kind, pod: &mut Value) -> Result<(), Failure> {
+fn admit_pod(store: &Store, kind: &Kind, asked: &str, pod: &mut Value) -> Result<(), Failure> {
     fill_pod(pod);
     let account = pod["spec"]["serviceAccountName"].as_str().unwrap_or_default();
     let namespace = object::namespace(pod);
@@ -33,7 +33,7 @@ fn admit_pod(store: &Store, kind: &Kind, pod: &mut Value) -> Result<(), Failure>
     if row.is_some_and(|row| store.find(&Key::new(row, namespace, account)).is_none()) {
         let why =
             format!("error looking up service account {namespace}/{account}: serviceaccount \"{account}\" not found");
-        return Err(Failure::forbidden(kind, object::name(pod), &why));
+        return Err(Failure::forbidden(kind, asked, &why));
     }
     Ok(())
 }

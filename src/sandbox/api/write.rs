@@ -32,8 +32,11 @@ pub(super) fn create(store: &mut Store, call: &Call, mut object: Value, owners: 
     if kind.namespaced {
         check_namespace(store, kind, namespace, object::name(&object))?;
     }
-    if object::name(&object).is_empty() && !object::text(&object, "generateName").is_empty() {
-        let base: String = object::text(&object, "generateName").chars().take(58).collect();
+    // Admission comes before the name is made.
+    let mut asked = object::name(&object).to_owned();
+    if asked.is_empty() && !object::text(&object, "generateName").is_empty() {
+        object::text(&object, "generateName").clone_into(&mut asked);
+        let base: String = asked.chars().take(58).collect();
         object::set_text(&mut object, "name", &format!("{base}{}", suffix()));
     }
     object::drop_nulls(&mut object);
@@ -67,7 +70,7 @@ pub(super) fn create(store: &mut Store, call: &Call, mut object: Value, owners: 
         object::as_map(&mut object).insert("status".to_owned(), defaults::first_status(kind));
     }
     validate::check_new(kind, &object)?;
-    admit::admit(store, kind, &mut object)?;
+    admit::admit(store, kind, &asked, &mut object)?;
     let key = Key::new(call.kind, namespace, object::name(&object));
     if store.find(&key).is_some() {
         return Err(Failure::already_exists(kind, &key.name));

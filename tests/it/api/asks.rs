@@ -52,6 +52,7 @@ pub fn new_objects() -> Vec<Ask> {
     let job = json!({"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i:1"}]}}});
     let deployment = json!({"selector": {"matchLabels": {"app": "web"}}, "template": template("shop:1")});
     let missing = json!({"serviceAccountName": "gone", "containers": [{"name": "c", "image": "i"}]});
+    let nameless = json!({"metadata": {"generateName": "p-"}, "spec": missing});
     let claim = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}});
     let lease = json!({"holderIdentity": "a", "leaseDurationSeconds": 15});
     let budget = json!({"maxUnavailable": 0, "selector": {"matchLabels": {"app": "web"}}});
@@ -72,6 +73,7 @@ pub fn new_objects() -> Vec<Ask> {
             named("p", template("shop")["spec"].clone()),
         ),
         create(core("pods?dryRun=All"), named("p", missing)),
+        create(core("pods?dryRun=All"), nameless),
         create(batch("jobs"), named("j", job)),
         create(core("persistentvolumeclaims?fieldManager=our-hand"), named("c", claim)),
         create(

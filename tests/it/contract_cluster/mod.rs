@@ -1,6 +1,7 @@
 //! The laws of a cluster, over a real control plane and over the sandbox.
 
 mod arena;
+mod around;
 mod lease;
 mod looking;
 mod probing;
@@ -53,6 +54,10 @@ pub fn cases() -> Vec<Case> {
             lease::a_dead_holder_is_waited_out,
             lease::w6_a_sleeper_meets_the_lease_where_no_stamp_is_left,
             lease::giving_back_what_is_not_ours_does_nothing,
+            around::autoscalers_are_found_by_what_they_scale,
+            around::w3_objects_that_are_named_are_there_or_not,
+            around::w14_nodes_are_ready_lost_off_or_gone,
+            around::w13_a_pod_is_tried_and_not_made,
             reach::a_pod_is_dialled,
             reach::no_right_is_missing_for_an_admin,
             probing::w17_pods_that_say_no_or_nothing_are_reached,
@@ -69,6 +74,17 @@ pub fn cases() -> Vec<Case> {
     cases.push(case(
         "contract_cluster::sandbox::missing_rights_are_named",
         reach::missing_rights_sandbox,
+    ));
+    cases.push(case(
+        "contract_cluster::sandbox::what_must_not_be_read_is_not_known",
+        around::what_must_not_be_read_is_not_known,
+    ));
+    cases.push(case(
+        "contract_cluster::real::w13_what_admission_refuses_is_said_beforehand",
+        async |ctx: Ctx| {
+            let arena = Arena::open(Kind::Real, ctx.name()).await?;
+            around::w13_what_admission_refuses_is_said_beforehand_real(&arena).await
+        },
     ));
     cases
 }

@@ -380,7 +380,9 @@ impl Stage {
             // Another release: the upgrade away from it is under way again, and stuck.
             self.patch(json!({ "spec": { "template": before } })).await?;
         }
-        self.patch(json!({ "spec": { "updateStrategy": then } })).await
+        self.patch(json!({ "spec": { "updateStrategy": then } })).await?;
+        // Else the plan is made of a revision that the controller is about to leave.
+        self.until_seen().await
     }
 
     /// Gives the template another image, and waits until the controller has seen it.
@@ -388,6 +390,11 @@ impl Stage {
         let mut template = serde_json::to_value(self.sets.get("shop").await?.spec.template)?;
         template["spec"]["containers"][0]["image"] = json!(image);
         self.patch(json!({ "spec": { "template": template } })).await?;
+        self.until_seen().await
+    }
+
+    /// Waits until the controller has seen the set as it is.
+    pub async fn until_seen(&self) -> Result<(), NotPassed> {
         let seen = await_condition(self.sets.clone(), "shop", |set: Option<&StatefulSet>| {
             set.is_some_and(|set| {
                 set.status.as_ref().and_then(|status| status.observed_generation) >= set.metadata.generation

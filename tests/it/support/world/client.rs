@@ -16,8 +16,9 @@ use stepback_core::{
     catalog::Migration,
     journal::{Entry, read_lines},
     model::{
-        Digest, Direction, Engine, Fingerprint, LedgerRow, MigrationSet, PodEvent, Removal, RunId, RunRow, ScriptRef,
-        SeenCluster, SeenDatabase, SeenWorkload, Stamp, TemplateRef, Token, UpdateStrategy, WorkloadRef,
+        Digest, Direction, Engine, Fingerprint, LedgerRow, LookAround, MigrationSet, PodEvent, Removal, RunId, RunRow,
+        ScriptRef, SeenAround, SeenCluster, SeenDatabase, SeenWorkload, Stamp, TemplateRef, Token, UpdateStrategy,
+        WorkloadRef,
     },
     plan::Plan,
 };
@@ -468,6 +469,10 @@ impl Cluster for Client {
 
     async fn events(&self, _: &str, _: &str, _: &str) -> Result<Vec<PodEvent>, ClusterError> {
         Err(ClusterError::Unreachable("the simulated pods say nothing".into()))
+    }
+
+    async fn look_around(&self, _: &LookAround) -> Result<SeenAround, ClusterError> {
+        unreachable!("an execution has its plan")
     }
 
     async fn missing_exec_rights(&self, _: &str) -> Result<Vec<String>, ClusterError> {

@@ -1,0 +1,209 @@
+//! What lies around the workloads, as findings of the plan.
+
+use k8s_openapi::api::core::v1::Pod;
+
+use super::*;
+use crate::model::{Autoscaler, NamedKind, NamedObject, NodeState, SeenAround, Severity, TriedPod};
+
+const OWN: fn() -> WorkloadRef = || WorkloadRef {
+    kind: WorkloadKind::StatefulSet,
+    namespace: "shop".into(),
+    name: "shop".into(),
+};
+
+/// Nothing is wrong around the shop.
+fn calm() -> SeenAround {
+    SeenAround {
+        workload: OWN(),
+        autoscalers: Ok(vec![]),
+        objects: BTreeMap::new(),
+        nodes: BTreeMap::from([("n".to_owned(), Ok(NodeState::Ready))]),
+        pod: Some(TriedPod::Made),
+    }
+}
+
+fn pod(ready: &str) -> Pod {
+    serde_json::from_value(json!({
+        "metadata": { "name": "shop-0", "uid": "p" }, "spec": { "nodeName": "n", "containers": [] },
+        "status": { "phase": "Running", "conditions": [{ "type": "Ready", "status": ready }] },
+    }))
+    .unwrap()
+}
+
+/// The older release names a ConfigMap; one pod runs on node `n`.
+fn shop() -> SeenCluster {
+    let mut cluster = shop_set(|set| {
+        set["spec"]["volumeClaimTemplates"] = json!([{ "metadata": { "name": "data" }, "spec": {} }]);
+    });
+    cluster.workloads[0].revisions[0].data.0["spec"]["template"]["spec"] = json!({
+        "containers": [{ "name": "shop", "image": "shop:1.2.0", "volumeMounts": [{ "name": "data", "mountPath": "/d" }] }],
+        "volumes": [
+            { "name": "data", "persistentVolumeClaim": { "claimName": "replaced" } },
+            { "name": "menu", "configMap": { "name": "menu" } },
+        ],
+    });
+    cluster.workloads[0].pods = vec![pod("True")];
+    cluster
+}
+
+/// Codes of what is found on the way to 1.2.0, refusals with an exclamation mark.
+fn found(around: SeenAround, change: impl FnOnce(&mut SeenCluster)) -> Vec<String> {
+    let app = AppFile::parse(APP, "stepback.yaml").unwrap();
+    let empty = Catalog::default();
+    let mut cluster = shop();
+    change(&mut cluster);
+    let world = Seen {
+        cluster: Some(cluster),
+        around: vec![around],
+        ..seen()
+    };
+    let request = ask(Goal::Release("1.2.0".parse().unwrap()), Some(&app), &empty);
+    let findings = match plan(&request, &world) {
+        Ok(plan) => plan.findings,
+        Err(refusals) => refusals.findings().to_vec(),
+    };
+    let shown = |one: &Finding| match one.severity {
+        Severity::Refusal => format!("{}!", one.code),
+        _ => one.code.clone(),
+    };
+    findings
+        .iter()
+        .filter(|one| one.code != "fingerprint-unknown")
+        .map(shown)
+        .collect()
+}
+
+fn menu(there: Result<bool, String>) -> BTreeMap<NamedObject, Result<bool, String>> {
+    let kind = NamedKind::ConfigMap;
+    BTreeMap::from([(
+        NamedObject {
+            kind,
+            name: "menu".to_owned(),
+        },
+        there,
+    )])
+}
+
+#[test]
+fn what_is_asked_is_what_the_target_names() {
+    let app = AppFile::parse(APP, "stepback.yaml").unwrap();
+    let empty = Catalog::default();
+    let request = ask(Goal::Release("1.2.0".parse().unwrap()), Some(&app), &empty);
+    let asked = look_around(&request, &shop().workloads);
+    assert_eq!(asked.len(), 1);
+    // The set's own claims come with its pods.
+    let objects: Vec<String> = asked[0].objects.iter().map(ToString::to_string).collect();
+    assert_eq!(objects, ["ConfigMap menu"]);
+    assert_eq!(asked[0].nodes, ["n".to_owned()].into());
+    let pod = serde_json::to_value(asked[0].pod.as_ref().unwrap()).unwrap();
+    assert_eq!(pod["metadata"]["generateName"], "shop-");
+    assert_eq!(pod["metadata"]["labels"]["app"], "shop");
+    assert_eq!(pod["spec"]["containers"][0]["image"], "shop:1.2.0");
+    let claims: Vec<_> = pod["spec"]["volumes"].as_array().unwrap().iter().collect();
+    assert_eq!(claims.len(), 2);
+    assert_eq!(claims[0]["persistentVolumeClaim"]["claimName"], "data-shop-0");
+    // For the schema alone, nobody looks around.
+    assert_eq!(
+        look_around(&ask(Goal::Down(1), Some(&app), &empty), &shop().workloads),
+        []
+    );
+}
+
+#[test]
+fn everything_around_is_said_at_once() {
+    let calm_shop = SeenAround {
+        objects: menu(Ok(true)),
+        ..calm()
+    };
+    assert_eq!(found(calm_shop, |_| {}), [""; 0]);
+    let scaler = Autoscaler {
+        name: "crowd".into(),
+        min: 2,
+        max: 5,
+        keda: None,
+    };
+    let wrong = SeenAround {
+        autoscalers: Ok(vec![scaler]),
+        objects: menu(Ok(false)),
+        nodes: BTreeMap::from([("n".to_owned(), Ok(NodeState::NotReady("KubeletGone".into())))]),
+        pod: Some(TriedPod::Refused("violates PodSecurity".into())),
+        ..calm()
+    };
+    let all = [
+        "autoscaler-active!",
+        "pod-lost!",
+        "configuration-missing!",
+        "pod-refused!",
+    ];
+    assert_eq!(found(wrong.clone(), |_| {}), all);
+    // What is around another workload is that one's.
+    let another = SeenAround {
+        workload: WorkloadRef {
+            name: "other".into(),
+            ..OWN()
+        },
+        ..wrong
+    };
+    assert_eq!(found(another, |_| {}), [""; 0]);
+}
+
+#[test]
+fn w14_what_is_not_known_of_a_node_matters_where_its_pod_is_not_ready() {
+    let unknown = || SeenAround {
+        objects: menu(Ok(true)),
+        nodes: BTreeMap::from([("n".to_owned(), Err("may not get nodes".into()))]),
+        ..calm()
+    };
+    assert_eq!(found(unknown(), |_| {}), [""; 0]);
+    let silent = |cluster: &mut SeenCluster| cluster.workloads[0].pods = vec![pod("Unknown")];
+    assert_eq!(found(unknown(), silent), ["pod-lost"]);
+    for (state, expected) in [
+        (NodeState::Gone, &["pod-lost"][..]),
+        (NodeState::OutOfService, &[]),
+        (NodeState::NotReady("why".into()), &["pod-lost!"]),
+    ] {
+        let nodes = BTreeMap::from([("n".to_owned(), Ok(state))]);
+        assert_eq!(found(SeenAround { nodes, ..unknown() }, silent), expected);
+    }
+}
+
+#[test]
+fn w13_a_quota_that_the_pods_fill_themselves_forbids_nothing() {
+    let full = "exceeded quota: q, requested: pods=1, used: pods=3, limited: pods=3";
+    let tight = || SeenAround {
+        objects: menu(Ok(true)),
+        pod: Some(TriedPod::Refused(full.into())),
+        ..calm()
+    };
+    assert_eq!(found(tight(), |_| {}), ["quota-tight"]);
+    let stopped = |cluster: &mut SeenCluster| cluster.workloads[0].pods.clear();
+    assert_eq!(found(tight(), stopped), ["pod-refused!"]);
+    let untried = SeenAround {
+        pod: Some(TriedPod::Untried("may not create pods".into())),
+        ..tight()
+    };
+    assert_eq!(found(untried, |_| {}), ["pod-untried"]);
+}
+
+#[test]
+fn what_is_around_is_said_beside_what_is_wrong_with_the_target() {
+    let scaler = Autoscaler {
+        name: "crowd".into(),
+        min: 1,
+        max: 5,
+        keda: Some("orders".into()),
+    };
+    let around = || SeenAround {
+        autoscalers: Ok(vec![scaler]),
+        ..calm()
+    };
+    let twice = |cluster: &mut SeenCluster| {
+        let mut again = cluster.workloads[0].revisions[0].clone();
+        again.metadata.name = Some("shop-older".to_owned());
+        cluster.workloads[0].revisions.push(again);
+        let set = cluster.workloads[0].set.as_mut().unwrap();
+        set.metadata.annotations = Some(BTreeMap::from([("meta.helm.sh/release-name".into(), "store".into())]));
+    };
+    let all = ["revision-ambiguous!", "owner-helm!", "autoscaler-active!"];
+    assert_eq!(found(around(), twice), all);
+}
