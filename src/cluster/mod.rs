@@ -191,6 +191,11 @@ pub trait Cluster: Send + Sync {
     /// What of the verbs that a plan needs is not allowed, a sentence each; `dials` says whether it asks pods over the
     /// network.
     async fn missing_rights(&self, namespace: &str, dials: bool) -> Result<Vec<String>, ClusterError>;
+
+    /// What of looking at a pod that fails its gate is not allowed, a sentence each: a run goes on without it.
+    async fn missing_evidence_rights(&self, _namespace: &str) -> Result<Vec<String>, ClusterError> {
+        Ok(Vec::new())
+    }
 }
 
 /// Whether our annotations or field ownership are left on a workload.

@@ -243,6 +243,10 @@ impl Cluster for KubeCluster {
         rights::missing_for_exec(&self.client, namespace).await
     }
 
+    async fn missing_evidence_rights(&self, namespace: &str) -> Result<Vec<String>, ClusterError> {
+        rights::missing_for_evidence(&self.client, namespace).await
+    }
+
     async fn missing_rights(&self, namespace: &str, dials: bool) -> Result<Vec<String>, ClusterError> {
         rights::missing(&self.client, namespace, dials && self.reach == dial::Reach::Outside).await
     }

@@ -33,6 +33,9 @@ const FORWARDING: Needed = ("", "pods", "portforward", &["create", "get"]);
 /// What probes need that run commands. Newer servers ask for both verbs.
 const EXEC: Needed = ("", "pods", "exec", &["create", "get"]);
 
+/// What is read of a pod that fails its gate.
+const EVIDENCE: &[Needed] = &[("", "pods", "log", &["get"]), ("", "events", "", &["list"])];
+
 /// A sentence for each right that is missing. Asked all at once.
 pub(super) async fn missing(client: &Client, namespace: &str, forwards: bool) -> Result<Vec<String>, ClusterError> {
     let forwarding = forwards.then_some(&FORWARDING);
@@ -42,6 +45,11 @@ pub(super) async fn missing(client: &Client, namespace: &str, forwards: bool) ->
 /// What is missing of what probes need that run commands.
 pub(super) async fn missing_for_exec(client: &Client, namespace: &str) -> Result<Vec<String>, ClusterError> {
     ask(client, namespace, std::iter::once(&EXEC)).await
+}
+
+/// What is missing of what shows a pod that fails its gate.
+pub(super) async fn missing_for_evidence(client: &Client, namespace: &str) -> Result<Vec<String>, ClusterError> {
+    ask(client, namespace, EVIDENCE.iter()).await
 }
 
 /// Whether pods may be created there, which a run never does: of one a dry run is made.

@@ -10,6 +10,7 @@ use crate::workload::{is_ready, revision_of};
 
 use super::probes::judge_tries;
 use super::request::{Goal, Request, Seen};
+use super::rights::check_cluster_rights;
 use super::schema::{SchemaHalf, plan_schema};
 use super::stored::check_stored;
 use super::strategy::{Choice, outage};
@@ -76,14 +77,7 @@ pub fn plan(request: &Request<'_>, seen: &Seen) -> Result<Plan, Refusals> {
             if before.iter().chain(&after).any(is_gated) {
                 judge_tries(&seen.probes, &mut findings);
             }
-            findings.extend(seen.missing_rights.iter().map(|missing| {
-                Finding::refusal(
-                    "rights-missing",
-                    "cluster",
-                    missing.as_str(),
-                    "have the role granted, or run as somebody who has it; `kubectl auth can-i` asks the same",
-                )
-            }));
+            check_cluster_rights(seen, &mut findings);
             strategy = Some(chosen);
             all.extend(before);
             all.extend(actions);

@@ -52,6 +52,7 @@ pub use probes::{Ask, Probe, Tls, Tried, TriedProbe, probes_of};
 pub use reconcile::{goal_of, is_at};
 pub use refusal::Refusals;
 pub use request::{Goal, Order, Request, Seen};
+pub use rights::refuse_rights;
 pub use saved::{Asked, Origin, SAVED_FORMAT, SavedPlan, SavedPlanError};
 pub use undone::undone;
 pub use workloads::workloads_of;

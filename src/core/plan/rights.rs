@@ -1,11 +1,40 @@
-//! Rights that a plan would use and the role does not have (LAWS D15).
+//! Rights that a plan would use and the role does not have: in the database (LAWS D15) and in the cluster.
 
 use std::collections::BTreeSet;
 
 use crate::model::{Finding, OwnedTable, ScriptRef};
 use crate::sql::{NamedTables, Statement, named_tables, split};
 
+use super::Refusals;
+use super::accept::Accepted;
 use super::request::Seen;
+
+/// Finds what the role may not do in the cluster. What only shows a pod that fails its gate is no reason to stay down.
+pub(super) fn check_cluster_rights(seen: &Seen, findings: &mut Vec<Finding>) {
+    findings.extend(seen.missing_rights.iter().map(missing_in_cluster));
+    findings.extend(seen.missing_evidence.iter().map(|missing| {
+        Finding::warning(
+            "rights-missing",
+            "cluster",
+            missing,
+            "have it granted, or the log and the events of a pod that fails its gate are not shown",
+        )
+    }));
+}
+
+fn missing_in_cluster(missing: &String) -> Finding {
+    Finding::refusal(
+        "rights-missing",
+        "cluster",
+        missing,
+        "have the role granted, or run as somebody who has it; `kubectl auth can-i` asks the same",
+    )
+}
+
+/// The refusal of whoever may not even look at the cluster: all that is missing, a sentence each; `None` where nothing is.
+pub fn refuse_rights(missing: &[String]) -> Option<Refusals> {
+    Refusals::judge(missing.iter().map(missing_in_cluster).collect(), &Accepted::default()).err()
+}
 
 /// Finds what the role that connects may not do, as far as the catalog says it: write our own tables, and change tables
 /// that the scripts name.

@@ -139,6 +139,7 @@ fn seen() -> Seen {
         probes: vec![],
         around: vec![],
         missing_rights: vec![],
+        missing_evidence: vec![],
     }
 }
 

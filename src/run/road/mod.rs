@@ -19,7 +19,7 @@ use futures::future::try_join_all;
 use stepback_core::journal::{By, Entry};
 use stepback_core::model::{RunId, RunRow, SeenDatabase, Token, WorkloadRef};
 use stepback_core::plan::{
-    Change, Goal, Plan, Refusals, Request, Seen, changes, is_at, look_around, other_steps, plan,
+    Change, Goal, Plan, Refusals, Request, Seen, changes, is_at, look_around, other_steps, plan, refuse_rights,
 };
 
 use super::look::complete;
@@ -126,7 +126,12 @@ impl Coordinator {
     /// # Errors
     /// When database or cluster cannot be read. A probe that does not get through is no error.
     pub async fn look_for(&self, request: &Request<'_>, workloads: &[WorkloadRef]) -> Result<Seen, RoadError> {
-        let mut seen = self.look(workloads).await?;
+        let mut seen = match self.look(workloads).await {
+            Err(RoadError::Cluster(ClusterError::Forbidden(why))) => {
+                return Err(self.name_missing_rights(request, workloads, why).await);
+            }
+            looked => looked?,
+        };
         self.see_workloads_free(&seen.database, workloads).await?;
         if !matches!(request.goal, Goal::Up(_)) {
             seen.unverified = self.find_unverified(&seen).await?;
@@ -139,10 +144,11 @@ impl Coordinator {
                 database: &*self.database,
             };
             let dials = app.probes.iter().any(|probe| probe.ask.dials());
-            let namespaces: BTreeSet<&str> = workloads.iter().map(|workload| workload.namespace.as_str()).collect();
-            for namespace in namespaces {
+            for namespace in namespaces_of(workloads) {
                 seen.missing_rights
                     .extend(cluster.missing_rights(namespace, dials).await?);
+                seen.missing_evidence
+                    .extend(cluster.missing_evidence_rights(namespace).await?);
             }
             let questions = look_around(request, &found.workloads);
             let around = questions.iter().map(|question| cluster.look_around(question));
@@ -151,6 +157,25 @@ impl Coordinator {
             seen.probes = probes;
         }
         Ok(seen)
+    }
+
+    /// All rights that are missing, where the first of them already forbade to look; else what that look was told.
+    async fn name_missing_rights(&self, request: &Request<'_>, workloads: &[WorkloadRef], why: String) -> RoadError {
+        let dials = request
+            .app
+            .is_some_and(|app| app.probes.iter().any(|probe| probe.ask.dials()));
+        let mut missing = Vec::new();
+        for namespace in namespaces_of(workloads) {
+            if let Some(cluster) = &self.cluster
+                && let Ok(found) = cluster.missing_rights(namespace, dials).await
+            {
+                missing.extend(found);
+            }
+        }
+        match refuse_rights(&missing) {
+            Some(refusals) => RoadError::Refused(refusals),
+            None => RoadError::Cluster(ClusterError::Forbidden(why)),
+        }
     }
 
     /// The same for whoever has just read the database and asks nothing of the cluster: nothing is read twice, nor more
@@ -238,4 +263,8 @@ impl Coordinator {
         }
         self.open_and_execute(held, carried, None, stop, listener).await
     }
+}
+
+fn namespaces_of(workloads: &[WorkloadRef]) -> BTreeSet<&str> {
+    workloads.iter().map(|workload| workload.namespace.as_str()).collect()
 }

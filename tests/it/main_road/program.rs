@@ -40,6 +40,11 @@ pub struct Running {
 impl Credentials {
     /// Starts the binary in a folder.
     pub fn start(&self, folder: &Path, typed: &str) -> Result<Running, NotPassed> {
+        self.start_with(folder, typed, &[])
+    }
+
+    /// The same with more of an environment.
+    pub fn start_with(&self, folder: &Path, typed: &str, env: &[(&str, &str)]) -> Result<Running, NotPassed> {
         let mut child = Command::new(env!("CARGO_BIN_EXE_stepback"))
             .args(typed.split_whitespace())
             .current_dir(folder)
@@ -49,6 +54,7 @@ impl Credentials {
             .env("HOSTNAME", "here")
             .env("KUBECONFIG", &self.kubeconfig)
             .env("DATABASE_URL", &self.database)
+            .envs(env.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
