@@ -13,6 +13,7 @@ mod job;
 mod job_policy;
 mod journey;
 mod kill;
+mod measure;
 mod owners;
 mod probes;
 mod program;
@@ -37,6 +38,7 @@ pub fn cases() -> Vec<Case> {
         broken::cases(),
         walk::cases(),
         kill::cases(),
+        measure::cases(),
         probes::cases(),
         rivals::cases(),
         reconcile::cases(),

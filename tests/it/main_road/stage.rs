@@ -90,6 +90,8 @@ pub struct Setting {
     pub edit: fn(&str) -> String,
     /// The release that it is upgraded to, and its image.
     pub newest: (&'static str, &'static str),
+    /// How many of the kubelet's seconds a pod is not even asked whether it is ready.
+    pub delay: u32,
     /// Whether each down writes down that it ran, into a table `audit` that no migration makes.
     pub audited: bool,
 }
@@ -105,6 +107,7 @@ impl Setting {
             app: "",
             edit: str::to_owned,
             newest: ("1.3.0", "shop:1.3.0"),
+            delay: 0,
             audited: false,
         }
     }
@@ -338,6 +341,8 @@ impl Stage {
         let service = serde_saphyr::from_str(next())?;
         let mut set: Value = serde_saphyr::from_str(next())?;
         set["spec"]["replicas"] = json!(0);
+        set["spec"]["template"]["spec"]["containers"][0]["readinessProbe"]["initialDelaySeconds"] =
+            json!(self.setting.delay);
         for (key, value) in self.setting.spec.as_object().expect("what is merged is an object") {
             set["spec"][key] = value.clone();
         }

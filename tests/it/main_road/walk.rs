@@ -42,7 +42,7 @@ struct Way {
 }
 
 /// The app file with 1.3.1 in it: its own range and that of 1.3.0, and more.
-fn releases(app: &str, indexed_min: &str, plain_max: &str, more: &str) -> String {
+pub fn releases(app: &str, indexed_min: &str, plain_max: &str, more: &str) -> String {
     let (version, image) = INDEXED;
     let indexed = format!(
         "  releases:\n    - version: {version}\n      schema: \"20240401090000\"\n      accepts: {{ min: \"{indexed_min}\" }}\n      \

@@ -179,7 +179,7 @@ impl ControlPlane {
 }
 
 /// The binary in its cache, where `tests/controlplane/build` puts it.
-fn binary() -> Result<PathBuf, NotPassed> {
+pub fn binary() -> Result<PathBuf, NotPassed> {
     let source = root().join("tests/controlplane");
     let mut sum = Sha256::new();
     for file in ["go.mod", "go.sum", "main.go"] {
