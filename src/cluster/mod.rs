@@ -47,6 +47,31 @@ pub enum LogOf {
     },
 }
 
+/// Replica counts of one move.
+#[derive(Clone, Copy, Debug)]
+pub struct Counts<'a> {
+    /// The count before.
+    pub from: i32,
+    /// The count after; the same where a workload is only to be held at it.
+    pub to: i32,
+    /// What it was before anything was borrowed.
+    pub original: i32,
+    /// The template that new pods must come from, where there will be new ones.
+    pub template: Option<&'a TemplateRef>,
+}
+
+impl Counts<'_> {
+    /// A move by which no pod is made, or of whatever template there is.
+    pub fn of(from: i32, to: i32, original: i32) -> Self {
+        Self {
+            from,
+            to,
+            original,
+            template: None,
+        }
+    }
+}
+
 /// A cluster with workloads in it.
 ///
 /// # Guarantees
@@ -74,17 +99,15 @@ pub trait Cluster: Send + Sync {
     /// The stream ends only with an error.
     fn changes(&self, workload: &WorkloadRef) -> BoxStream<'static, Result<SeenWorkload, ClusterError>>;
 
-    /// Sets `spec.replicas` from `from` to `to`, and writes `original` on the object in the same patch.
+    /// Sets `spec.replicas` from one count to another, and writes the original one on the object in the same patch.
     ///
     /// # Errors
-    /// [`ClusterError::Changed`] when the count is neither.
+    /// [`ClusterError::Changed`] when the count is neither, or the template is not the one that pods are to start from.
     async fn scale(
         &self,
         workload: &WorkloadRef,
         uid: &str,
-        from: i32,
-        to: i32,
-        original: i32,
+        counts: Counts<'_>,
         stamp: &Stamp,
     ) -> Result<(), ClusterError>;
 

@@ -12,7 +12,7 @@ use stepback_core::model::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
-use crate::cluster::{ClusterError, Exited, LogOf, Wire};
+use crate::cluster::{ClusterError, Counts, Exited, LogOf, Wire};
 use crate::database::{ConnectOptions, LedgerChoice, connect};
 use crate::probe::stop;
 use stepback_core::plan::{Ask, Probe};
@@ -87,7 +87,7 @@ impl Cluster for Fake {
         never()
     }
 
-    async fn scale(&self, _: &WorkloadRef, _: &str, _: i32, _: i32, _: i32, _: &Stamp) -> Result<(), ClusterError> {
+    async fn scale(&self, _: &WorkloadRef, _: &str, _: Counts<'_>, _: &Stamp) -> Result<(), ClusterError> {
         never()
     }
 

@@ -10,10 +10,10 @@ use stepback_core::model::{
 use stepback_core::plan::{Action, Gate, Plan, Step};
 use stepback_core::report::count;
 use stepback_core::run::{observe_scripts, recheck_scripts};
-use stepback_core::workload::{judge, observe_removal, observe_repoint, observe_scale, observe_update_strategy};
+use stepback_core::workload::{is_at, judge, observe_removal, observe_repoint, observe_scale, observe_update_strategy};
 
 use super::{Event, Listen, Stop};
-use crate::cluster::{Cluster, is_given_back};
+use crate::cluster::{Cluster, Counts, is_given_back};
 use crate::database::{Database, Record};
 use crate::probe;
 
@@ -122,7 +122,14 @@ impl World<'_> {
                 ..
             } => {
                 let seen = self.look_at(workload).await?;
-                Ok(observe_scale(&seen, uid, *from, *to, jiff::Timestamp::now()))
+                let observed = observe_scale(&seen, uid, *from, *to, jiff::Timestamp::now());
+                // A pod is started from whatever the template is by then.
+                match plan.template_at(step, workload) {
+                    Some(template) if observed == Observed::Untouched && *to > *from && !is_at(&seen, template) => {
+                        Ok(Observed::Foreign(moved(workload)))
+                    }
+                    _ => Ok(observed),
+                }
             }
             Action::Repoint {
                 workload,
@@ -178,7 +185,18 @@ impl World<'_> {
         if !matches!(seen, Observed::Untouched | Observed::Partial(_)) {
             return Ok(seen);
         }
-        Ok(self.find_started(plan, step).await?.unwrap_or(seen))
+        if let Some(started) = self.find_started(plan, step).await? {
+            return Ok(started);
+        }
+        // Where pods were walked back first, they must not have been walked forward again since.
+        for workload in plan.workloads() {
+            if let Some(template) = plan.template_at(step, &workload)
+                && !is_at(&self.look_at(&workload).await?, template)
+            {
+                return Ok(Observed::Foreign(moved(&workload)));
+            }
+        }
+        Ok(seen)
     }
 
     /// What was stopped for this step and is not stopped any more.
@@ -359,11 +377,22 @@ impl World<'_> {
                 from,
                 to,
                 original,
-            } => self
-                .cluster()?
-                .scale(workload, uid, *from, *to, *original, stamp)
-                .await
-                .map_err(cluster),
+            } => {
+                let template = match &step.gate {
+                    Gate::PodHealthy { template, .. } => Some(template),
+                    _ => None,
+                };
+                let counts = Counts {
+                    from: *from,
+                    to: *to,
+                    original: *original,
+                    template,
+                };
+                self.cluster()?
+                    .scale(workload, uid, counts, stamp)
+                    .await
+                    .map_err(cluster)
+            }
             Action::Repoint { workload, uid, to, .. } => {
                 self.cluster()?.repoint(workload, uid, to, stamp).await.map_err(cluster)
             }
@@ -425,4 +454,15 @@ impl World<'_> {
         };
         probe::gather(seams, &step.gate).await
     }
+}
+
+/// Why nothing goes on where somebody has given a workload another template than the one it was pointed at.
+fn moved(workload: &WorkloadRef) -> String {
+    format!(
+        "the template of {workload} is not the one that this run pointed it at: somebody, or a deployment tool, has changed \
+         it since; point it back (kubectl -n {} rollout history {} {} names the revisions), then resume",
+        workload.namespace,
+        workload.kind.to_string().to_lowercase(),
+        workload.name,
+    )
 }

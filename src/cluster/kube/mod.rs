@@ -29,7 +29,7 @@ use stepback_core::model::{
 };
 use tokio::sync::Mutex;
 
-use super::{Cluster, ClusterError, Exited, LogOf, Wire};
+use super::{Cluster, ClusterError, Counts, Exited, LogOf, Wire};
 
 pub use connect::{ConnectTo, connect};
 pub use find::FoundWorkload;
@@ -114,13 +114,10 @@ impl Cluster for KubeCluster {
         &self,
         workload: &WorkloadRef,
         uid: &str,
-        from: i32,
-        to: i32,
-        original: i32,
+        counts: Counts<'_>,
         stamp: &Stamp,
     ) -> Result<(), ClusterError> {
         let held = self.held.lock().await;
-        let counts = write::Counts { from, to, original };
         self.writer(held.as_ref(), workload, uid, stamp).scale(counts).await
     }
 

@@ -12,19 +12,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::{Map, Value, json};
-use stepback_core::model::{Stamp, TemplateRef, UpdateStrategy, WorkloadRef, annotation, revision_images};
+use stepback_core::model::{Stamp, TemplateRef, UpdateStrategy, WorkloadRef, annotation, images_of, revision_images};
 
 use super::failure;
 use super::lease::Held;
-use crate::cluster::{ClusterError, MANAGER};
-
-/// Replica counts of one move.
-#[derive(Clone, Copy)]
-pub(super) struct Counts {
-    pub from: i32,
-    pub to: i32,
-    pub original: i32,
-}
+use crate::cluster::{ClusterError, Counts, MANAGER};
 
 /// Update strategies of one move.
 #[derive(Clone, Copy)]
@@ -45,7 +37,7 @@ pub(super) struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    pub(super) async fn scale(&self, counts: Counts) -> Result<(), ClusterError> {
+    pub(super) async fn scale(&self, counts: Counts<'_>) -> Result<(), ClusterError> {
         let target = self.target().await?;
         let present = target.set.spec.replicas.unwrap_or(1);
         if present != counts.from && present != counts.to {
@@ -55,6 +47,23 @@ impl Writer<'_> {
                     "spec.replicas is {present}, where {} or {} was expected",
                     counts.from, counts.to
                 ),
+            });
+        }
+        // Somebody may have applied another release's manifest since the pods were stopped.
+        if let Some(template) = counts.template
+            && target
+                .set
+                .spec
+                .template
+                .spec
+                .as_ref()
+                .map(images_of)
+                .unwrap_or_default()
+                != template.images
+        {
+            return Err(ClusterError::Changed {
+                object: target.object,
+                message: "its template is not the one that its pods are to be started from".to_owned(),
             });
         }
         let mut annotations = marks(self.stamp, &state_line(self.stamp));

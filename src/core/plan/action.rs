@@ -166,6 +166,7 @@ impl Action {
             Self::Scale { workload, from, to, .. } if to < from => {
                 format!("stop a pod of {workload}: {from} -> {to}")
             }
+            Self::Scale { workload, from, to, .. } if to == from => format!("hold {workload} at {to}"),
             Self::Scale { workload, from, to, .. } if to - from > 1 => {
                 format!("start {} pods of {workload} together: {from} -> {to}", to - from)
             }

@@ -320,6 +320,24 @@ impl Plan {
         stopped
     }
 
+    /// The template that a workload must have while this step is carried out: the one that it was last pointed at, or the
+    /// one that this step starts pods from. `None` before it is pointed anywhere.
+    pub fn template_at(&self, step: &Step, workload: &WorkloadRef) -> Option<&TemplateRef> {
+        let started = self.steps.iter().filter(|other| other.id >= step.id);
+        let own = started.take_while(|other| other.id == step.id || matches!(other.action, Action::CheckPod { .. }));
+        let own = own.filter(|other| other.action.workload() == Some(workload));
+        let started = own.filter_map(|other| match &other.gate {
+            Gate::PodHealthy { template, .. } => Some(template),
+            _ => None,
+        });
+        let before = self.steps.iter().rev().skip_while(|other| other.id >= step.id);
+        let pointed = before.filter_map(|other| match &other.action {
+            Action::Repoint { workload: of, to, .. } if of == workload => Some(to),
+            _ => None,
+        });
+        started.chain(pointed).next()
+    }
+
     /// Whether a workload takes part.
     pub fn has_workload_steps(&self) -> bool {
         self.steps.iter().any(|step| step.action.workload().is_some())

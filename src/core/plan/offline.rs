@@ -38,7 +38,18 @@ pub(super) fn stop(taken: &Taken<'_>) -> Steps {
         };
         (taken.scale(count + 1, count), gate)
     });
-    held.into_iter().chain(left_over).chain(counted).collect()
+    // Somebody has scaled it to 0 already: its last pods may be on their way out still, and nothing shows that it is ours.
+    let stopped = (taken.seen.replicas() == 0).then(|| {
+        let gate = Gate::AllGone {
+            workload: workload.clone(),
+        };
+        (taken.scale(0, 0), gate)
+    });
+    held.into_iter()
+        .chain(left_over)
+        .chain(counted)
+        .chain(stopped)
+        .collect()
 }
 
 /// Whether the controller is in the middle of an update. One that is stuck goes on as soon as the broken pod is gone,

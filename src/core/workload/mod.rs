@@ -12,7 +12,7 @@ mod tests;
 
 pub use evidence::{bounded, event_line, evidence_of, logs_to_read};
 pub use judge::{incarnation, judge};
-pub(crate) use observe::has_template as is_at;
+pub use observe::has_template as is_at;
 pub use observe::{observe_removal, observe_repoint, observe_scale, observe_update_strategy};
 pub use pods::is_to_go;
 pub(crate) use pods::{beyond_count, is_ready, is_terminating, revision_of};

@@ -5,7 +5,9 @@ use k8s_openapi::api::core::v1::PodTemplateSpec;
 use serde::Deserialize as _;
 
 use super::pods::{is_terminating, is_to_go, wanted_revision, why_left_standing};
-use crate::model::{Observed, Progress, Removal, SeenWorkload, TemplateRef, UpdateStrategy, revision_images};
+use crate::model::{
+    Observed, Progress, Removal, SeenWorkload, TemplateRef, UpdateStrategy, annotation, revision_images,
+};
 
 /// Why the workload is not the one that the plan was made for.
 fn other_object(seen: &SeenWorkload, uid: &str) -> Option<Observed> {
@@ -31,6 +33,8 @@ pub fn observe_scale(seen: &SeenWorkload, uid: &str, from: i32, to: i32, now: Ti
         count if count == to && to < from && why_left_standing(seen, now).is_some() => {
             Observed::Partial(Progress { done: 1, of: 2 })
         }
+        // Held at a count: there is nothing to see of it but our stamp.
+        count if count == to && from == to && seen.annotation(annotation::STAMP).is_none() => Observed::Untouched,
         count if count == to => Observed::Done(format!("spec.replicas is {to}")),
         count if count == from => Observed::Untouched,
         count => Observed::Foreign(format!(
@@ -112,7 +116,7 @@ pub fn observe_removal(seen: &SeenWorkload, uid: &str, pod: &str, removal: &Remo
 }
 
 /// Whether the workload's template is that one: a revision's, field for field, or with exactly these images.
-pub(crate) fn has_template(seen: &SeenWorkload, wanted: &TemplateRef) -> bool {
+pub fn has_template(seen: &SeenWorkload, wanted: &TemplateRef) -> bool {
     let Some(set) = &seen.set else { return false };
     if seen.template_images() != wanted.images {
         return false;

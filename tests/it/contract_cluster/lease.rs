@@ -8,7 +8,7 @@ use kube::{
     api::{Patch, PatchParams},
 };
 use serde_json::json;
-use stepback::cluster::{Cluster, ClusterError, KubeCluster};
+use stepback::cluster::{Cluster, ClusterError, Counts, KubeCluster};
 
 use super::arena::{Arena, stamp, token};
 use crate::support::runner::{NotPassed, Outcome};
@@ -147,7 +147,7 @@ pub async fn w6_a_sleeper_meets_the_lease_where_no_stamp_is_left(arena: &Arena) 
     rival.give_back(&arena.web, &uid, &stamp(1, 2)).await?;
     rival.release().await?;
     let before = arena.set().await?;
-    let scaled = sleeper.scale(&arena.web, &uid, 0, 1, 3, &stamp(1, 1)).await;
+    let scaled = sleeper.scale(&arena.web, &uid, Counts::of(0, 1, 3), &stamp(1, 1)).await;
     assert!(
         matches!(&scaled, Err(ClusterError::Fenced { token: found, .. }) if *found == token(2)),
         "{scaled:?}, {mine:?}"

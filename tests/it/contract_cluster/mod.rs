@@ -37,6 +37,7 @@ pub fn cases() -> Vec<Case> {
             writing::w6_effect_and_stamp_come_in_one_write,
             writing::w7_the_recorded_original_is_never_overwritten,
             writing::a_count_that_is_somebody_elses_is_changed,
+            writing::no_pod_starts_from_another_template,
             writing::repointing_takes_fields_away_that_the_newer_template_added,
             writing::repointing_by_images_changes_nothing_else,
             writing::repointing_refuses_what_was_not_planned,

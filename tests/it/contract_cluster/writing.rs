@@ -9,7 +9,7 @@ use kube::{
     api::{Patch, PatchParams},
 };
 use serde_json::{Value, json};
-use stepback::cluster::{Cluster, ClusterError, MANAGER, is_given_back};
+use stepback::cluster::{Cluster, ClusterError, Counts, MANAGER, is_given_back};
 use stepback_core::{
     model::{Observed, Stamp, TemplateRef, UpdateStrategy, annotation, revision_images},
     workload::{observe_repoint, observe_scale},
@@ -31,7 +31,7 @@ async fn write(
         images: BTreeMap::from([("shop".to_owned(), "shop:1.1.0".to_owned())]),
     };
     match which {
-        "scale" => cluster.scale(&arena.web, uid, 0, 1, 0, stamp).await,
+        "scale" => cluster.scale(&arena.web, uid, Counts::of(0, 1, 0), stamp).await,
         "repoint" => cluster.repoint(&arena.web, uid, &images, stamp).await,
         "update strategy" => {
             let present = arena.seen().await.map(|seen| seen.update_strategy());
@@ -101,7 +101,7 @@ pub async fn w6_a_higher_token_fences_and_nothing_is_written(arena: &Arena) -> O
         assert_eq!(substance(&arena.set().await?), before, "{which}");
     }
     // A higher one may.
-    again!(arena.other().scale(&arena.web, &uid, 0, 1, 0, &stamp(2, 6)))?;
+    again!(arena.other().scale(&arena.web, &uid, Counts::of(0, 1, 0), &stamp(2, 6)))?;
     assert_eq!(arena.seen().await?.replicas(), 1);
     Ok(())
 }
@@ -109,7 +109,7 @@ pub async fn w6_a_higher_token_fences_and_nothing_is_written(arena: &Arena) -> O
 pub async fn w6_effect_and_stamp_come_in_one_write(arena: &Arena) -> Outcome {
     let uid = arena.empty_set("shop:1.2.0").await?;
     let mut changes = arena.cluster.changes(&arena.web);
-    again!(arena.cluster.scale(&arena.web, &uid, 0, 1, 0, &stamp(3, 2)))?;
+    again!(arena.cluster.scale(&arena.web, &uid, Counts::of(0, 1, 0), &stamp(3, 2)))?;
     arena.until_settled(1).await?;
     // No state that anybody could have seen has one without the other.
     loop {
@@ -128,10 +128,10 @@ pub async fn w6_effect_and_stamp_come_in_one_write(arena: &Arena) -> Outcome {
 pub async fn w7_the_recorded_original_is_never_overwritten(arena: &Arena) -> Outcome {
     arena.create("shop:1.2.0", 2, json!({})).await?;
     let uid = arena.set().await?.metadata.uid.unwrap();
-    again!(arena.cluster.scale(&arena.web, &uid, 2, 1, 2, &stamp(1, 1)))?;
+    again!(arena.cluster.scale(&arena.web, &uid, Counts::of(2, 1, 2), &stamp(1, 1)))?;
     // A plan that was made now counts one pod, and knows from the object that this is not the original.
     assert_eq!(arena.seen().await?.original_replicas(), 2);
-    again!(arena.other().scale(&arena.web, &uid, 1, 0, 1, &stamp(1, 2)))?;
+    again!(arena.other().scale(&arena.web, &uid, Counts::of(1, 0, 1), &stamp(1, 2)))?;
     let seen = arena.seen().await?;
     assert_eq!((seen.replicas(), seen.original_replicas()), (0, 2));
     assert_eq!(
@@ -141,11 +141,37 @@ pub async fn w7_the_recorded_original_is_never_overwritten(arena: &Arena) -> Out
     Ok(())
 }
 
+pub async fn no_pod_starts_from_another_template(arena: &Arena) -> Outcome {
+    let uid = arena.empty_set("shop:1.3.0").await?;
+    let before = arena.set().await?;
+    let wanted = |image: &str| TemplateRef {
+        revision: None,
+        images: [("shop".to_owned(), image.to_owned())].into(),
+    };
+    let (other, present) = (wanted("shop:1.2.0"), wanted("shop:1.3.0"));
+    let counts = |template| Counts {
+        template: Some(template),
+        ..Counts::of(0, 1, 1)
+    };
+    let scaled = arena
+        .cluster
+        .scale(&arena.web, &uid, counts(&other), &stamp(1, 1))
+        .await;
+    assert!(matches!(&scaled, Err(ClusterError::Changed { .. })), "{scaled:?}");
+    assert_eq!(substance(&arena.set().await?), substance(&before));
+    again!(arena.cluster.scale(&arena.web, &uid, counts(&present), &stamp(1, 1)))?;
+    assert_eq!(arena.seen().await?.replicas(), 1);
+    Ok(())
+}
+
 pub async fn a_count_that_is_somebody_elses_is_changed(arena: &Arena) -> Outcome {
     arena.create("shop:1.2.0", 3, json!({})).await?;
     let before = arena.set().await?;
     let uid = before.metadata.uid.clone().unwrap();
-    let scaled = arena.cluster.scale(&arena.web, &uid, 2, 1, 2, &stamp(1, 1)).await;
+    let scaled = arena
+        .cluster
+        .scale(&arena.web, &uid, Counts::of(2, 1, 2), &stamp(1, 1))
+        .await;
     assert!(
         matches!(&scaled, Err(ClusterError::Changed { message, .. }) if message.contains('3')),
         "{scaled:?}"
@@ -158,7 +184,11 @@ pub async fn a_count_that_is_somebody_elses_is_changed(arena: &Arena) -> Outcome
     ));
     // Twice the same is no change.
     for step in [1, 2] {
-        again!(arena.cluster.scale(&arena.web, &uid, 3, 2, 3, &stamp(step, 1)))?;
+        again!(
+            arena
+                .cluster
+                .scale(&arena.web, &uid, Counts::of(3, 2, 3), &stamp(step, 1))
+        )?;
         assert_eq!(
             observe_scale(&arena.seen().await?, &uid, 3, 2, jiff::Timestamp::now()),
             Observed::Done("spec.replicas is 2".to_owned())
@@ -286,7 +316,7 @@ async fn borrow(arena: &Arena) -> Result<String, crate::support::runner::NotPass
         images: BTreeMap::from([("shop".to_owned(), "shop:1.2.0".to_owned())]),
     };
     again!(arena.cluster.repoint(&arena.web, &uid, &images, &stamp(1, 1)))?;
-    again!(arena.cluster.scale(&arena.web, &uid, 0, 1, 1, &stamp(2, 1)))?;
+    again!(arena.cluster.scale(&arena.web, &uid, Counts::of(0, 1, 1), &stamp(2, 1)))?;
     arena.until_settled(1).await?;
     let seen = arena.seen().await?;
     assert!(managers(seen.set.as_ref().unwrap()).contains(&MANAGER.to_owned()));
@@ -350,7 +380,7 @@ pub async fn w9_the_next_apply_meets_no_conflict_after_giving_back(arena: &Arena
         images: BTreeMap::from([("shop".to_owned(), "shop:1.2.0".to_owned())]),
     };
     again!(arena.cluster.repoint(&arena.web, &uid, &images, &stamp(1, 1)))?;
-    again!(arena.cluster.scale(&arena.web, &uid, 0, 1, 1, &stamp(2, 1)))?;
+    again!(arena.cluster.scale(&arena.web, &uid, Counts::of(0, 1, 1), &stamp(2, 1)))?;
     let applied = apply().await;
     assert!(
         matches!(&applied, Err(kube::Error::Api(status)) if status.code == 409),

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 use stepback_core::model::annotation;
 
 use super::{
-    kill::{ROLLBACK, setting},
-    stage::Stage,
+    kill::{ROLLBACK, setting, step_of, writes_the_set},
+    stage::{Setting, Stage},
     store::Engine,
     world::{TO_1_2_0, check_journals, place_orders},
 };
@@ -19,6 +20,14 @@ pub fn cases() -> Vec<Case> {
         case(
             "main_road::no_down_runs_under_pods_that_somebody_started_between",
             started_between,
+        ),
+        case(
+            "main_road::no_down_runs_while_a_pod_that_somebody_stopped_is_on_its_way_out",
+            draining,
+        ),
+        case(
+            "main_road::no_pod_starts_from_a_template_that_somebody_put_back",
+            moved_between,
         ),
         case(
             "main_road::w7_workloads_of_a_run_elsewhere_are_left_alone",
@@ -80,6 +89,81 @@ async fn started_between(ctx: Ctx) -> Outcome {
     TO_1_2_0.check(&stage).await?;
     check_journals(&stage).await?;
     Ok(())
+}
+
+/// `kubectl scale --replicas 0`, and at once a rollback: the last pod takes its time.
+async fn draining(ctx: Ctx) -> Outcome {
+    let stage = Stage::set(
+        Setting {
+            app: "  limits: { pod: 2s }\n",
+            ..setting(Engine::Sqlite)
+        },
+        ctx.dir(),
+        ctx.name(),
+    )
+    .await?;
+    let finalizers = |names: serde_json::Value| Patch::Merge(json!({ "metadata": { "finalizers": names } }));
+    let params = PatchParams::default();
+    stage
+        .pods
+        .patch("shop-0", &params, &finalizers(json!(["tests/hold"])))
+        .await?;
+    let patch = Patch::Merge(json!({ "spec": { "replicas": 0 } }));
+    stage.sets.patch("shop", &params, &patch).await?;
+    let terminating = kube::runtime::wait::await_condition(stage.pods.clone(), "shop-0", |pod: Option<&Pod>| {
+        pod.is_some_and(|pod| pod.metadata.deletion_timestamp.is_some())
+    });
+    tokio::time::timeout(Duration::from_secs(20), terminating).await??;
+
+    let applied = stage.store.applied().await?;
+    let ran = stage.credentials.run(4, &stage.folder("1.2.0"), ROLLBACK).await?;
+    assert!(ran.err.contains("hold StatefulSet shop/shop at 0"), "{ran}");
+    assert_eq!(stage.store.applied().await?, applied, "no down has run");
+    assert_eq!(stage.store.ask("SELECT what FROM audit").await?, [""; 0]);
+    let set = stage.sets.get("shop").await?;
+    let annotations = set.metadata.annotations.unwrap_or_default();
+    assert!(annotations.contains_key(annotation::STAMP), "nothing shows whose it is");
+
+    stage.pods.patch("shop-0", &params, &finalizers(json!([]))).await?;
+    stage.credentials.run(0, &stage.empty_folder(), "resume").await?;
+    assert_eq!(stage.store.applied().await?, applied[..2]);
+    let set = stage.sets.get("shop").await?;
+    assert_eq!(set.spec.replicas, Some(0), "as it was found");
+    Ok(())
+}
+
+/// A pipeline applies the newer release's manifest while nothing runs: nothing shows it until a pod starts.
+async fn moved_between(ctx: Ctx) -> Outcome {
+    let stage = Stage::set(setting(Engine::Sqlite), ctx.dir(), ctx.name()).await?;
+    place_orders(&stage).await?;
+    let mut hold = stage.server().hold(|asked| {
+        // The first step stops a pod, to the same count.
+        writes_the_set(asked) && asked.json()["spec"]["replicas"] == json!(1) && step_of(asked) > Some(1)
+    });
+    let mut rollback = stage.credentials.start(&stage.folder("1.2.0"), ROLLBACK)?;
+    tokio::select! {
+        held = hold.arrived() => drop(held?),
+        ended = rollback.ended() => return fail(format_args!("it ended before that write: {}", ended?)),
+    }
+    rollback.kill().await?;
+    hold.drop_request().await?;
+    let target = stage.sets.get("shop").await?.spec.template;
+    assert_eq!(stage.sets.get("shop").await?.spec.replicas, Some(0));
+
+    stage.set_image("shop:1.3.0").await?;
+    let resumed = stage.credentials.run(4, &stage.empty_folder(), "resume").await?;
+    assert!(
+        resumed.err.contains("is not the one that this run pointed it at"),
+        "{resumed}"
+    );
+    assert_eq!(
+        stage.sets.get("shop").await?.spec.replicas,
+        Some(0),
+        "no pod was started"
+    );
+    stage.patch(json!({ "spec": { "template": target } })).await?;
+    stage.credentials.run(0, &stage.empty_folder(), "resume").await?;
+    TO_1_2_0.check(&stage).await
 }
 
 async fn run_elsewhere(ctx: Ctx) -> Outcome {

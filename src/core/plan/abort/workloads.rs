@@ -135,7 +135,7 @@ fn start_together(halted: &Plan, of: &WorkloadRef) -> i32 {
     let together = halted.steps.iter().find_map(|step| match &step.action {
         Action::Scale {
             workload, from: 0, to, ..
-        } if workload == of => Some(*to),
+        } if workload == of && *to > 0 => Some(*to),
         _ => None,
     });
     together.unwrap_or(1)

@@ -172,6 +172,7 @@ fn w5_after_the_downs_the_schema_goes_up_before_a_pod_starts() {
         .collect();
     assert_eq!(ups, [(NEW.to_owned(), Digest::of(SHOP[3].2))]);
     insta::assert_snapshot!(told(Ok(aborted)), @"
+    hold StatefulSet shop/shop at 0
     apply 20240301090000_payments
     compare the schema with its recorded fingerprint
     start a pod of StatefulSet shop/shop: 0 -> 1

@@ -8,7 +8,7 @@ use std::{
 use async_trait::async_trait;
 use futures::{StreamExt, stream, stream::BoxStream};
 use stepback::{
-    cluster::{Cluster, ClusterError, Exited, LogOf, Wire},
+    cluster::{Cluster, ClusterError, Counts, Exited, LogOf, Wire},
     database::{Database, DbError, LeaseRequest, Record, Reply},
     journal::{Journal, JournalError, Stored},
 };
@@ -359,9 +359,7 @@ impl Cluster for Client {
         &self,
         _workload: &WorkloadRef,
         uid: &str,
-        from: i32,
-        to: i32,
-        original: i32,
+        Counts { from, to, original, .. }: Counts<'_>,
         stamp: &Stamp,
     ) -> Result<(), ClusterError> {
         assert_eq!(uid, UID);
