@@ -113,6 +113,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(if error.use_stderr() { Exit::Usage } else { Exit::Done });
         }
     };
+    #[cfg(all(feature = "sandbox", target_os = "linux"))]
+    demo::end_with_the_demo();
     cli.options.start_logging();
     let terminal = Terminal::new(&cli.options);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::Command;
 
 use crate::support::runner::{Case, Ctx, NotPassed, Outcome, case, fail, root, sync_case};
@@ -16,6 +18,7 @@ pub fn cases() -> Vec<Case> {
         sync_case("docs::every_key_of_the_app_file_has_its_row", |_ctx| app_file()),
         sync_case("docs::every_exit_code_has_its_row", |_ctx| exit_codes()),
         case("docs::the_readme_shows_what_the_demo_prints", readme).limit(Duration::from_secs(90)),
+        case("docs::a_killed_demo_takes_its_coordinator_with_it", killed_demo).limit(Duration::from_secs(90)),
         case("docs::the_demo_leaves_nothing_behind", demo).limit(Duration::from_secs(90)),
     ]
 }
@@ -223,6 +226,35 @@ fn said(text: &str) -> String {
         lines.push(line);
     }
     lines.join("\n")
+}
+
+/// Whatever the demo started shares its standard output, and ends with it: the output ends when the last of them has.
+async fn killed_demo(ctx: Ctx) -> Outcome {
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_stepback"))
+        .arg("demo")
+        .env("TMPDIR", ctx.dir())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    let (Some(out), Some(err)) = (demo.stdout.take(), demo.stderr.take()) else {
+        return fail("its outputs are not piped");
+    };
+    // In the middle of the rollback, which has then a cluster to ask for.
+    let mut err = BufReader::new(err).lines();
+    while let Some(line) = err.next_line().await? {
+        if line.starts_with("step 2/") {
+            break;
+        }
+    }
+    demo.kill().await?;
+    let ended = async {
+        let mut rest = Vec::new();
+        while err.next_line().await?.is_some() {}
+        BufReader::new(out).read_to_end(&mut rest).await
+    };
+    tokio::time::timeout(Duration::from_secs(20), ended).await??;
+    Ok(())
 }
 
 async fn demo(ctx: Ctx) -> Outcome {

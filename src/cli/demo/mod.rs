@@ -95,6 +95,7 @@ async fn tell(args: &Args) -> anyhow::Result<()> {
 async fn crash(shop: &Shop, folder: &Path) -> anyhow::Result<()> {
     let mut hold = hold_first_start(shop.api());
     let mut rollback = shop.spawn(folder, &["rollback", "--to", "1.2.0", "--yes"])?;
+    let _lifeline = rollback.stdin.take();
     tokio::select! {
         caught = hold.arrived() => {
             caught.context("waiting for the first pod to be started")?;
@@ -122,13 +123,33 @@ fn say(text: &str) {
     println!("{text}");
 }
 
+/// Set for the commands that the demo runs: they end with it, however it ends.
+const LIFELINE: &str = "STEPBACK_DEMO_LIFELINE";
+
+/// Ends this process when the demo that started it is gone. Its pods end like this too, and so would the cluster that a
+/// command of its own goes on asking for.
+pub(super) fn end_with_the_demo() {
+    if std::env::var_os(LIFELINE).is_none() {
+        return;
+    }
+    std::thread::spawn(|| {
+        // The kernel closes the pipe when the process that holds its other end is gone.
+        let mut held = std::io::stdin().lock();
+        let mut nothing = [0; 64];
+        while matches!(std::io::Read::read(&mut held, &mut nothing), Ok(1..)) {}
+        std::process::exit(i32::from(Exit::Interrupted as u8));
+    });
+}
+
 /// Runs a command to its end, and fails when it does.
 async fn finish(mut child: Child, shown: &str) -> anyhow::Result<()> {
+    // Waiting would close it first.
+    let _lifeline = child.stdin.take();
     let status = child.wait().await.with_context(|| format!("waiting for `{shown}`"))?;
     ensure!(status.success(), "`{shown}` failed: {status}");
     Ok(())
 }
 
-fn quiet(command: &mut Command) -> &mut Command {
-    command.stdin(Stdio::null()).kill_on_drop(true)
+fn tie(command: &mut Command) -> &mut Command {
+    command.stdin(Stdio::piped()).env(LIFELINE, "stdin").kill_on_drop(true)
 }

@@ -14,7 +14,7 @@ use stepback_sandbox::kubelet::{KubeletOptions, Program};
 use stepback_sandbox::{ControllerOptions, Controllers, start_controllers};
 use tokio::process::{Child, Command};
 
-use super::{customers, finish, quiet, say};
+use super::{customers, finish, say, tie};
 
 /// The shop's app file and migrations, as the tests have them too.
 const APP: &str = include_str!("../../../testdata/apps/shop/stepback.yaml");
@@ -135,7 +135,7 @@ impl Shop {
             .current_dir(folder)
             .env("DATABASE_URL", self.database_url())
             .env("KUBECONFIG", self.folder.path().join("kubeconfig"));
-        quiet(&mut command)
+        tie(&mut command)
             .spawn()
             .with_context(|| format!("starting `stepback {}`", args.join(" ")))
     }
