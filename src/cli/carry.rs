@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use stepback_core::journal::{Halt, What};
-use stepback_core::plan::{Goal, Plan, Request, Seen, plan};
-use stepback_core::report::{Bodies, Kind, Paint, Report, write_findings, write_plan, write_report};
+use stepback_core::model::{Progress, StepId, closest};
+use stepback_core::plan::{Goal, Plan, Refusals, Request, Seen, plan};
+use stepback_core::report::{Bodies, Kind, Paint, Report, count, write_findings, write_plan, write_report};
 
 use super::Exit;
 use super::explain::{CliError, Halted};
@@ -21,8 +22,44 @@ use crate::run::{Ending, Finished, RoadError};
 /// [`CliError::Refused`] with everything that forbids it.
 pub(super) async fn look_and_plan(ground: &Ground, request: &Request<'_>) -> anyhow::Result<(Plan, Seen)> {
     let seen = ground.coordinator.look_for(request, &ground.workloads).await?;
-    let plan = plan(request, &seen).map_err(CliError::Refused)?;
-    Ok((plan, seen))
+    match plan(request, &seen) {
+        Ok(plan) => Ok((plan, seen)),
+        Err(refusals) => Err(meant(ground, &seen, refusals).await.into()),
+    }
+}
+
+/// A refusal; where a workload does not exist, with those that may have been meant.
+async fn meant(ground: &Ground, seen: &Seen, refusals: Refusals) -> CliError {
+    let mut hints = Vec::new();
+    let missing = seen.cluster.iter().flat_map(|cluster| &cluster.workloads);
+    for workload in missing.filter(|seen| seen.set.is_none()).map(|seen| &seen.workload) {
+        let Some(cluster) = &ground.coordinator.cluster else {
+            continue;
+        };
+        let similar = cluster.similar(workload).await;
+        let namesake = similar.iter().find(|other| other.name == workload.name);
+        let here: Vec<&str> = similar
+            .iter()
+            .filter(|other| other.namespace == workload.namespace)
+            .map(|other| other.name.as_str())
+            .collect();
+        hints.push(match (namesake, closest(&workload.name, &here), here.as_slice()) {
+            (Some(other), _, _) => format!(
+                "did you mean {other}? namespace {} has no {}",
+                workload.namespace, workload.name
+            ),
+            (None, Some(name), _) => format!("did you mean {} {}/{name}?", workload.kind, workload.namespace),
+            (None, None, []) => format!("namespace {} has no {} at all", workload.namespace, workload.kind),
+            (None, None, names) => format!("namespace {} has {}", workload.namespace, names.join(", ")),
+        });
+    }
+    match hints.is_empty() {
+        true => CliError::Refused(refusals),
+        false => CliError::NoWorkload {
+            refusals,
+            hint: hints.join("; "),
+        },
+    }
 }
 
 /// The SQL of the scripts that a plan runs, from the archive or the folder.
@@ -99,7 +136,7 @@ pub(super) async fn carry_plan(
         .coordinator
         .start(request, plan, &ground.workloads, stop, &mut lines)
         .await;
-    let opened = lines.opened().cloned();
+    let (opened, partly) = (lines.opened().cloned(), lines.partly());
     if let Err(RoadError::Changed(_)) = &started
         && let Ok((now, _)) = look_and_plan(ground, request).await
         && now.steps.is_empty()
@@ -114,7 +151,7 @@ pub(super) async fn carry_plan(
         }),
         None => error.into(),
     })?;
-    conclude(terminal, verbose, &finished)
+    conclude(terminal, verbose, &finished, partly)
 }
 
 /// Answers that the goal is reached already.
@@ -129,34 +166,39 @@ pub(super) fn say_nothing_to_do(terminal: &Terminal, plan: &Plan) -> anyhow::Res
     Ok(Exit::Done)
 }
 
-/// Answers with the report of a run that has ended or halted.
+/// Answers with the report of a run that has ended or halted; `partly` is how far its last step was seen to be.
 ///
 /// # Errors
 /// [`CliError::Halted`] or [`CliError::Fenced`], after a report in text.
-pub(super) fn conclude(terminal: &Terminal, verbose: bool, finished: &Finished) -> anyhow::Result<Exit> {
+pub(super) fn conclude(
+    terminal: &Terminal,
+    verbose: bool,
+    finished: &Finished,
+    partly: Option<(StepId, Progress)>,
+) -> anyhow::Result<Exit> {
     let report = Report::new(&finished.run, &finished.plan, &finished.entries);
     let halt = match &finished.ending {
         Ending::Closed(_) => {
             terminal.answer(Kind::Report, &report, |page| write_report(page, &report, verbose))?;
             return match report.pauses.last().and_then(|pause| pause.halt.as_ref()) {
                 // Only a run that stopped part-way is closed without a last step that has passed.
-                Some(halt) if report.state == "stopped" => Err(halted(finished, halt, &report).into()),
+                Some(halt) if report.state == "stopped" => Err(halted(finished, halt, &report, partly).into()),
                 _ => Ok(Exit::Done),
             };
         }
         Ending::Halted(halt) => halt,
         Ending::Fenced => return Err(CliError::Fenced(finished.run.clone()).into()),
     };
-    Err(halted(finished, halt, &report).into())
+    Err(halted(finished, halt, &report, partly).into())
 }
 
-fn halted(finished: &Finished, halt: &Halt, report: &Report) -> CliError {
+fn halted(finished: &Finished, halt: &Halt, report: &Report, partly: Option<(StepId, Progress)>) -> CliError {
     let step = halt.step.and_then(|step| finished.plan.step(step));
     CliError::Halted(Box::new(Halted {
         run: finished.run.clone(),
         halt: halt.clone(),
         step: step.map(|step| step.action.describe()),
-        now: state_now(report),
+        now: state_now(report, partly),
         closed: report.state == "stopped",
         aborts: matches!(
             finished.entries.first().map(|entry| &entry.what),
@@ -165,8 +207,8 @@ fn halted(finished: &Finished, halt: &Halt, report: &Report) -> CliError {
     }))
 }
 
-/// `steps 1-2 passed, step 3 started, steps 4-7 pending`.
-fn state_now(report: &Report) -> String {
+/// `steps 1-2 passed, step 3 started, 2 of 4 migrations done, steps 4-7 not started`.
+fn state_now(report: &Report, partly: Option<(StepId, Progress)>) -> String {
     let mut groups: Vec<(&str, u32, u32)> = Vec::new();
     for step in &report.steps {
         match groups.last_mut() {
@@ -177,11 +219,15 @@ fn state_now(report: &Report) -> String {
     let texts: Vec<String> = groups
         .into_iter()
         .map(|(state, first, last)| {
-            let state = match state {
-                "pending" => "not started",
-                "started" => "started, not done",
-                "applied" => "applied, its gate not passed",
-                state => state,
+            let partly = partly.filter(|(step, _)| step.0 == first);
+            let state = match (state, partly) {
+                ("pending", _) => "not started".to_owned(),
+                ("started", Some((_, Progress { done, of }))) => {
+                    format!("started, {done} of {} done", count(of as usize, "migration"))
+                }
+                ("started", None) => "started, not done".to_owned(),
+                ("applied", _) => "applied, its gate not passed".to_owned(),
+                (state, _) => state.to_owned(),
             };
             if first == last {
                 format!("step {first} {state}")

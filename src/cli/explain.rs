@@ -50,6 +50,14 @@ pub(super) enum CliError {
     /// The plan is refused.
     #[error("the plan is refused")]
     Refused(Refusals),
+    /// The plan is refused, for a workload that does not exist among others.
+    #[error("the plan is refused")]
+    NoWorkload {
+        /// Everything that forbids it.
+        refusals: Refusals,
+        /// The workloads that may have been meant.
+        hint: String,
+    },
     /// A saved plan was made for another world.
     #[error("the world has changed since {} was saved", file.display())]
     Stale {
@@ -61,7 +69,7 @@ pub(super) enum CliError {
         again: String,
     },
     /// No journal of a run lies there.
-    #[error("there is no journal of any run there")]
+    #[error("there are no runs there")]
     NoRun,
     /// The run stands still.
     #[error("{}", .0.halt.message)]
@@ -221,10 +229,12 @@ fn of_cli(error: &CliError) -> Explained {
         CliError::NotAsked => Explained::new(Exit::Usage, error).hint("to go ahead, type the same with --yes"),
         CliError::Declined => Explained::new(Exit::Usage, error),
         CliError::Refused(refusals) => of_refusals(refusals),
+        CliError::NoWorkload { refusals, hint } => of_refusals(refusals).hint(hint),
         CliError::Stale { changes, again, .. } => Explained::new(Exit::Refused, error)
             .because(changes)
             .hint(format!("to make a new plan: {again}")),
-        CliError::NoRun => Explained::new(Exit::Usage, error).hint("check --journal, --context and --kubeconfig"),
+        CliError::NoRun => Explained::new(Exit::Usage, error)
+            .hint("is it the right place? see DATABASE_URL or --url; with --journal also --context and --kubeconfig"),
         CliError::Halted(halted) => of_halt(halted),
         CliError::Fenced(run) => Explained::new(Exit::Locked, error)
             .now("this process has written nothing since")

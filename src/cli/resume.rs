@@ -51,7 +51,7 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
         // is no reason to be content.
         let stop = stop_on_signals()?;
         let finished = found.coordinator.resume(found.run.as_ref(), stop, &mut |_| {}).await?;
-        return conclude(terminal, options.verbose > 0, &finished);
+        return conclude(terminal, options.verbose > 0, &finished, None);
     };
     let stored = read_journal(options, &mut found.coordinator, &row).await?;
     carry_on(options, terminal, &found, row, &stored).await
@@ -76,7 +76,7 @@ pub(super) async fn carry_on(
     let stop = stop_on_signals()?;
     let mut lines = Lines::new(terminal.progress(), &stored.plan, terminal.quiet).drawn(terminal.draws);
     match coordinator.resume(Some(&row.run), stop, &mut lines).await {
-        Ok(finished) => conclude(terminal, options.verbose > 0, &finished),
+        Ok(finished) => conclude(terminal, options.verbose > 0, &finished, lines.partly()),
         // Nothing was done by this process: say why, and not that the run broke off.
         Err(source) if !lines.has_begun() => Err(source.into()),
         Err(source) => Err(CliError::BrokeOff {

@@ -211,6 +211,12 @@ pub trait Cluster: Send + Sync {
     /// What of the right to run commands in pods is missing, a sentence each.
     async fn missing_exec_rights(&self, namespace: &str) -> Result<Vec<String>, ClusterError>;
 
+    /// Workloads that may have been meant where this one does not exist: those of its namespace, and those of its name
+    /// elsewhere. For a hint alone: what may not be looked at is left out.
+    async fn similar(&self, _workload: &WorkloadRef) -> Vec<WorkloadRef> {
+        Vec::new()
+    }
+
     /// What of the verbs that a plan needs is not allowed, a sentence each; `dials` says whether it asks pods over the
     /// network.
     async fn missing_rights(&self, namespace: &str, dials: bool) -> Result<Vec<String>, ClusterError>;

@@ -5,10 +5,11 @@
 
 mod bar;
 
+use std::collections::BTreeSet;
 use std::io::Write;
 
 use stepback_core::journal::{Entry, What};
-use stepback_core::model::{Observed, RunId, StepId};
+use stepback_core::model::{Observed, Progress, RunId, StepId};
 use stepback_core::plan::{Gate, Plan};
 
 use crate::run::{Event, Listen};
@@ -28,8 +29,12 @@ pub struct Lines<W: Write + Send> {
     started: Option<jiff::Timestamp>,
     /// What was seen of the present step.
     seen: String,
-    /// The last reason for waiting, so that it is not said twice.
-    reason: Option<String>,
+    /// The reasons for waiting that were said of the present step, so that none is said twice.
+    reasons: BTreeSet<String>,
+    /// The step that they are of.
+    of_step: Option<StepId>,
+    /// How far the present step was seen to be, where it was begun and is not done.
+    partly: Option<(StepId, Progress)>,
     /// The run, once it is open.
     opened: Option<RunId>,
     /// Whether an entry was heard.
@@ -47,7 +52,9 @@ impl<W: Write + Send> Lines<W> {
             quiet,
             started: None,
             seen: String::new(),
-            reason: None,
+            reasons: BTreeSet::new(),
+            of_step: None,
+            partly: None,
             opened: None,
             begun: false,
             bar: None,
@@ -64,6 +71,11 @@ impl<W: Write + Send> Lines<W> {
     /// The run, when its opening was heard: from then on it may have effects.
     pub fn opened(&self) -> Option<&RunId> {
         self.opened.as_ref()
+    }
+
+    /// How far a step was last seen to be that was begun and is not done.
+    pub fn partly(&self) -> Option<(StepId, Progress)> {
+        self.partly
     }
 
     /// Whether an entry was heard: this process has begun to carry the run out, or on.
@@ -88,13 +100,16 @@ impl<W: Write + Send> Lines<W> {
         self.say(&format!("step {step}/{of}  {text}"));
     }
 
+    /// Says something of a step, once: reasons that come and go, such as those of two pods in turn, fill no page.
     fn give_reason(&mut self, step: StepId, reason: String) {
-        if self.reason.as_ref() != Some(&reason) {
-            match &self.bar {
-                Some(bar) => bar.say(&reason),
-                None => self.say_of(step, &reason),
-            }
-            self.reason = Some(reason);
+        if self.of_step.replace(step) != Some(step) {
+            self.reasons.clear();
+        }
+        match &self.bar {
+            // Drawn again and again, it says what is waited for now.
+            Some(bar) => bar.say(&reason),
+            None if self.reasons.insert(reason.clone()) => self.say_of(step, &reason),
+            None => {}
         }
     }
 
@@ -107,7 +122,6 @@ impl<W: Write + Send> Lines<W> {
             What::RunResumed { by } => self.say(&format!("run resumed by {by}")),
             What::StepStarted { step, attempt } => {
                 self.started.get_or_insert(entry.at);
-                self.reason = None;
                 let does = self.plan.step(*step).map(|step| step.action.describe());
                 let does = does.unwrap_or_default();
                 let text = match attempt {
@@ -134,6 +148,7 @@ impl<W: Write + Send> Lines<W> {
                 } else {
                     std::mem::take(&mut self.seen)
                 };
+                self.partly = None;
                 match (&self.bar, self.plan.step(*step)) {
                     // The line is the only one that stays of this step.
                     (Some(bar), Some(passed)) => {
@@ -149,12 +164,8 @@ impl<W: Write + Send> Lines<W> {
                     _ => self.say_of(*step, &format!("done{took}: {seen}")),
                 }
             }
-            What::RunHalted { halt } => {
-                self.put_away();
-                let step = halt.step.map(|step| format!(" at step {step}")).unwrap_or_default();
-                self.say(&format!("halted{step}: {}", halt.message));
-            }
-            What::RunClosed { .. } | What::RunHandedOver { .. } => self.put_away(),
+            // Why it halted is the answer's to say, once.
+            What::RunHalted { .. } | What::RunClosed { .. } | What::RunHandedOver { .. } => self.put_away(),
         }
     }
 
@@ -177,17 +188,19 @@ impl<W: Write + Send> Listen for Lines<W> {
                 step,
                 seen: Observed::Partial(progress),
             } if progress.done > 0 => {
+                self.partly = Some((step, progress));
                 let text = format!("{} of {}", progress.done, progress.of);
                 match &self.bar {
                     Some(bar) => {
                         bar.advance(progress.done.into());
                         bar.say(&text);
                     }
-                    None => self.say_of(step, &text),
+                    None => self.give_reason(step, text),
                 }
             }
             Event::Observed { .. } | Event::Performing(_) => {}
-            Event::Held { reason } => self.say(&format!("waiting: {reason}")),
+            Event::Held { reason } if self.reasons.insert(reason.clone()) => self.say(&format!("waiting: {reason}")),
+            Event::Held { .. } => {}
             Event::Waiting { step, reason } => self.give_reason(step, format!("waiting: {reason}")),
             Event::Retrying { step, reason } => self.give_reason(step, format!("trying again: {reason}")),
         }

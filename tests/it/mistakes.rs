@@ -9,7 +9,11 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use k8s_openapi::api::{apps::v1::StatefulSet, core::v1::Namespace};
+use kube::{Api, api::PostParams};
+use serde_json::json;
 use sqlx::{Connection as _, Executor as _};
+use stepback_sandbox::api::{ApiServer, Forbidden, Options};
 
 use crate::{
     cli::contains,
@@ -25,6 +29,8 @@ pub fn cases() -> Vec<Case> {
         sync_case("mistakes::no_kubeconfig", |ctx| no_kubeconfig(&ctx)),
         sync_case("mistakes::no_cluster", |ctx| no_cluster(&ctx)),
         sync_case("mistakes::wrong_context", |ctx| wrong_context(&ctx)),
+        case("mistakes::wrong_workload", wrong_workload),
+        case("mistakes::no_rights", no_rights),
         sync_case("mistakes::no_database", |ctx| no_database(&ctx)),
         case("mistakes::wrong_password", wrong_password),
         case("mistakes::no_such_database", no_such_database),
@@ -145,6 +151,69 @@ fn wrong_context(ctx: &Ctx) -> Outcome {
     )?;
     let ran = stepback.ends(6, "plan --to 1.2.0")?;
     contains(&ran, "names no current context")?;
+    Ok(())
+}
+
+/// A cluster with one StatefulSet, `shop/shop`, and nobody who runs it; and the shop's folder beside its kubeconfig.
+async fn cluster(ctx: &Ctx, forbidden: Vec<Forbidden>) -> Result<(ApiServer, Binary), NotPassed> {
+    let options = Options {
+        forbidden,
+        ..Options::default()
+    };
+    let server = ApiServer::start(options).await?;
+    let client = kube::Client::try_from(server.client_config())?;
+    let namespace: Namespace = serde_json::from_value(json!({ "metadata": { "name": "shop" } }))?;
+    Api::all(client.clone())
+        .create(&PostParams::default(), &namespace)
+        .await?;
+    let manifests = fs::read_to_string(root().join("testdata/apps/shop/statefulset.yaml"))?;
+    let set = manifests.split("\n---\n").nth(1).unwrap_or_default();
+    let set: StatefulSet = serde_saphyr::from_str(set)?;
+    Api::namespaced(client, "shop")
+        .create(&PostParams::default(), &set)
+        .await?;
+    let stepback = shop(ctx)?.env("KUBECONFIG", "kubeconfig");
+    fs::write(ctx.dir().join("kubeconfig"), server.kubeconfig_yaml("shop"))?;
+    Ok((server, stepback))
+}
+
+async fn wrong_workload(ctx: Ctx) -> Outcome {
+    let (server, stepback) = cluster(&ctx, Vec::new()).await?;
+    let file = ctx.dir().join("stepback.yaml");
+    let app = fs::read_to_string(&file)?;
+    let name_it = |namespace: &str, name: &str| {
+        let named = format!("namespace: {namespace}, name: {name} }}");
+        let images = format!("images: {{ {name}: {{ shop:");
+        let app = app.replace("namespace: shop, name: shop }", &named);
+        fs::write(&file, app.replace("images: { shop: { shop:", &images))
+    };
+    name_it("shop", "shpo")?;
+    answers(&ctx, &stepback, "wrong-workload", 3, "rollback --to 1.2.0", &[])?;
+    for (namespace, name, said) in [
+        (
+            "prodcution",
+            "shop",
+            "did you mean StatefulSet shop/shop? namespace prodcution has no shop",
+        ),
+        ("shop", "billing", "namespace shop has shop"),
+        ("nowhere", "billing", "namespace nowhere has no StatefulSet at all"),
+    ] {
+        name_it(namespace, name)?;
+        contains(&stepback.ends(3, "plan --to 1.2.0")?, said)?;
+    }
+    server.stop().await;
+    Ok(())
+}
+
+async fn no_rights(ctx: Ctx) -> Outcome {
+    let reads = Forbidden {
+        verb: "get".to_owned(),
+        group: "apps".to_owned(),
+        resource: "statefulsets".to_owned(),
+    };
+    let (server, stepback) = cluster(&ctx, vec![reads]).await?;
+    answers(&ctx, &stepback, "no-rights", 3, "rollback --to 1.2.0", &[])?;
+    server.stop().await;
     Ok(())
 }
 

@@ -59,6 +59,10 @@ pub(super) fn of_cluster(error: &ClusterError) -> Explained {
              another is named with --context or --kubeconfig",
         )
         }
+        (ClusterError::Forbidden(_), _) => explained.hint(
+            "have that right granted (`kubectl auth can-i --list` says which ones there are), or name another user's \
+             context with --context",
+        ),
         (_, Some(hint)) => explained.hint(hint),
         _ => explained,
     }

@@ -1,10 +1,13 @@
 //! What workloads there are, for somebody who is about to name them.
 
-use futures::future::try_join;
+use std::collections::BTreeSet;
+
+use futures::future::{join, try_join};
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::PodSpec;
 use kube::api::ListParams;
-use kube::{Api, ResourceExt as _};
+use kube::{Api, Client, ResourceExt as _};
+use stepback_core::model::WorkloadRef;
 
 use super::{KubeCluster, failure};
 use crate::cluster::ClusterError;
@@ -20,6 +23,22 @@ pub struct FoundWorkload {
     pub name: String,
     /// What its pods are made of.
     pub pod: PodSpec,
+}
+
+/// The StatefulSets of a workload's namespace, and those of its name in others.
+pub(super) async fn similar(client: &Client, workload: &WorkloadRef) -> Vec<WorkloadRef> {
+    let here: Api<StatefulSet> = Api::namespaced(client.clone(), &workload.namespace);
+    let anywhere: Api<StatefulSet> = Api::all(client.clone());
+    let all = ListParams::default().limit(100);
+    let named = all.clone().fields(&format!("metadata.name={}", workload.name));
+    let (here, anywhere) = join(here.list(&all), anywhere.list(&named)).await;
+    let found = here.into_iter().chain(anywhere).flatten().map(|set| WorkloadRef {
+        kind: workload.kind,
+        namespace: set.namespace().unwrap_or_default(),
+        name: set.name_any(),
+    });
+    let found: BTreeSet<WorkloadRef> = found.collect();
+    found.into_iter().collect()
 }
 
 impl KubeCluster {

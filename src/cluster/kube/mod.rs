@@ -244,6 +244,10 @@ impl Cluster for KubeCluster {
         rights::missing_for_evidence(&self.client, namespace).await
     }
 
+    async fn similar(&self, workload: &WorkloadRef) -> Vec<WorkloadRef> {
+        find::similar(&self.client, workload).await
+    }
+
     async fn missing_rights(&self, namespace: &str, dials: bool) -> Result<Vec<String>, ClusterError> {
         rights::missing(&self.client, namespace, dials && self.reach == dial::Reach::Outside).await
     }

@@ -310,7 +310,7 @@ impl SeenDatabase {
 }
 
 /// How far a list of scripts has come, as the ledger says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Progress {
     /// How many of the list are done, from its beginning.
