@@ -90,15 +90,12 @@ fn under(url: &DatabaseUrl, plan: &Plan) -> anyhow::Result<Coordinator> {
 /// A coordinator for a run that is found by its journal, and the run where one was found that is not over. The plan of a
 /// journal outside the database says where the database is.
 pub(super) async fn find_run(options: &Options, place: &Place, run: Option<&RunId>) -> anyhow::Result<Found> {
-    let journal: Arc<dyn Journal> = match place {
-        Place::Database(url) => {
-            let (coordinator, url) = database_alone(options, url.as_deref()).await?;
-            let run = run.cloned();
-            return Ok(Found { coordinator, run, url });
-        }
-        Place::Cluster(namespace) => Arc::new(ClusterJournal::new(cluster_of(options).await?.client(), namespace)),
-        Place::File(path) => Arc::new(FileJournal::new(path)),
-    };
+    if let Place::Database(url) = place {
+        let (coordinator, url) = database_alone(options, url.as_deref()).await?;
+        let run = run.cloned();
+        return Ok(Found { coordinator, run, url });
+    }
+    let (journal, _) = open_journal(options, place).await?;
     let run = match run {
         Some(run) => run.clone(),
         None => unfinished(&*journal).await?,
@@ -109,6 +106,25 @@ pub(super) async fn find_run(options: &Options, place: &Place, run: Option<&RunI
         coordinator: under(&url, &plan)?,
         run: Some(run),
         url,
+    })
+}
+
+/// The journals of a place, without asking the database that knows them all; that of a database, through itself.
+pub(super) async fn open_journal(options: &Options, place: &Place) -> anyhow::Result<(Arc<dyn Journal>, JournalPlace)> {
+    Ok(match place {
+        Place::Database(url) => {
+            let (coordinator, _) = database_alone(options, url.as_deref()).await?;
+            (
+                coordinator.journals.open(&JournalPlace::Database)?,
+                JournalPlace::Database,
+            )
+        }
+        Place::Cluster(namespace) => {
+            let client = cluster_of(options).await?.client();
+            let journal = Arc::new(ClusterJournal::new(client, namespace));
+            (journal, JournalPlace::Cluster(namespace.clone()))
+        }
+        Place::File(path) => (Arc::new(FileJournal::new(path)), JournalPlace::File(path.clone())),
     })
 }
 

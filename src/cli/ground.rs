@@ -6,13 +6,13 @@ use std::sync::Arc;
 use clap::Args;
 use stepback_core::appfile::{AppFile, DataLoss, Limits, Tool};
 use stepback_core::catalog::{Catalog, Layout};
-use stepback_core::model::{LedgerTool, WorkloadRef, closest};
+use stepback_core::model::{LedgerTool, SeenCluster, WorkloadRef, closest};
 use stepback_core::plan::{Accepted, Goal, Order, Request, SavedPlan, parse_code, workloads_of};
 
 use super::explain::CliError;
 use super::options::Options;
 use super::who::who;
-use crate::cluster::{self, ClusterError, ConnectTo, KubeCluster};
+use crate::cluster::{self, Cluster as _, ClusterError, ConnectTo, KubeCluster};
 use crate::database::{ConnectOptions, Database, LedgerChoice, connect, find_state_schema, sqlite_file};
 use crate::journal::Places;
 use crate::load::{self, DatabaseUrl, Folder, LoadError};
@@ -228,6 +228,17 @@ async fn join_workloads(
     };
     let namespace = join_cluster(options, coordinator).await?;
     Ok((workloads_of(app, &namespace), Some(namespace)))
+}
+
+/// The app's workloads alone, for whoever cannot have the database; `None` where the app has none.
+pub(super) async fn look_at_workloads(options: &Options) -> anyhow::Result<Option<(AppFile, SeenCluster)>> {
+    let Some(app) = find_app(options, Need::Look)?.filter(|app| !app.workloads.is_empty()) else {
+        return Ok(None);
+    };
+    let cluster = cluster_of(options).await?;
+    let workloads = workloads_of(&app, cluster.default_namespace());
+    let seen = cluster.look(&workloads).await?;
+    Ok(Some((app, seen)))
 }
 
 /// A database alone, for commands that need nothing else: `resume`, `runs`, `report`.

@@ -1,45 +1,60 @@
 //! `stepback report`.
 
-use stepback_core::journal::RunState;
-use stepback_core::model::{RunId, RunRow};
-use stepback_core::report::{Kind, Report, write_report, write_report_html, write_report_markdown};
+use stepback_core::model::RunId;
+use stepback_core::report::{Kind, write_report, write_report_html, write_report_markdown};
 
 use super::Exit;
 use super::explain::CliError;
-use super::found::read_journal;
+use super::found::{Place, open_journal, read_journal};
 use super::ground::database_alone;
 use super::options::{Options, Output};
+use super::runs::report_of;
 use super::terminal::Terminal;
 use crate::journal::JournalError;
 
 /// Show what a run did: when, by whom, how long each step and the outage took
 ///
-/// Made from the journal alone. With -v, also what was seen at each step. As
-/// HTML it is one page with a timeline, which needs no network and can be
-/// printed or attached to a ticket.
+/// Made from the journal alone: where the database is not there, --journal says
+/// where that is. With -v, also what was seen at each step. As HTML it is one
+/// page with a timeline, which needs no network and can be printed or attached
+/// to a ticket.
 ///
 /// Examples:
 ///   stepback report
 ///   stepback report -o html > report.html
 ///   stepback report 01J8ZQ4T3KX2M9 -o markdown
+///   stepback report --journal cluster:production
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Args {
     /// The run [default: the newest]
     run: Option<String>,
     /// The database [default: DATABASE_URL, then the app file's]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", conflicts_with = "journal", hide_env_values = true)]
     url: Option<String>,
+    /// Where its journal is, instead of asking the database: cluster:NAMESPACE or file:PATH
+    #[arg(long, value_name = "PLACE")]
+    journal: Option<String>,
 }
 
 pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> anyhow::Result<Exit> {
-    let (mut coordinator, _) = database_alone(options, args.url.as_deref()).await?;
-    let runs = coordinator.database.runs().await?;
-    let row = choose(runs, args.run.as_deref())?;
-    let stored = read_journal(options, &mut coordinator, &row).await?;
-    RunState::replay(&stored.entries, stored.plan.steps.len())
-        .map_err(|illegal| JournalError::illegal(&row.run, &illegal))?;
-    let report = Report::new(&row.run, &stored.plan, &stored.entries);
+    let (run, stored) = match Place::parse(args.journal.as_deref())? {
+        Place::Database(url) => {
+            let url = url.as_deref().or(args.url.as_deref());
+            let (mut coordinator, _) = database_alone(options, url).await?;
+            let runs = coordinator.database.runs().await?;
+            let row = choose(runs, |row| &row.run, args.run.as_deref())?;
+            let stored = read_journal(options, &mut coordinator, &row).await?;
+            (row.run, stored)
+        }
+        place => {
+            let (journal, _) = open_journal(options, &place).await?;
+            let run = choose(journal.runs().await?, |run| run, args.run.as_deref())?;
+            let stored = journal.read(&run).await?;
+            (run, stored)
+        }
+    };
+    let report = report_of(&run, &stored)?;
     match terminal.output {
         Output::Markdown => terminal.print(|out| write_report_markdown(out, &report))?,
         Output::Html => terminal.print(|out| write_report_html(out, &report))?,
@@ -50,15 +65,18 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
     Ok(Exit::Done)
 }
 
-fn choose(runs: Vec<RunRow>, run: Option<&str>) -> anyhow::Result<RunRow> {
-    match run {
-        Some(run) => {
-            let found = runs.into_iter().find(|row| row.run.0.eq_ignore_ascii_case(run));
-            Ok(found.ok_or_else(|| JournalError::NotFound(RunId(run.to_owned())))?)
-        }
-        None => Ok(runs.into_iter().next().ok_or_else(|| CliError::Usage {
-            message: "there are no runs on this database".to_owned(),
-            hint: "name the database that you mean with --url URL".to_owned(),
-        })?),
+/// The run that was asked for, or the newest, which is the first. The beginning of a name is enough where it is that of
+/// one run alone.
+fn choose<T>(runs: Vec<T>, name: impl Fn(&T) -> &RunId, wanted: Option<&str>) -> anyhow::Result<T> {
+    let Some(wanted) = wanted else {
+        return Ok(runs.into_iter().next().ok_or(CliError::NoRun)?);
+    };
+    let upper = wanted.to_ascii_uppercase();
+    let mut found: Vec<T> = runs.into_iter().filter(|run| name(run).0.starts_with(&upper)).collect();
+    if found.len() > 1 {
+        found.retain(|run| name(run).0 == upper);
     }
+    Ok(found
+        .pop()
+        .ok_or_else(|| JournalError::NotFound(RunId(wanted.to_owned())))?)
 }

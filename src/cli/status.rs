@@ -1,19 +1,22 @@
 //! `stepback status`.
 
-use stepback_core::report::{Kind, survey, write_status};
+use stepback_core::report::{Kind, Standing, survey, survey_workloads, write_status};
 
-use super::ground::{Ground, Need, SchemaArgs};
+use super::found::read_journal;
+use super::ground::{Ground, Need, SchemaArgs, look_at_workloads};
 use super::options::Options;
+use super::runs::report_of;
 use super::terminal::Terminal;
 use super::{Exit, explain};
+use crate::database::DbError;
 use crate::run::RoadError;
 
 /// Show where things are, and which releases can be reached at what price
 ///
-/// Where the cluster does not answer, the database's half is shown (exit 6).
-/// Changes nothing: release, schema and drift, workloads, an unfinished run,
-/// who holds the lease, and for every release of the app file how many
-/// migrations lie between, or what forbids it.
+/// Where the cluster or the database does not answer, the other's half is shown
+/// (exit 6). Changes nothing: release, schema and drift, workloads, an unfinished
+/// run and where it stands, who holds the lease, and for every release of the app
+/// file how many migrations lie between, or what forbids it.
 ///
 /// Examples:
 ///   stepback status
@@ -26,21 +29,53 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> anyhow::Result<Exit> {
-    let ground = Ground::find(options, &args.schema, Need::Look).await?;
-    let (seen, unknown) = match ground.not_joined {
-        Some(error) => (ground.coordinator.look(&[]).await?, Some(error)),
+    let mut ground = match Ground::find(options, &args.schema, Need::Look).await {
+        Err(error) => return without_database(options, terminal, error).await,
+        ground => ground?,
+    };
+    let looked = match ground.not_joined.take() {
+        Some(error) => ground.coordinator.look(&[]).await.map(|seen| (seen, Some(error))),
         None => match ground.coordinator.look(&ground.workloads).await {
-            Ok(seen) => (seen, None),
             // The database answers for itself: at night, half of the answer is worth much.
-            Err(RoadError::Cluster(error)) => (ground.coordinator.look(&[]).await?, Some(error)),
-            Err(error) => return Err(error.into()),
+            Err(RoadError::Cluster(error)) => ground.coordinator.look(&[]).await.map(|seen| (seen, Some(error))),
+            looked => looked.map(|seen| (seen, None)),
         },
     };
+    let (seen, unknown) = match looked {
+        Err(error) => return without_database(options, terminal, error.into()).await,
+        looked => looked?,
+    };
     let why = unknown.as_ref().map(ToString::to_string);
-    let status = survey(ground.app.as_ref(), &ground.catalog, &seen, why);
+    let mut status = survey(ground.app.as_ref(), &ground.catalog, &seen, why);
+    if let Some(row) = &status.open_run {
+        // Where its journal cannot be read, what the row says is all that there is to show.
+        let stored = read_journal(options, &mut ground.coordinator, row).await.ok();
+        status.standing = stored.and_then(|stored| {
+            let report = report_of(&row.run, &stored).ok()?;
+            Standing::find(&stored.plan, &report, &seen.database.ledger)
+        });
+    }
     terminal.answer(Kind::Status, &status, |page| write_status(page, &status))?;
     if let Some(error) = unknown {
         return Ok(explain::tell_beside(terminal, &error.into()));
     }
     Ok(Exit::Done)
+}
+
+/// The workloads alone, where it is the database that does not answer.
+async fn without_database(options: &Options, terminal: &Terminal, error: anyhow::Error) -> anyhow::Result<Exit> {
+    let of_database = match error.downcast_ref() {
+        Some(RoadError::Database(error)) => Some(error),
+        _ => error.downcast_ref::<DbError>(),
+    };
+    let Some(DbError::Unreachable { database, message } | DbError::NoEntry { database, message, .. }) = of_database
+    else {
+        return Err(error);
+    };
+    let Ok(Some((app, cluster))) = look_at_workloads(options).await else {
+        return Err(error);
+    };
+    let status = survey_workloads(&app, &cluster, database.clone(), message.clone());
+    terminal.answer(Kind::Status, &status, |page| write_status(page, &status))?;
+    Ok(explain::tell_beside(terminal, &error))
 }

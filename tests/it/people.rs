@@ -2,11 +2,23 @@
 
 use std::{fs, process::Command};
 
+use sqlx::Connection as _;
+use stepback::{
+    journal::{FileJournal, Journal as _},
+    live::Lines,
+    run::{Event, Listen as _},
+};
+use stepback_core::{
+    journal::{By, Entry, FORMAT, What},
+    model::{RunId, StepId, Token},
+};
+
 use crate::{
     cli::contains,
+    contract_journal::plan_of,
     support::{
         binary::Binary,
-        runner::{Case, Ctx, NotPassed, Outcome, root, sync_case},
+        runner::{Case, Ctx, NotPassed, Outcome, case, root, sync_case},
     },
 };
 
@@ -20,6 +32,10 @@ pub fn cases() -> Vec<Case> {
             half_a_status(&ctx)
         }),
         sync_case("people::on_a_terminal_the_step_under_way_is_drawn", |ctx| drawn(&ctx)),
+        sync_case("people::runs_say_when_by_whom_and_how_they_ended", |ctx| runs(&ctx)),
+        case("people::runs_and_reports_need_no_database", without_database),
+        sync_case("people::a_reason_for_waiting_is_said_once", |_ctx| said_once()),
+        sync_case("people::a_halt_says_once_why_and_how_far", |ctx| halted(&ctx)),
         sync_case("people::every_shell_completes_every_command", |ctx| completions(&ctx)),
         sync_case("people::every_command_has_a_manual_page", |ctx| manual(&ctx)),
     ]
@@ -96,6 +112,144 @@ fn half_a_status(ctx: &Ctx) -> Outcome {
         );
         assert!(json["clusterUnknown"].is_string(), "{json}");
     }
+    Ok(())
+}
+
+fn runs(ctx: &Ctx) -> Outcome {
+    let stepback = migrated(ctx)?;
+    stepback.ends(0, "migrate down --to 0 --yes --data-loss accept")?;
+    let listed = stepback.ends(0, "runs")?.out;
+    let lines: Vec<&str> = listed.lines().collect();
+    assert_eq!(lines.len(), 4, "{listed}");
+    let now = jiff::Timestamp::now().strftime("%Y-%m-%d ").to_string();
+    assert!(lines[0].starts_with(&now), "{listed}");
+    assert!(lines[0].contains("Z  done in "), "{listed}");
+    assert!(lines[0].ends_with("  migrate 20240301090000 -> nothing"), "{listed}");
+    assert!(lines.iter().any(|line| line.ends_with("  by tester@here")), "{listed}");
+    let json: serde_json::Value = serde_json::from_str(&stepback.ends(0, "runs -o json -n 1")?.out)?;
+    assert_eq!(
+        (json["items"].as_array().map(Vec::len), &json["more"]),
+        (Some(1), &1.into())
+    );
+    assert_eq!(json["items"][0]["outcome"], "done");
+    let run = json["items"][0]["run"].as_str().unwrap_or_default();
+    // The beginning of its name is enough.
+    contains(
+        &stepback.ends(0, &format!("report {}", &run[..24].to_lowercase()))?,
+        "migrate 20240301090000 -> nothing: done",
+    )
+}
+
+async fn without_database(ctx: Ctx) -> Outcome {
+    let plan = plan_of("rollback 1.3.0 -> 1.2.0");
+    let (run, token) = (
+        RunId("01J8ZQ4T3KX2M9V6B1C5D7E8F0".to_owned()),
+        Token { number: 1, nonce: 7 },
+    );
+    let journal = FileJournal::new(ctx.dir().join("run.journal"));
+    journal.create(&run, &plan, token).await?;
+    let by = By {
+        user: "ada".to_owned(),
+        host: "laptop".to_owned(),
+        process: 7,
+        program: "stepback 0.1.0".to_owned(),
+    };
+    let opened = Entry {
+        format: FORMAT,
+        sequence: 1,
+        at: "2026-11-23T03:04:05Z".parse()?,
+        token,
+        previous: String::new(),
+        what: What::RunOpened {
+            run: run.clone(),
+            plan: plan.id,
+            by,
+        },
+    };
+    journal.append(&run, &opened).await?;
+    // Nothing says where a database is.
+    let stepback = Binary::in_dir(ctx.dir());
+    let listed = stepback.ends(0, "runs --journal file:run.journal")?.out;
+    assert_eq!(
+        listed,
+        "2026-11-23 03:04Z  unfinished              rollback 1.3.0 -> 1.2.0\n                   \
+         01J8ZQ4T3KX2M9V6B1C5D7E8F0  by ada@laptop\n"
+    );
+    let report = stepback.ends(0, "report --journal file:run.journal")?;
+    contains(&report, "opened 2026-11-23 03:04:05Z by ada@laptop")?;
+    contains(
+        &stepback.ends(2, "runs --journal file:nothing")?,
+        "there are no runs there",
+    )?;
+    contains(
+        &stepback.ends(2, "report 01J9 --journal file:run.journal")?,
+        "stepback runs",
+    )
+}
+
+/// Reasons that come and go, such as those of two pods in turn, fill no page.
+fn said_once() -> Outcome {
+    let plan = plan_of("rollback 1.3.0 -> 1.2.0");
+    let mut said = Vec::new();
+    let mut lines = Lines::new(&mut said, &plan, false);
+    for step in [1, 1, 2] {
+        for reason in ["shop-0 is not ready", "shop-1 is not ready", "shop-0 is not ready"] {
+            lines.hear(Event::Waiting {
+                step: StepId(step),
+                reason: reason.to_owned(),
+            });
+        }
+    }
+    for _ in 0..3 {
+        lines.hear(Event::Held {
+            reason: "bob holds the lease".to_owned(),
+        });
+    }
+    drop(lines);
+    let said = String::from_utf8(said)?;
+    assert_eq!(
+        said,
+        "step 1/0  waiting: shop-0 is not ready\nstep 1/0  waiting: shop-1 is not ready\n\
+         step 2/0  waiting: shop-0 is not ready\nstep 2/0  waiting: shop-1 is not ready\n\
+         waiting: bob holds the lease\n"
+    );
+    Ok(())
+}
+
+fn halted(ctx: &Ctx) -> Outcome {
+    let folder = ctx.dir().join("migrations");
+    fs::create_dir(&folder)?;
+    for (name, sql) in [
+        ("1_a.up.sql", "CREATE TABLE a (id integer);"),
+        ("1_a.down.sql", "DROP TABLE a; DROP TABLE not_there;"),
+        ("2_b.up.sql", "CREATE TABLE b (id integer);"),
+        ("2_b.down.sql", "DROP TABLE b;"),
+    ] {
+        fs::write(folder.join(name), sql)?;
+    }
+    let stepback = Binary::in_dir(ctx.dir()).env("DATABASE_URL", "sqlite://a.db");
+    stepback.ends(0, "migrate up --yes")?;
+    let ran = stepback.ends(4, "migrate down --to 0 --yes --data-loss accept")?;
+    contains(&ran, "now: step 1 started, 1 of 2 migrations done")?;
+    assert_eq!(ran.err.matches("no such table").count(), 1, "{}", ran.err);
+    contains(&stepback.ends(0, "runs")?, "stopped at step 1 of 1")?;
+    // Where the run stands still instead of having closed itself.
+    let file = format!("sqlite://{}", ctx.dir().join("a.db").display());
+    let reopen = "UPDATE stepback_run SET status = 'halted', closes_itself = 0 WHERE title = 'migrate 2 -> nothing';
+        DELETE FROM stepback_journal WHERE sequence = (SELECT max(sequence) FROM stepback_journal) AND line LIKE '%runClosed%'";
+    let reopened = tokio::runtime::Runtime::new()?.block_on(async {
+        let mut connection = sqlx::SqliteConnection::connect(&file).await?;
+        sqlx::raw_sql(reopen).execute(&mut connection).await?;
+        connection.close().await
+    });
+    reopened?;
+    let ran = stepback.ends(0, "status")?;
+    contains(
+        &ran,
+        "step 1 of 1 (revert 2 migrations, 2 to 1): 1 of 2 migrations done",
+    )?;
+    let json: serde_json::Value = serde_json::from_str(&stepback.ends(0, "status -o json")?.out)?;
+    assert_eq!(json["standing"]["migrations"]["done"], 1, "{json}");
     Ok(())
 }
 

@@ -16,6 +16,7 @@ mod plan_sql;
 mod refusal;
 mod run;
 mod run_text;
+mod runs;
 mod status;
 mod status_text;
 mod timeline;
@@ -33,8 +34,9 @@ pub use plan_markdown::write_plan_markdown;
 pub use plan_sql::write_plan_sql;
 pub use refusal::{write_finding, write_findings};
 pub use run::{Outage, Pause, Report, StepReport};
-pub use run_text::{write_report, write_runs};
-pub use status::{MigrationStatus, Reach, SchemaMatch, Status, WorkloadStatus, survey};
+pub use run_text::write_report;
+pub use runs::{RunSummary, write_runs};
+pub use status::{MigrationStatus, Reach, SchemaMatch, Standing, Status, WorkloadStatus, survey, survey_workloads};
 pub use status_text::{write_migrations, write_status};
 
 #[cfg(test)]

@@ -5,7 +5,6 @@ use std::io;
 use super::evidence::write_evidence;
 use super::page::{Page, Paint, clock, duration, moment};
 use super::run::{Pause, Report, StepReport};
-use crate::model::RunRow;
 
 /// Writes a run's report. With `all`, what was seen at every step.
 ///
@@ -104,27 +103,6 @@ fn write_pause(page: &mut Page<'_>, pause: &Pause) -> io::Result<()> {
     }
     if let (Some(at), Some(by)) = (pause.resumed_at, &pause.resumed_by) {
         page.labelled("  resumed  ", None, &format!("{} by {by}", moment(at)))?;
-    }
-    Ok(())
-}
-
-/// Writes a list of runs, newest first as given.
-///
-/// # Errors
-/// As the writer's.
-pub fn write_runs(page: &mut Page<'_>, runs: &[RunRow]) -> io::Result<()> {
-    if runs.is_empty() {
-        return page.line("no runs");
-    }
-    for run in runs {
-        let status = format!("{:?}", run.status).to_lowercase();
-        let paint = match status.as_str() {
-            "closed" => Paint::Green,
-            "halted" => Paint::Red,
-            _ => Paint::Yellow,
-        };
-        let status = page.paint(paint, &format!("{status:<7}"));
-        page.line(&format!("{}  {status}  {}", run.run, run.title))?;
     }
     Ok(())
 }

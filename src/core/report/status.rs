@@ -2,9 +2,13 @@
 
 use serde::Serialize;
 
+use super::run::Report;
 use crate::appfile::AppFile;
 use crate::catalog::Catalog;
-use crate::model::{Capture, LeaseSeen, LedgerRow, MigrationId, RunRow, SeenDatabase, SeenWorkload, Version};
+use crate::model::{
+    Capture, Direction, LeaseSeen, LedgerRow, MigrationId, Progress, RunRow, ScriptRef, SeenCluster, SeenDatabase,
+    SeenWorkload, StepId, Version, annotation,
+};
 use crate::plan::{Accepted, Action, Goal, Plan, Refusals, Request, Seen, plan};
 
 /// What `status` answers.
@@ -29,8 +33,14 @@ pub struct Status {
     pub fingerprint: SchemaMatch,
     /// The run that is not closed.
     pub open_run: Option<RunRow>,
+    /// Where that run stands, as far as its journal and the ledger tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub standing: Option<Standing>,
     /// Who holds the lease, when somebody may still be acting.
     pub lease: Option<LeaseSeen>,
+    /// Why nothing is known of the database, where it does not answer; then nothing above holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub database_unknown: Option<String>,
     /// Why nothing is known of the workloads, where the app has some and the cluster does not answer.
     pub cluster_unknown: Option<String>,
     /// The workloads.
@@ -70,6 +80,61 @@ pub struct WorkloadStatus {
     pub ready: i32,
     /// The images of its template, one for each container.
     pub images: Vec<String>,
+    /// What the run that holds it has written on it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+}
+
+/// Where a run stands that is not over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Standing {
+    /// The step that was begun last.
+    pub step: StepId,
+    /// How many steps there are.
+    pub of: usize,
+    /// What the step does.
+    pub does: String,
+    /// `started`, `applied` or `passed`.
+    pub state: &'static str,
+    /// How many of its migrations the ledger shows done, where it is a step of migrations.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub migrations: Option<Progress>,
+}
+
+impl Standing {
+    /// Of a run whose journal was read; `None`: no step was begun.
+    pub fn find(plan: &Plan, report: &Report, ledger: &[LedgerRow]) -> Option<Self> {
+        let begun = report.steps.iter().rfind(|step| step.started_at.is_some())?;
+        let migrations = match &plan.step(begun.step)?.action {
+            Action::Revert { scripts, .. } => Some(count_scripts(Direction::Down, scripts, ledger)),
+            Action::Apply { scripts } => Some(count_scripts(Direction::Up, scripts, ledger)),
+            _ => None,
+        };
+        Some(Self {
+            step: begun.step,
+            of: plan.steps.len(),
+            does: begun.does.clone(),
+            state: begun.state,
+            migrations,
+        })
+    }
+}
+
+fn count_scripts(direction: Direction, scripts: &[ScriptRef], ledger: &[LedgerRow]) -> Progress {
+    let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    let applied = |script: &ScriptRef| {
+        ledger
+            .iter()
+            .any(|row| row.migration.version == script.migration.version)
+    };
+    let done = scripts
+        .iter()
+        .filter(|script| applied(script) == (direction == Direction::Up));
+    Progress {
+        done: number(done.count()),
+        of: number(scripts.len()),
+    }
 }
 
 /// Whether a release can be reached.
@@ -151,7 +216,9 @@ pub fn survey(app: Option<&AppFile>, catalog: &Catalog, seen: &Seen, cluster_unk
         pending: migrations.iter().filter(|one| one.applied_at.is_none()).count(),
         fingerprint,
         open_run: database.open_run.clone(),
+        standing: None,
         lease: database.lease.clone().filter(LeaseSeen::is_alive),
+        database_unknown: None,
         workloads: workloads.map(describe).collect(),
         reach: app
             .map(|app| reach(app, catalog, seen, cluster_unknown.is_some()))
@@ -169,6 +236,29 @@ fn describe(seen: &SeenWorkload) -> WorkloadStatus {
         replicas: seen.set.as_ref().map_or(0, |_| seen.replicas()),
         ready: status.and_then(|status| status.ready_replicas).unwrap_or(0),
         images: seen.template_images().into_values().collect(),
+        state: seen.annotation(annotation::STATE).map(str::to_owned),
+    }
+}
+
+/// Describes the workloads alone, where the database does not answer and `database_unknown` says why.
+pub fn survey_workloads(app: &AppFile, cluster: &SeenCluster, database: String, database_unknown: String) -> Status {
+    Status {
+        app: Some(app.name.clone()),
+        database,
+        server: String::new(),
+        releases: Vec::new(),
+        schema: None,
+        applied: 0,
+        pending: 0,
+        fingerprint: SchemaMatch::Unknown,
+        open_run: None,
+        standing: None,
+        lease: None,
+        database_unknown: Some(database_unknown),
+        cluster_unknown: None,
+        workloads: cluster.workloads.iter().map(describe).collect(),
+        reach: Vec::new(),
+        migrations: Vec::new(),
     }
 }
 

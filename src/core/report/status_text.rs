@@ -3,8 +3,8 @@
 use std::io;
 
 use super::page::{Page, Paint, count, duration};
-use super::status::{MigrationStatus, Reach, SchemaMatch, Status};
-use crate::model::RunStatus;
+use super::status::{MigrationStatus, Reach, SchemaMatch, Standing, Status};
+use crate::model::{Progress, RunStatus};
 
 /// Writes the state of things, migrations left out.
 ///
@@ -19,6 +19,11 @@ pub fn write_status(page: &mut Page<'_>, status: &Status) -> io::Result<()> {
     };
     let title = page.paint(Paint::Bold, &title);
     page.line(&title)?;
+    if let Some(why) = &status.database_unknown {
+        let text = format!("{}: not known: {why}", status.database);
+        page.labelled("  database ", Some(Paint::Yellow), &text)?;
+        return write_workloads(page, status);
+    }
     page.labelled("  database ", None, &format!("{} ({})", status.database, status.server))?;
     let schema = match &status.schema {
         Some(schema) => format!("{schema}, {} applied", count(status.applied, "migration")),
@@ -30,21 +35,7 @@ pub fn write_status(page: &mut Page<'_>, status: &Status) -> io::Result<()> {
     };
     page.labelled("  schema   ", None, &format!("{schema}{pending}"))?;
     write_match(page, &status.fingerprint)?;
-    for workload in &status.workloads {
-        let text = if workload.exists {
-            let images = workload.images.join(", ");
-            format!(
-                "{}: {} of {} ready, {images}",
-                workload.workload, workload.ready, workload.replicas
-            )
-        } else {
-            format!("{} does not exist", workload.workload)
-        };
-        page.labelled("  workload ", None, &text)?;
-    }
-    if let Some(why) = &status.cluster_unknown {
-        page.labelled("  workload ", Some(Paint::Yellow), &format!("not known: {why}"))?;
-    }
+    write_workloads(page, status)?;
     write_run(page, status)?;
     if !status.reach.is_empty() {
         page.blank()?;
@@ -61,6 +52,28 @@ pub fn write_status(page: &mut Page<'_>, status: &Status) -> io::Result<()> {
         for reach in &status.reach {
             write_reach(page, reach, known)?;
         }
+    }
+    Ok(())
+}
+
+fn write_workloads(page: &mut Page<'_>, status: &Status) -> io::Result<()> {
+    for workload in &status.workloads {
+        let text = if workload.exists {
+            let images = workload.images.join(", ");
+            format!(
+                "{}: {} of {} ready, {images}",
+                workload.workload, workload.ready, workload.replicas
+            )
+        } else {
+            format!("{} does not exist", workload.workload)
+        };
+        page.labelled("  workload ", None, &text)?;
+        if let Some(state) = &workload.state {
+            page.labelled("           ", Some(Paint::Yellow), state)?;
+        }
+    }
+    if let Some(why) = &status.cluster_unknown {
+        page.labelled("  workload ", Some(Paint::Yellow), &format!("not known: {why}"))?;
     }
     Ok(())
 }
@@ -96,6 +109,9 @@ fn write_run(page: &mut Page<'_>, status: &Status) -> io::Result<()> {
             Some(Paint::Yellow),
             &format!("{} {how}: {}", run.title, run.run),
         )?;
+        if let Some(standing) = &status.standing {
+            write_standing(page, standing)?;
+        }
         let when = match status.lease {
             Some(_) => "once nobody holds the lease, to continue it",
             None => "to continue it",
@@ -111,6 +127,17 @@ fn write_run(page: &mut Page<'_>, status: &Status) -> io::Result<()> {
         )?;
     }
     Ok(())
+}
+
+fn write_standing(page: &mut Page<'_>, standing: &Standing) -> io::Result<()> {
+    let how = match (standing.state, standing.migrations) {
+        ("started", Some(Progress { done, of })) => format!("{done} of {} done", count(of as usize, "migration")),
+        ("started", None) => "begun, not done".to_owned(),
+        ("applied", _) => "done, its gate has not held yet".to_owned(),
+        _ => "done".to_owned(),
+    };
+    let Standing { step, of, does, .. } = standing;
+    page.labelled("           ", None, &format!("step {step} of {of} ({does}): {how}"))
 }
 
 fn write_reach(page: &mut Page<'_>, reach: &Reach, known: bool) -> io::Result<()> {

@@ -387,31 +387,38 @@ fn a_killed_coordinator_leaves_a_pause_without_a_word() {
 }
 
 #[test]
-fn runs_are_one_a_line() {
-    let run = |status| RunRow {
-        run: RunId("01J8".into()),
+fn runs_say_when_by_whom_and_how_they_ended() {
+    let at = |entries: &[Entry]| {
+        let report = Report::new(&RunId("01J8ZQ4T3KX2M9V6B1C5D7E8F0".into()), &plan(), entries);
+        RunSummary::read(&report, JournalPlace::Database, None)
+    };
+    let row = RunRow {
+        run: RunId("01J8ZQ4T3KX2M9V6B1C5D7E8F1".into()),
         plan: plan().id,
         app: None,
-        journal: JournalPlace::Database,
-        status,
-        title: "migrate up nothing -> 3".into(),
+        journal: JournalPlace::Cluster("production".into()),
+        status: RunStatus::Closed,
+        title: "migrate goto 20240301090000 -> 20240115120000".into(),
         closes_itself: true,
         token: Token { number: 1, nonce: 0 },
     };
-    let rows = [
-        RunStatus::Opening,
-        RunStatus::Open,
-        RunStatus::Halted,
-        RunStatus::Closed,
-    ]
-    .map(run);
-    insta::assert_snapshot!(page(|page| write_runs(page, &rows)), @r"
-    01J8  opening  migrate up nothing -> 3
-    01J8  open     migrate up nothing -> 3
-    01J8  halted   migrate up nothing -> 3
-    01J8  closed   migrate up nothing -> 3
-    ");
-    assert_eq!(page(|page| write_runs(page, &[])), "no runs\n");
+    let all = entries();
+    let halted = all
+        .iter()
+        .position(|entry| matches!(entry.what, What::RunHalted { .. }))
+        .unwrap();
+    let runs = [
+        at(&all),
+        at(&all[..=halted]),
+        at(&all[..halted]),
+        RunSummary::unread(
+            &row,
+            Some("2024-03-01T09:00:00Z".parse().unwrap()),
+            Some("no cluster".into()),
+        ),
+    ];
+    insta::assert_snapshot!(page(|page| write_runs(page, &runs, 2)));
+    assert_eq!(page(|page| write_runs(page, &[], 0)), "no runs\n");
 }
 
 #[test]

@@ -13,8 +13,10 @@ use stepback_core::{
     model::{Digest, PlanId, RunId, Token},
 };
 
+pub use arena::plan_of;
+
 use crate::support::runner::{Case, Ctx, Outcome, case};
-use arena::{Arena, Place, RUN, by, plan_of, seen};
+use arena::{Arena, Place, RUN, by, seen};
 
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();

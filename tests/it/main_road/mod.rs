@@ -14,6 +14,7 @@ mod job_policy;
 mod journey;
 mod kill;
 mod measure;
+mod onlookers;
 mod owners;
 mod probes;
 mod program;
@@ -39,6 +40,7 @@ pub fn cases() -> Vec<Case> {
         walk::cases(),
         kill::cases(),
         measure::cases(),
+        onlookers::cases(),
         probes::cases(),
         rivals::cases(),
         reconcile::cases(),
