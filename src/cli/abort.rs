@@ -69,7 +69,7 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
     let aborted = coordinator
         .abort(&row, &plan, args.accept_writes_since, stop, &mut lines)
         .await;
-    let opened = lines.opened().cloned();
+    let (opened, partly) = (lines.opened().cloned(), lines.partly());
     let finished = aborted.map_err(|error| match opened {
         Some(run) => anyhow::Error::new(CliError::BrokeOff {
             run,
@@ -77,7 +77,7 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
         }),
         None => error.into(),
     })?;
-    conclude(terminal, options.verbose > 0, &finished)
+    conclude(terminal, options.verbose > 0, &finished, partly)
 }
 
 fn nothing_to_abort(terminal: &Terminal) -> anyhow::Result<Exit> {

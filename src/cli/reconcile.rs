@@ -10,7 +10,7 @@ use super::Exit;
 use super::carry::{bodies_of, carry_plan, look_and_plan, say_nothing_to_do};
 use super::explain::CliError;
 use super::found::{Found, read_journal};
-use super::ground::{AcceptArgs, Ground, Need, SchemaArgs, WayArgs};
+use super::ground::{AcceptArgs, Ground, Need, SchemaArgs, WayArgs, read_release};
 use super::options::Options;
 use super::resume::carry_on;
 use super::signals::stop_on_signals;
@@ -38,7 +38,7 @@ const TRIES: u32 = 4;
 pub(super) struct Args {
     /// The release that is wanted
     #[arg(long, value_name = "RELEASE")]
-    to: semver::Version,
+    to: String,
     #[command(flatten)]
     way: WayArgs,
     #[command(flatten)]
@@ -51,10 +51,11 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
     // As the first process of a container it is sent SIGTERM in vain until it listens.
     let stop = stop_on_signals()?;
     let terminal = &terminal.unattended();
+    let to = read_release(options, &args.to)?;
     let mut tried = 0;
     loop {
         tried += 1;
-        let carried = match unless_stopped(&stop, choose(options, args)).await? {
+        let carried = match unless_stopped(&stop, choose(options, args, &to)).await? {
             Way::Nothing(plan) => return say_nothing_to_do(terminal, &plan),
             Way::Resume { found, row, stored } => carry_on(options, terminal, &found, row, &stored).await,
             Way::Carry {
@@ -100,13 +101,13 @@ enum Way {
 }
 
 /// Looks, and changes nothing.
-async fn choose(options: &Options, args: &Args) -> anyhow::Result<Way> {
+async fn choose(options: &Options, args: &Args, to: &semver::Version) -> anyhow::Result<Way> {
     let mut ground = Ground::find(options, &args.schema, Need::Release).await?;
     ground.accepted = args.accept.codes();
     let database = ground.coordinator.database.look().await?;
     if let Some(row) = database.open_run.clone().filter(|row| row.status != RunStatus::Opening) {
         let stored = read_journal(options, &mut ground.coordinator, &row).await?;
-        match judge(&row, &stored, &args.to)? {
+        match judge(&row, &stored, to)? {
             OpenRun::Leave => {}
             OpenRun::Refuse => return Err(RoadError::RunOpen(Box::new(row)).into()),
             OpenRun::Resume => {
@@ -119,7 +120,7 @@ async fn choose(options: &Options, args: &Args) -> anyhow::Result<Way> {
             }
         }
     }
-    let goal = goal_of(ground.app.as_ref(), &ground.catalog, &database, &args.to);
+    let goal = goal_of(ground.app.as_ref(), &ground.catalog, &database, to);
     if !goal.goes_up() {
         ground.join(options).await?;
     }

@@ -164,6 +164,7 @@ async fn without_database(ctx: Ctx) -> Outcome {
             run: run.clone(),
             plan: plan.id,
             by,
+            aborts: None,
         },
     };
     journal.append(&run, &opened).await?;

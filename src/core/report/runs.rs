@@ -28,7 +28,7 @@ pub struct RunSummary {
     pub started_at: Option<Timestamp>,
     /// Who began it; `None`: its journal was not read.
     pub by: Option<By>,
-    /// How it ended: `done`, `stopped`, `halted`, `unfinished`, `handed-over`, `nothing` (it was never opened), or
+    /// How it ended: `done`, `stopped`, `halted`, `aborted`, `unfinished`, `nothing` (it was never opened), or
     /// `unknown` where its journal was not read.
     pub outcome: &'static str,
     /// The step that it ended or stands at, unless it is done.
@@ -37,7 +37,7 @@ pub struct RunSummary {
     pub steps: usize,
     /// Milliseconds from its first entry to its last.
     pub took_ms: Option<u64>,
-    /// The run that took over from it.
+    /// The run that took it back.
     pub handed_over_to: Option<RunId>,
     /// Why it stands still, or why its journal was not read.
     pub why: Option<String>,
@@ -49,6 +49,7 @@ impl RunSummary {
         let (outcome, status) = match report.state {
             "open" => ("unfinished", RunStatus::Open),
             "halted" => ("halted", RunStatus::Halted),
+            "handed-over" => ("aborted", RunStatus::Closed),
             state => (state, RunStatus::Closed),
         };
         let halt = report.pauses.last().and_then(|pause| pause.halt.as_ref());
@@ -109,7 +110,6 @@ impl RunSummary {
                 Some(step) => format!("unfinished, step {step} of {}", self.steps),
                 None => "unfinished".to_owned(),
             },
-            ("handed-over", _) => at("handed over"),
             ("nothing", _) => "did nothing".to_owned(),
             ("unknown", _) => format!("{:?}", self.status).to_lowercase(),
             (outcome, _) => at(outcome),
@@ -143,7 +143,7 @@ pub fn write_runs(page: &mut Page<'_>, runs: &[RunSummary], more: usize) -> io::
         page.columns(&[(&at, None), (&ended, Some(run.paint()))], &run.title)?;
         let by = run.by.as_ref().map(|by| format!("  by {}@{}", by.user, by.host));
         page.line(&format!("{:<19}{}{}", "", run.run, by.unwrap_or_default()))?;
-        let behind = run.handed_over_to.as_ref().map(|to| format!("to run {to}"));
+        let behind = run.handed_over_to.as_ref().map(|to| format!("taken back by run {to}"));
         for text in behind.iter().chain(&run.why) {
             page.labelled(&format!("{:<19}", ""), None, text)?;
         }
