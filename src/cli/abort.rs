@@ -8,11 +8,13 @@ use super::carry::conclude;
 use super::explain::CliError;
 use super::found::{Place, find_run, read_journal};
 use super::ground::join_cluster;
+use super::lost::close_lost;
 use super::options::Options;
+use super::rebind::agree_to_rebind;
 use super::signals::stop_on_signals;
 use super::terminal::Terminal;
 use crate::live::Lines;
-use crate::run::RoadError;
+use crate::run::{Consent, RoadError};
 
 /// Take a run that halted or was killed back to where it started
 ///
@@ -22,9 +24,14 @@ use crate::run::RoadError;
 /// schema-first). From then on the target release may have written data, and
 /// the abort says so and asks for --accept-writes-since.
 ///
+/// Where the journal is lost, or a workload was made anew, nothing can be given
+/// back: --journal-lost looks, says what there is, and closes the run as it
+/// stands. `stepback rollback` goes on from there.
+///
 /// Examples:
 ///   stepback abort
 ///   stepback abort 01J8ZQ4T3KX2M9 --yes
+///   stepback abort --journal-lost 01J8ZQ4T3KX2M9
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Args {
@@ -36,9 +43,18 @@ pub(super) struct Args {
     /// Go back although the target release may have written data since
     #[arg(long)]
     accept_writes_since: bool,
+    /// Go back on this database although it is not the one that the run was opened on, as `resume --rebind` goes on
+    #[arg(long)]
+    rebind: bool,
+    /// Close a run that can be neither continued nor taken back, and change nothing else
+    #[arg(long, requires = "run", conflicts_with_all = ["journal", "accept_writes_since", "rebind"])]
+    journal_lost: bool,
 }
 
 pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> anyhow::Result<Exit> {
+    if let (true, Some(run)) = (args.journal_lost, &args.run) {
+        return close_lost(options, terminal, &RunId(run.clone())).await;
+    }
     let place = Place::parse(args.journal.as_deref())?;
     let wanted = args.run.clone().map(RunId);
     let mut found = match find_run(options, &place, wanted.as_ref()).await {
@@ -51,7 +67,7 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
             return nothing_to_abort(terminal);
         };
         // Says whether the run is closed or unknown.
-        found.coordinator.plan_abort(Some(run), false).await?;
+        found.coordinator.plan_abort(Some(run), &Consent::default()).await?;
         return Err(RoadError::NoRun.into());
     };
     let stored = read_journal(options, &mut found.coordinator, &row).await?;
@@ -59,16 +75,18 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
     if stored.plan.has_workload_steps() || found.coordinator.cluster.is_some() {
         join_cluster(options, &mut coordinator).await?;
     }
-    let (row, plan) = coordinator.plan_abort(Some(&row.run), args.accept_writes_since).await?;
+    let consent = Consent {
+        writes: args.accept_writes_since,
+        rebind: agree_to_rebind(terminal, &coordinator, &stored, args.rebind).await?,
+    };
+    let (row, plan) = coordinator.plan_abort(Some(&row.run), &consent).await?;
     if !terminal.quiet {
         terminal.tell(|page| write_plan(page, &plan, None).and_then(|()| page.blank()));
     }
     terminal.confirm("Go back?")?;
     let stop = stop_on_signals()?;
     let mut lines = Lines::new(terminal.progress(), &plan, terminal.quiet).drawn(terminal.draws);
-    let aborted = coordinator
-        .abort(&row, &plan, args.accept_writes_since, stop, &mut lines)
-        .await;
+    let aborted = coordinator.abort(&row, &plan, &consent, stop, &mut lines).await;
     let (opened, partly) = (lines.opened().cloned(), lines.partly());
     let finished = aborted.map_err(|error| match opened {
         Some(run) => anyhow::Error::new(CliError::BrokeOff {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use stepback_core::appfile::Limits;
 use stepback_core::journal::RunState;
-use stepback_core::model::{JournalPlace, RunId, RunRow};
+use stepback_core::model::{JournalPlace, RunId, RunRow, RunStatus};
 use stepback_core::plan::Plan;
 
 use super::explain::CliError;
@@ -14,7 +14,7 @@ use super::options::Options;
 use crate::database::LedgerChoice;
 use crate::journal::{ClusterJournal, FileJournal, Journal, JournalError, Stored};
 use crate::load::{self, DatabaseUrl};
-use crate::run::Coordinator;
+use crate::run::{Coordinator, RoadError, Unfit};
 
 /// Where a run is to be found again.
 pub(super) enum Place {
@@ -162,5 +162,13 @@ pub(super) async fn read_journal(
     if matches!(row.journal, JournalPlace::Cluster(_)) {
         join_cluster(options, coordinator).await?;
     }
-    Ok(coordinator.journals.open(&row.journal)?.read(&row.run).await?)
+    match coordinator.journals.open(&row.journal)?.read(&row.run).await {
+        // A row that is `opening` did nothing, and its journal may not be there: the coordinator closes it.
+        Err(JournalError::NotFound(_)) if row.status != RunStatus::Opening => Err(RoadError::Unfit {
+            run: row.run.clone(),
+            why: Unfit::JournalGone(row.journal.clone()),
+        }
+        .into()),
+        stored => Ok(stored?),
+    }
 }

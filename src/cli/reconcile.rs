@@ -57,7 +57,7 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
         tried += 1;
         let carried = match unless_stopped(&stop, choose(options, args, &to)).await? {
             Way::Nothing(plan) => return say_nothing_to_do(terminal, &plan),
-            Way::Resume { found, row, stored } => carry_on(options, terminal, &found, row, &stored).await,
+            Way::Resume { found, row, stored } => carry_on(options, terminal, &found, row, &stored, false).await,
             Way::Carry {
                 ground,
                 goal,

@@ -9,6 +9,7 @@ use super::explain::CliError;
 use super::found::{Found, Place, find_run, read_journal};
 use super::ground::join_cluster;
 use super::options::Options;
+use super::rebind::agree_to_rebind;
 use super::signals::stop_on_signals;
 use super::terminal::Terminal;
 use crate::journal::Stored;
@@ -24,6 +25,7 @@ use crate::live::Lines;
 /// Examples:
 ///   stepback resume
 ///   stepback resume 01J8ZQ4T3KX2M9 --journal sqlite:///var/lib/shop/shop.db
+///   stepback resume --rebind    after a failover or a restore of the database
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Args {
@@ -33,6 +35,10 @@ pub(super) struct Args {
     /// DATABASE_URL, then the app file's, which knows where the journal is]
     #[arg(long, value_name = "PLACE")]
     journal: Option<String>,
+    /// Go on with this database although it is not the one that the run was opened on: it has failed over, or was restored
+    /// or cloned since. Says what tells the two apart, and asks
+    #[arg(long)]
+    rebind: bool,
 }
 
 pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> anyhow::Result<Exit> {
@@ -50,11 +56,14 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
         // Says whether the run is closed or unknown. A journal that is not over, in a database that does not know its run,
         // is no reason to be content.
         let stop = stop_on_signals()?;
-        let finished = found.coordinator.resume(found.run.as_ref(), stop, &mut |_| {}).await?;
+        let finished = found
+            .coordinator
+            .resume(found.run.as_ref(), None, stop, &mut |_| {})
+            .await?;
         return conclude(terminal, options.verbose > 0, &finished, None);
     };
     let stored = read_journal(options, &mut found.coordinator, &row).await?;
-    carry_on(options, terminal, &found, row, &stored).await
+    carry_on(options, terminal, &found, row, &stored, args.rebind).await
 }
 
 /// Continues a run whose journal was read.
@@ -64,6 +73,7 @@ pub(super) async fn carry_on(
     found: &Found,
     row: RunRow,
     stored: &Stored,
+    rebind: bool,
 ) -> anyhow::Result<Exit> {
     let mut coordinator = found.under(&stored.plan)?;
     if stored.plan.has_workload_steps() || found.coordinator.cluster.is_some() {
@@ -73,9 +83,13 @@ pub(super) async fn carry_on(
         let what = format!("{}: {}", stored.plan.title, row.run);
         terminal.tell(|page| page.labelled("resuming ", None, &what));
     }
+    let rebind = agree_to_rebind(terminal, &coordinator, stored, rebind).await?;
     let stop = stop_on_signals()?;
     let mut lines = Lines::new(terminal.progress(), &stored.plan, terminal.quiet).drawn(terminal.draws);
-    match coordinator.resume(Some(&row.run), stop, &mut lines).await {
+    match coordinator
+        .resume(Some(&row.run), rebind.as_ref(), stop, &mut lines)
+        .await
+    {
         Ok(finished) => conclude(terminal, options.verbose > 0, &finished, lines.partly()),
         // Nothing was done by this process: say why, and not that the run broke off.
         Err(source) if !lines.has_begun() => Err(source.into()),

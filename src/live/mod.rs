@@ -119,7 +119,7 @@ impl<W: Write + Send> Lines<W> {
                 self.opened = Some(run.clone());
                 self.say(&format!("run opened  {run}"));
             }
-            What::RunResumed { by } => self.say(&format!("run resumed by {by}")),
+            What::RunResumed { by, .. } => self.say(&format!("run resumed by {by}")),
             What::StepStarted { step, attempt } => {
                 self.started.get_or_insert(entry.at);
                 let does = self.plan.step(*step).map(|step| step.action.describe());

@@ -26,7 +26,7 @@ pub use crate::probe::{Stop, Stopper, stop};
 pub use append::append;
 pub use event::{Event, Listen};
 pub use look::look;
-pub use road::{Coordinator, Finished, RoadError, Unfit};
+pub use road::{Consent, Coordinator, Finished, Lost, RoadError, StillHeld, Unfit, WhatIsLost, bound_to};
 pub use world::World;
 
 /// How carrying out a run ended.

@@ -2,6 +2,7 @@
 
 use stepback_core::model::RunId;
 
+use super::super::rebind::describe;
 use super::{Exit, Explained};
 use crate::run::{RoadError, Unfit};
 
@@ -11,7 +12,9 @@ pub(super) fn of_unfit(error: &RoadError, run: &RunId, why: &Unfit) -> Explained
     match why {
         Unfit::Unknown => explained
             .hint("is DATABASE_URL the database of that run? to see the runs of this one: stepback runs")
-            .hint(report),
+            .hint(format!(
+                "where the database was restored from before the run: stepback abort --journal-lost {run}"
+            )),
         Unfit::IsAbort(_) => explained.hint(format!("to continue it: stepback resume {run}")),
         Unfit::HoldsNothing => explained
             .hint("correct what stopped it, and type the same again")
@@ -20,6 +23,35 @@ pub(super) fn of_unfit(error: &RoadError, run: &RunId, why: &Unfit) -> Explained
         Unfit::NewerFormat => explained
             .hint("use the version that `stepback report` names, or a newer one")
             .hint(report),
-        Unfit::OtherPlan { .. } | Unfit::OtherDatabase | Unfit::OtherCluster | Unfit::Closed => explained.hint(report),
+        Unfit::OtherDatabase { was, is } => explained
+            .because([
+                format!("it was opened on {}", describe(was)),
+                format!("this is {}", describe(is)),
+            ])
+            .hint("check DATABASE_URL; every other database refuses")
+            .hint(format!(
+                "where this one has taken that one's place: stepback resume {run} --rebind"
+            )),
+        Unfit::Elsewhere => explained
+            .hint("check DATABASE_URL: the run can be continued on its own database")
+            .hint(report),
+        Unfit::JournalGone(_) => explained
+            .hint("check --context and --kubeconfig: is this the cluster that it was opened on?")
+            .hint(format!(
+                "where the journal is lost for good: stepback abort --journal-lost {run}"
+            )),
+        Unfit::WorkloadGone(_) => explained
+            .hint("what the run has begun cannot be carried on or taken back on another object")
+            .hint(format!("to close it as it stands: stepback abort --journal-lost {run}")),
+        Unfit::NotLost => explained
+            .hint(format!("to continue it: stepback resume {run}"))
+            .hint(format!("to go back to where it started: stepback abort {run}")),
+        Unfit::OtherPlan { .. } => explained
+            .because(["somebody has changed the journal, so nothing of it is run"])
+            .hint(format!("to close it as it stands: stepback abort --journal-lost {run}")),
+        Unfit::OtherCluster => explained.hint("check --context and --kubeconfig").hint(format!(
+            "where that cluster is lost for good: stepback abort --journal-lost {run}"
+        )),
+        Unfit::Closed => explained.hint(report),
     }
 }

@@ -79,6 +79,11 @@ pub(super) fn of_journal(error: &JournalError) -> Explained {
     match error {
         JournalError::NotFound(_) => explained.hint("to see which runs there are: stepback runs"),
         JournalError::Unknown(_) => explained.now("at most our own tables were touched"),
+        JournalError::Damaged { run, .. } => explained
+            .hint("nothing of a damaged journal is run; restore its ConfigMaps or file where you can")
+            .hint(format!(
+                "to close the run as it stands: stepback abort --journal-lost {run}"
+            )),
         _ => explained,
     }
 }

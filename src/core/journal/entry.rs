@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Digest, Evidence, PlanId, RunId, StepId, Token};
+use crate::model::{DatabaseIdentity, Digest, Evidence, PlanId, RunId, StepId, Token};
 
 /// The version of the line's form. A newer one may be read and shown, but not written.
 pub const FORMAT: u32 = 1;
@@ -49,6 +49,10 @@ pub enum What {
     RunResumed {
         /// Who.
         by: By,
+        /// The database that the run is bound to from here on, where it is another one than before: restored, failed over
+        /// to, or cloned, and accepted by name (LAWS D13).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rebound: Option<Box<DatabaseIdentity>>,
     },
     /// The step may have effects from here on.
     StepStarted {

@@ -3,7 +3,7 @@
 //! `pending → started → (started again: next attempt) → applied → passed`; `halted` and `closed` belong to the run.
 //! The same table is asked before an append, so a run can never write a journal that it could not resume.
 
-use crate::model::{PlanId, RunId, StepId, Token};
+use crate::model::{DatabaseIdentity, PlanId, RunId, StepId, Token};
 
 use super::entry::{By, Entry, FORMAT, Halt, LineError, Outcome, What};
 
@@ -42,6 +42,8 @@ pub struct RunState {
     pub closed: Option<Outcome>,
     /// The run that took over from it, when one did.
     pub handed_over: Option<RunId>,
+    /// The database that it was bound to anew, when it was (LAWS D13).
+    pub rebound: Option<Box<DatabaseIdentity>>,
     /// Whether the present holder of the token is not the one that opened it.
     pub resumed: bool,
     /// The token of the newest entry.
@@ -168,6 +170,7 @@ impl RunState {
             halted: None,
             closed: None,
             handed_over: None,
+            rebound: None,
             resumed: false,
             token: entry.token,
             next_sequence: 2,
@@ -241,9 +244,12 @@ impl RunState {
         }
         match &entry.what {
             What::RunOpened { .. } => return Err(Illegal::OpenedTwice(sequence)),
-            What::RunResumed { .. } => {
+            What::RunResumed { rebound, .. } => {
                 self.halted = None;
                 self.resumed = true;
+                if rebound.is_some() {
+                    self.rebound.clone_from(rebound);
+                }
             }
             What::StepStarted { step, attempt } => self.start(sequence, *step, *attempt)?,
             What::StepApplied { step, .. } => self.advance(sequence, *step, StepState::Applied)?,

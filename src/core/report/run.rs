@@ -145,7 +145,7 @@ impl Report {
     fn take(&mut self, plan: &Plan, entry: &Entry, heard: Option<Timestamp>) {
         match &entry.what {
             What::RunOpened { by, .. } => self.by = Some(by.clone()),
-            What::RunResumed { by } => {
+            What::RunResumed { by, .. } => {
                 self.state = "open";
                 let resumed = (Some(entry.at), Some(by.clone()));
                 match self.pauses.last_mut().filter(|pause| pause.resumed_at.is_none()) {

@@ -217,7 +217,13 @@ fn entries() -> Vec<Entry> {
                 },
             },
         ),
-        (62_700, What::RunResumed { by: by("pod-x") }),
+        (
+            62_700,
+            What::RunResumed {
+                by: by("pod-x"),
+                rebound: None,
+            },
+        ),
         (
             62_800,
             What::StepStarted {
@@ -378,6 +384,7 @@ fn a_killed_coordinator_leaves_a_pause_without_a_word() {
             process: 9,
             program: "stepback 0.1.0".into(),
         },
+        rebound: None,
     };
     entries.push(resumed);
     let report = Report::new(&RunId("01J8".into()), &plan(), &entries);

@@ -5,13 +5,13 @@
 //! happened; from then on the new run is, and is resumed like any other.
 
 use stepback_core::journal::{RunState, What};
-use stepback_core::model::{JournalPlace, RunId, RunRow};
+use stepback_core::model::{DatabaseIdentity, JournalPlace, RunId, RunRow};
 use stepback_core::plan::{Plan, plan_abort};
 
 use super::carry::replayed;
 use super::resume::{check_fit, unfit};
 use super::{Coordinator, Finished, Held, RoadError, Unfit};
-use crate::journal::Stored;
+use crate::journal::{JournalError, Stored};
 use crate::run::{Listen, Stop, append};
 
 /// A run that another one takes over from.
@@ -20,25 +20,37 @@ pub(super) struct Aborted {
     pub(super) place: JournalPlace,
 }
 
+/// What whoever aborts a run has accepted.
+#[derive(Clone, Debug, Default)]
+pub struct Consent {
+    /// That the target release may have written data since.
+    pub writes: bool,
+    /// That the run's database is this one now (LAWS D13).
+    pub rebind: Option<DatabaseIdentity>,
+}
+
 impl Coordinator {
     /// The plan that would take the run back to where it started, and the run. Changes nothing.
     ///
     /// # Errors
     /// [`RoadError::Refused`] with everything that forbids it; [`RoadError::Unfit`] where it is not the run, the database
     /// or the cluster that its plan was made for.
-    pub async fn plan_abort(&self, run: Option<&RunId>, accept_writes: bool) -> Result<(RunRow, Plan), RoadError> {
+    pub async fn plan_abort(&self, run: Option<&RunId>, consent: &Consent) -> Result<(RunRow, Plan), RoadError> {
         let seen = self.database.look().await?;
         let row = self.find_run(run, &seen).await?;
         let (stored, state) = self.read_halted(&row).await?;
-        check_fit(&row, &stored, &seen)?;
+        check_fit(&row, &stored, &seen, consent.rebind.as_ref())?;
         self.check_cluster(&row, &stored.plan).await?;
         let seen = self.look(&stored.plan.workloads()).await?;
-        let plan = plan_abort(&stored.plan, &state, &seen, accept_writes).map_err(RoadError::Refused)?;
+        let plan = plan_abort(&stored.plan, &state, &seen, consent.writes).map_err(RoadError::Refused)?;
         Ok((row, plan))
     }
 
     async fn read_halted(&self, row: &RunRow) -> Result<(Stored, RunState), RoadError> {
-        let stored = self.journals.open(&row.journal)?.read(&row.run).await?;
+        let stored = match self.journals.open(&row.journal)?.read(&row.run).await {
+            Err(JournalError::NotFound(_)) => return Err(unfit(&row.run, Unfit::JournalGone(row.journal.clone()))),
+            stored => stored?,
+        };
         let state = replayed(&row.run, &stored.entries, &stored.plan)?;
         let why = if state.is_over() {
             Unfit::Closed
@@ -62,7 +74,7 @@ impl Coordinator {
         &self,
         row: &RunRow,
         planned: &Plan,
-        accept_writes: bool,
+        consent: &Consent,
         stop: Stop,
         listener: &mut dyn Listen,
     ) -> Result<Finished, RoadError> {
@@ -72,9 +84,7 @@ impl Coordinator {
         let limit = std::time::Duration::from_millis(stored.plan.limits.lock_ms);
         self.say_who_holds(limit, listener).await?;
         let held = self.take_leases(&stored.plan, above, &stop).await?;
-        let aborted = self
-            .abort_held(&held, &row.run, planned, accept_writes, stop, listener)
-            .await;
+        let aborted = self.abort_held(&held, &row.run, planned, consent, stop, listener).await;
         self.release().await;
         aborted
     }
@@ -84,21 +94,21 @@ impl Coordinator {
         held: &Held,
         run: &RunId,
         planned: &Plan,
-        accept_writes: bool,
+        consent: &Consent,
         stop: Stop,
         listener: &mut dyn Listen,
     ) -> Result<Finished, RoadError> {
         let seen = self.database.look().await?;
         let row = self.find_run(Some(run), &seen).await?;
         let (stored, state) = self.read_halted(&row).await?;
-        check_fit(&row, &stored, &seen)?;
+        check_fit(&row, &stored, &seen, consent.rebind.as_ref())?;
         if stop.is_asked() {
             return Err(RoadError::Stopped);
         }
         // What a dead coordinator has sent must not arrive behind our look (LAWS W6).
         self.stamp_takeover(held, run, &stored.plan, &state).await?;
         let seen = self.look(&stored.plan.workloads()).await?;
-        let now = plan_abort(&stored.plan, &state, &seen, accept_writes).map_err(RoadError::Refused)?;
+        let now = plan_abort(&stored.plan, &state, &seen, consent.writes).map_err(RoadError::Refused)?;
         if now.steps != planned.steps {
             return Err(unfit(run, Unfit::Changed));
         }

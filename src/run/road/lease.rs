@@ -6,10 +6,11 @@ use stepback_core::journal::{RunState, StepState};
 use stepback_core::model::{
     LeaseSeen, RunId, RunRow, RunStatus, SeenDatabase, Stamp, StepId, Token, WorkloadRef, annotation,
 };
-use stepback_core::plan::Plan;
+use stepback_core::plan::{Plan, RunLimits};
 use tokio::time::Instant;
 
-use super::{Coordinator, Held, RoadError};
+use super::resume::unfit;
+use super::{Coordinator, Held, RoadError, Unfit};
 use crate::cluster::ClusterError;
 use crate::database::{DbError, LeaseRequest};
 use crate::run::{Event, Listen, Stop};
@@ -19,6 +20,14 @@ const STAMP_TRIES: u32 = 6;
 
 /// How long one wait for the database's lease is, before it is asked whether to stop.
 const LISTEN: Duration = Duration::from_millis(500);
+
+/// What the leases are taken for.
+pub(super) struct Claim<'a> {
+    pub(super) limits: RunLimits,
+    pub(super) app: Option<&'a str>,
+    /// Where the cluster Lease lies, when workloads take part.
+    pub(super) namespace: Option<&'a str>,
+}
 
 impl Coordinator {
     /// Says whose lease is waited for, where somebody's is alive: the wait can take as long as that lease lives.
@@ -82,8 +91,18 @@ impl Coordinator {
     /// # Errors
     /// [`RoadError::Stopped`] when a stop was asked for before, or is while another's lease is waited for.
     pub(super) async fn take_leases(&self, plan: &Plan, above: u64, stop: &Stop) -> Result<Held, RoadError> {
-        let life = Duration::from_millis(plan.limits.lease_ms);
-        let wait = Duration::from_millis(plan.limits.lock_ms);
+        let claim = Claim {
+            limits: plan.limits,
+            app: plan.app.as_deref(),
+            namespace: plan.cluster.as_ref().map(|cluster| cluster.namespace.as_str()),
+        };
+        self.take(&claim, above, stop).await
+    }
+
+    /// As [`Coordinator::take_leases`], where there is no plan.
+    pub(super) async fn take(&self, claim: &Claim<'_>, above: u64, stop: &Stop) -> Result<Held, RoadError> {
+        let life = Duration::from_millis(claim.limits.lease_ms);
+        let wait = Duration::from_millis(claim.limits.lock_ms);
         let holder = self.by.to_string();
         let mut request = LeaseRequest {
             holder: holder.clone(),
@@ -91,17 +110,17 @@ impl Coordinator {
             wait,
             above,
         };
-        let (Some(planned), Some(cluster)) = (&plan.cluster, &self.cluster) else {
+        let (Some(namespace), Some(cluster)) = (claim.namespace, &self.cluster) else {
             let token = self.acquire(&request, stop).await?;
             return Ok(Held { token });
         };
-        let name = format!("stepback-{}", plan.app.as_deref().unwrap_or("app"));
+        let name = format!("stepback-{}", claim.app.unwrap_or("app"));
         loop {
             let token = self.acquire(&request, stop).await?;
             let mut stop = stop.clone();
             let acquired = tokio::select! {
                 biased;
-                acquired = cluster.acquire(&planned.namespace, &name, &holder, token, life, wait) => acquired,
+                acquired = cluster.acquire(namespace, &name, &holder, token, life, wait) => acquired,
                 // A Lease that is taken at this very moment ends by itself: nobody keeps it alive.
                 () = stop.asked() => {
                     self.release().await;
@@ -180,7 +199,12 @@ impl Coordinator {
                 token: held.token,
             };
             let line = format!("run {run}: resumed at step {step}; to continue: stepback resume {run}");
-            stamp_over_status(|| cluster.stamp(&workload, &uid, &stamp, &line)).await?;
+            match stamp_over_status(|| cluster.stamp(&workload, &uid, &stamp, &line)).await {
+                Err(gone @ ClusterError::Gone { .. }) => {
+                    return Err(unfit(run, Unfit::WorkloadGone(gone.to_string())));
+                }
+                stamped => stamped?,
+            }
             let current = plan.step(step).filter(|step| step.action.workload() == Some(&workload));
             let Some(current) = current else { continue };
             // A removal of this step may be in flight; that pod's version must be another when it arrives.
@@ -196,7 +220,7 @@ impl Coordinator {
 
 /// Stamps an object whose controller or kubelet may be writing its status at the same moment. Looking again each time,
 /// the stamp meets a higher token if there is one.
-async fn stamp_over_status<F>(stamp: impl Fn() -> F) -> Result<(), ClusterError>
+pub(super) async fn stamp_over_status<F>(stamp: impl Fn() -> F) -> Result<(), ClusterError>
 where
     F: Future<Output = Result<(), ClusterError>>,
 {

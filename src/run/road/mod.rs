@@ -7,6 +7,7 @@ mod abort;
 mod capture;
 mod carry;
 mod lease;
+mod lost;
 mod resume;
 mod unfit;
 mod unverified;
@@ -29,6 +30,9 @@ use crate::database::{Database, DbError};
 use crate::journal::{JournalError, Journals};
 use crate::probe::{Seams, try_probes};
 
+pub use abort::Consent;
+pub use lost::{Lost, StillHeld, WhatIsLost};
+pub use resume::bound_to;
 pub use unfit::Unfit;
 
 /// Who acts on what.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use stepback_core::journal::{HaltKind, Outcome, RunState, What};
-use stepback_core::model::{RunId, RunRow, RunStatus, SeenDatabase, WorkloadRef};
+use stepback_core::model::{DatabaseIdentity, RunId, RunRow, RunStatus, SeenDatabase, WorkloadRef};
 use stepback_core::plan::Plan;
 
 use super::carry::{Recorder, replayed};
@@ -12,7 +12,9 @@ use crate::journal::{Journal, JournalError, Stored};
 use crate::run::{Ending, Event, Listen, RunError, Stop, append};
 
 impl Coordinator {
-    /// Continues the run that is not closed, or the one that is named.
+    /// Continues the run that is not closed, or the one that is named. `rebind`: the database that it may be bound to anew,
+    /// where this is that one and not the one that the run is bound to (LAWS D13). Everything of the database that has passed
+    /// is observed again by every resume, so a ledger that is behind the journal halts it.
     ///
     /// # Errors
     /// [`RoadError::NoRun`] where there is none; [`RoadError::Unfit`] where it is not the run, the database or the
@@ -20,6 +22,7 @@ impl Coordinator {
     pub async fn resume(
         &self,
         run: Option<&RunId>,
+        rebind: Option<&DatabaseIdentity>,
         stop: Stop,
         listener: &mut dyn Listen,
     ) -> Result<Finished, RoadError> {
@@ -29,9 +32,10 @@ impl Coordinator {
         let stored = match journal.read(&row.run).await {
             // A row that is `opening` did nothing: its journal may not be there.
             Err(JournalError::NotFound(_)) if row.status == RunStatus::Opening => return Err(RoadError::NoRun),
+            Err(JournalError::NotFound(_)) => return Err(unfit(&row.run, Unfit::JournalGone(row.journal))),
             stored => stored?,
         };
-        check_fit(&row, &stored, &seen)?;
+        check_fit(&row, &stored, &seen, rebind)?;
         let workloads: Vec<WorkloadRef> = stored.plan.workloads();
         self.check_cluster(&row, &stored.plan).await?;
         let newest = stored.entries.last().map_or(0, |entry| entry.token.number);
@@ -43,7 +47,7 @@ impl Coordinator {
             self.release().await;
             return Err(RoadError::Stopped);
         }
-        let resumed = self.resume_held(&held, row, &*journal, stop, listener).await;
+        let resumed = self.resume_held(&held, row, &*journal, rebind, stop, listener).await;
         self.release().await;
         resumed
     }
@@ -53,6 +57,7 @@ impl Coordinator {
         held: &Held,
         row: RunRow,
         journal: &dyn Journal,
+        rebind: Option<&DatabaseIdentity>,
         stop: Stop,
         listener: &mut dyn Listen,
     ) -> Result<Finished, RoadError> {
@@ -72,7 +77,7 @@ impl Coordinator {
                 .find(|known| known.run == row.run)
                 .ok_or_else(|| unfit(&row.run, Unfit::Unknown))?,
         };
-        check_fit(&row, &stored, &seen)?;
+        let rebound = check_fit(&row, &stored, &seen, rebind)?;
         let mut entries = stored.entries;
         let mut state = replayed(&row.run, &entries, &stored.plan)?;
         row.token = held.token;
@@ -96,7 +101,9 @@ impl Coordinator {
         self.stamp_takeover(held, &row.run, &stored.plan, &state).await?;
         row.status = RunStatus::Open;
         self.database.write_run(held.token, &row).await?;
-        let resumed = What::RunResumed { by: self.by.clone() };
+        let by = self.by.clone();
+        let rebound = rebound.map(Box::new);
+        let resumed = What::RunResumed { by, rebound };
         let entry = append(journal, &mut state, held.token, resumed).await?;
         Recorder {
             entries: &mut entries,
@@ -170,7 +177,8 @@ impl Coordinator {
             state,
         } = leftover;
         if let Some(mut state) = state {
-            let resumed = What::RunResumed { by: self.by.clone() };
+            let by = self.by.clone();
+            let resumed = What::RunResumed { by, rebound: None };
             let closed = What::RunClosed {
                 outcome: Outcome::Stopped,
             };
@@ -193,17 +201,41 @@ pub(super) struct Leftover {
     state: Option<RunState>,
 }
 
-/// Whether the journal's plan is the one that the database knows, and the database the one of the plan (LAWS D13, W8).
-pub(super) fn check_fit(row: &RunRow, stored: &Stored, seen: &SeenDatabase) -> Result<(), RoadError> {
+/// Whether the journal's plan is the one that the database knows, and the database the one that the run is bound to; or the
+/// one that it may be bound to anew, which is then given (LAWS D13, W8).
+pub(super) fn check_fit(
+    row: &RunRow,
+    stored: &Stored,
+    seen: &SeenDatabase,
+    rebind: Option<&DatabaseIdentity>,
+) -> Result<Option<DatabaseIdentity>, RoadError> {
     let computed = stored.plan.compute_id().map_err(RunError::Plan)?;
     if stored.plan.id != row.plan || computed != row.plan {
         let (found, known) = (computed, row.plan);
         return Err(unfit(&row.run, Unfit::OtherPlan { found, known }));
     }
-    if stored.plan.database.identity != seen.database.identity {
-        return Err(unfit(&row.run, Unfit::OtherDatabase));
+    let (was, is) = (bound_to(stored), &seen.database.identity);
+    if was == is {
+        return Ok(None);
     }
-    Ok(())
+    // Our own id is copied with the database, wherever it is restored or cloned: another one is another database.
+    if was.own != is.own {
+        return Err(unfit(&row.run, Unfit::Elsewhere));
+    }
+    if rebind == Some(is) {
+        return Ok(Some(is.clone()));
+    }
+    let (was, is) = (Box::new(was.clone()), Box::new(is.clone()));
+    Err(unfit(&row.run, Unfit::OtherDatabase { was, is }))
+}
+
+/// The database that a run is bound to: the one that it was opened on, or the one that it was bound to last.
+pub fn bound_to(stored: &Stored) -> &DatabaseIdentity {
+    let rebound = stored.entries.iter().rev().find_map(|entry| match &entry.what {
+        What::RunResumed { rebound, .. } => rebound.as_deref(),
+        _ => None,
+    });
+    rebound.unwrap_or(&stored.plan.database.identity)
 }
 
 pub(super) fn unfit(run: &RunId, why: Unfit) -> RoadError {

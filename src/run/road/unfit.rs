@@ -1,6 +1,6 @@
 //! Why a run cannot be continued or taken back as it is.
 
-use stepback_core::model::{PlanId, RunId};
+use stepback_core::model::{DatabaseIdentity, JournalPlace, PlanId, RunId};
 
 /// Why a run cannot be continued or taken back as it is. Nothing was touched.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -17,7 +17,24 @@ pub enum Unfit {
     #[error(
         "cannot be resumed: this is not the database that it was opened on; it was restored, failed over or cloned since"
     )]
-    OtherDatabase,
+    OtherDatabase {
+        /// What tells the one apart that it was opened on, or last bound to.
+        was: Box<DatabaseIdentity>,
+        /// What tells this one apart.
+        is: Box<DatabaseIdentity>,
+    },
+    /// It is another database's run.
+    #[error("is another database's: it was opened on one with another id")]
+    Elsewhere,
+    /// There is no journal where the database says that it is.
+    #[error("cannot be resumed: {}", gone(.0))]
+    JournalGone(JournalPlace),
+    /// A workload of it is gone, or another one of the same name.
+    #[error("cannot be resumed: {0}")]
+    WorkloadGone(String),
+    /// Its journal and its workloads are there.
+    #[error("is not lost: its journal can be read, and its workloads are those that it was opened on")]
+    NotLost,
     /// The cluster is not the one that the run was opened on (LAWS D13).
     #[error("cannot be resumed: this is not the cluster that it was opened on")]
     OtherCluster,
@@ -37,6 +54,16 @@ pub enum Unfit {
     #[error("cannot be aborted: no workload takes part in it, so it holds nothing")]
     HoldsNothing,
     /// What it takes to abort it is not what was shown.
-    #[error("was not aborted: the world has changed since its abort was planned")]
+    #[error("was not touched: the world has changed since that was planned")]
     Changed,
+}
+
+fn gone(place: &JournalPlace) -> String {
+    match place {
+        JournalPlace::Cluster(namespace) => {
+            format!("there is no journal of it in namespace {namespace} of this cluster")
+        }
+        JournalPlace::File(path) => format!("there is no journal of it in {path}"),
+        JournalPlace::Database => "the database holds no journal of it".to_owned(),
+    }
 }

@@ -242,7 +242,15 @@ pub async fn w10_an_append_that_arrives_late_is_not_lost_and_not_doubled(arena: 
     }
     // Another coordinator takes over before it arrives.
     story.token = Token { number: 2, nonce: 0 };
-    story.append(&*arena.journal(), What::RunResumed { by: by() }).await?;
+    story
+        .append(
+            &*arena.journal(),
+            What::RunResumed {
+                by: by(),
+                rebound: None,
+            },
+        )
+        .await?;
     assert_eq!(hold.let_through().await?, 409);
     story.assert_stored(&*arena.journal()).await
 }

@@ -156,7 +156,15 @@ async fn w10_a_stale_writer_changes_nothing(arena: &Arena) -> Outcome {
     if !matches!(arena, Arena::Sqlite { .. }) {
         story.token = Token { number: 2, nonce: 0 };
     }
-    story.append(&*arena.journal(), What::RunResumed { by: by() }).await?;
+    story
+        .append(
+            &*arena.journal(),
+            What::RunResumed {
+                by: by(),
+                rebound: None,
+            },
+        )
+        .await?;
     for writer in [journal, arena.journal()] {
         let appended = stale.append(&*writer, seen("late")).await;
         let refused = match arena {

@@ -44,14 +44,14 @@ pub fn cases() -> Vec<Case> {
     cases
 }
 
-type IsIt = fn(&Action) -> bool;
+pub type IsIt = fn(&Action) -> bool;
 
 const STOPS_THE_LAST: IsIt = |action| matches!(action, Action::Scale { from: 1, to: 0, .. });
-const REPOINTS: IsIt = |action| matches!(action, Action::Repoint { .. });
+pub const REPOINTS: IsIt = |action| matches!(action, Action::Repoint { .. });
 const STARTS_THE_SECOND: IsIt = |action| matches!(action, Action::Scale { from: 1, to: 2, .. });
 
 /// A rollback that was killed before the write of this step arrived, which never does.
-async fn killed_before(stage: &Stage, is_it: IsIt) -> Outcome {
+pub async fn killed_before(stage: &Stage, is_it: IsIt) -> Outcome {
     let wanted = step(&planned(stage).await?, is_it)?;
     let mut hold = stage
         .server()

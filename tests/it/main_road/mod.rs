@@ -13,6 +13,7 @@ mod job;
 mod job_policy;
 mod journey;
 mod kill;
+mod lost;
 mod measure;
 mod onlookers;
 mod owners;
@@ -33,6 +34,7 @@ use crate::support::runner::Case;
 pub fn cases() -> Vec<Case> {
     let subjects = [
         abort::cases(),
+        lost::cases(),
         between::cases(),
         strangers::cases(),
         journey::cases(),

@@ -154,7 +154,10 @@ fn the_table_of_a_step() {
 
 #[test]
 fn the_table_of_a_run() {
-    let resumed = || What::RunResumed { by: by() };
+    let resumed = || What::RunResumed {
+        by: by(),
+        rebound: None,
+    };
     let handed = || What::RunHandedOver {
         to: RunId("01J9".into()),
     };
@@ -221,15 +224,39 @@ fn a_step_waits_for_the_one_before_it() {
 
 #[test]
 fn only_a_resume_changes_the_token_and_only_upwards() {
-    let (_, state) = journal(&[What::RunResumed { by: by() }]);
+    let (_, state) = journal(&[What::RunResumed {
+        by: by(),
+        rebound: None,
+    }]);
     assert_eq!((state.token.number, state.resumed), (2, true));
     for (number, what, fits) in [
         (2, started(1, 1), true),
         (1, started(1, 1), false),
         (3, started(1, 1), false),
-        (2, What::RunResumed { by: by() }, false),
-        (1, What::RunResumed { by: by() }, false),
-        (9, What::RunResumed { by: by() }, true),
+        (
+            2,
+            What::RunResumed {
+                by: by(),
+                rebound: None,
+            },
+            false,
+        ),
+        (
+            1,
+            What::RunResumed {
+                by: by(),
+                rebound: None,
+            },
+            false,
+        ),
+        (
+            9,
+            What::RunResumed {
+                by: by(),
+                rebound: None,
+            },
+            true,
+        ),
     ] {
         let result = state.clone().accept(&next(&state, number, what));
         assert_eq!(result.is_ok(), fits, "{number}: {result:?}");
@@ -343,7 +370,7 @@ proptest! {
                 1 => applied(number),
                 2 => passed(number),
                 3 => halted(Some(number)),
-                _ => What::RunResumed { by: by() },
+                _ => What::RunResumed { by: by(), rebound: None },
             };
             let entry = next(&state, state.token.number + raise, what);
             let before = state.clone();

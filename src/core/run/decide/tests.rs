@@ -133,7 +133,10 @@ fn passed(step: u32) -> What {
 }
 
 fn resumed() -> What {
-    What::RunResumed { by: by() }
+    What::RunResumed {
+        by: by(),
+        rebound: None,
+    }
 }
 
 fn done() -> Option<Observed> {

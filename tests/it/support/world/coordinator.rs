@@ -119,7 +119,10 @@ pub async fn carry_on(client: &Client, plan: &Plan, heard: &mut Vec<Entry>) -> S
         None => open(client, plan, &run, token, heard).await?,
         Some(mut state) => {
             stamp_workloads(client, plan, &state, token).await?;
-            let resumed = What::RunResumed { by: by() };
+            let resumed = What::RunResumed {
+                by: by(),
+                rebound: None,
+            };
             heard.push(append(client, &mut state, token, resumed).await.map_err(text)?);
             write_run(client, plan, token, RunStatus::Open).await?;
             state

@@ -1,0 +1,93 @@
+//! `abort --journal-lost`: a run that can be neither continued nor taken back is closed.
+
+use std::io;
+
+use stepback_core::model::{JournalPlace, RunId, RunRow};
+use stepback_core::report::{Kind, Page};
+
+use super::Exit;
+use super::ground::{Ground, Need, SchemaArgs, join_cluster};
+use super::options::Options;
+use super::signals::stop_on_signals;
+use super::terminal::Terminal;
+use crate::run::{Event, Lost, WhatIsLost};
+
+pub(super) async fn close_lost(options: &Options, terminal: &Terminal, run: &RunId) -> anyhow::Result<Exit> {
+    let mut ground = Ground::find(options, &SchemaArgs::default(), Need::Look).await?;
+    if ground.coordinator.cluster.is_none() {
+        let open = ground.coordinator.database.look().await?.open_run;
+        let in_cluster = |row: &RunRow| row.run == *run && matches!(row.journal, JournalPlace::Cluster(_));
+        if open.as_ref().is_some_and(in_cluster) || ground.not_joined.is_some() {
+            join_cluster(options, &mut ground.coordinator).await?;
+        }
+    }
+    let coordinator = &ground.coordinator;
+    let lost = coordinator.find_lost(run, &ground.workloads).await?;
+    if !terminal.quiet || terminal.asks() {
+        terminal.tell(|page| write_lost(page, &lost));
+    }
+    terminal.confirm("Close it as it stands?")?;
+    let stop = stop_on_signals()?;
+    let mut listener = |event: Event| {
+        if let (Event::Held { reason }, false) = (&event, terminal.quiet) {
+            terminal.tell(|page| page.line(&format!("waiting: {reason}")));
+        }
+    };
+    let row = coordinator
+        .close_lost(&lost, &ground.workloads, stop, &mut listener)
+        .await?;
+    let list = serde_json::json!({ "items": [row] });
+    terminal.answer(Kind::RunList, &list, |page| {
+        page.line(&format!(
+            "run {run} is closed; to see where things are: stepback status"
+        ))?;
+        page.line("to go on from here: stepback rollback --to RELEASE")
+    })?;
+    Ok(Exit::Done)
+}
+
+fn write_lost(page: &mut Page<'_>, lost: &Lost) -> io::Result<()> {
+    page.line(&format!("close run {}: {}", lost.run, lost.row.title))?;
+    let why = match &lost.what {
+        WhatIsLost::Journal => {
+            "there is no journal of it where the database says that it is; check --context if that is \
+                                not so"
+                .to_owned()
+        }
+        WhatIsLost::Readable(why) => format!("its journal cannot be used: {why}"),
+        WhatIsLost::Workloads(gone) => {
+            let gone: Vec<String> = gone.iter().map(ToString::to_string).collect();
+            format!("gone, or made anew since it was opened: {}", gone.join(", "))
+        }
+        WhatIsLost::Row => {
+            "this database does not know it: it was restored from before the run, or is another one than the \
+                            run's; check DATABASE_URL"
+                .to_owned()
+        }
+    };
+    page.labelled("  because ", None, &why)?;
+    let newest = lost.applied.newest().map_or("nothing".to_owned(), ToString::to_string);
+    let schema = format!("{newest}, {} migrations applied, and stays so", lost.applied.0.len());
+    page.labelled("  schema  ", None, &schema)?;
+    for held in &lost.held {
+        let text = format!(
+            "{}: {} of {} replicas, and stays so",
+            held.workload, held.replicas, held.original
+        );
+        page.labelled("  holds   ", None, &text)?;
+    }
+    if lost.held.is_empty() {
+        page.labelled("  holds   ", None, "no workload that was looked at bears its stamp")?;
+    }
+    page.labelled(
+        "  does    ",
+        None,
+        "the run is closed; no script is run, no pod is started or stopped",
+    )?;
+    page.labelled(
+        "  after   ",
+        None,
+        "`stepback rollback --to RELEASE` undoes what is left and starts the pods",
+    )?;
+    page.blank()
+}
