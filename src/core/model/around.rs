@@ -61,12 +61,19 @@ pub struct SeenAround {
     pub workload: WorkloadRef,
     /// The autoscalers of the workload.
     pub autoscalers: Result<Vec<Autoscaler>, String>,
-    /// Whether each object that was asked for exists.
-    pub objects: BTreeMap<NamedObject, Result<bool, String>>,
+    /// Each object that was asked for; `None` where there is none.
+    pub objects: BTreeMap<NamedObject, Result<Option<FoundObject>, String>>,
     /// Each node that was asked for.
     pub nodes: BTreeMap<String, Result<NodeState, String>>,
     /// What came of trying to make the pod.
     pub pod: Option<TriedPod>,
+}
+
+/// What its metadata says of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundObject {
+    /// When somebody last changed it, as far as the API server keeps that.
+    pub changed: Option<jiff::Timestamp>,
 }
 
 /// A HorizontalPodAutoscaler.

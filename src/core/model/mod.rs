@@ -17,7 +17,7 @@ mod observed;
 mod version;
 mod workload;
 
-pub use around::{Autoscaler, LookAround, NamedKind, NamedObject, NodeState, SeenAround, TriedPod};
+pub use around::{Autoscaler, FoundObject, LookAround, NamedKind, NamedObject, NodeState, SeenAround, TriedPod};
 pub use checksum::Checksum;
 pub use database::{
     ArchiveRow, Capture, DatabaseIdentity, DatabaseRef, JournalPlace, LeaseSeen, LedgerRef, LedgerRow, LedgerTool,

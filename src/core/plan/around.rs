@@ -8,7 +8,7 @@ use crate::model::{Finding, LookAround, SeenAround, SeenWorkload, TemplateRef};
 
 use super::autoscaler::check_autoscalers;
 use super::lost::{check_lost, nodes_of};
-use super::named::{check_named, named_objects};
+use super::named::{check_named, named_objects, newer_since};
 use super::request::{Goal, Request};
 use super::start::{check_start, first_pod};
 use super::template::target_template;
@@ -49,7 +49,13 @@ pub(super) fn check_around(
     check_autoscalers(seen, around, findings);
     check_lost(seen, around, findings);
     if let Some(target) = target {
-        check_named(&subject, &named_objects(seen, target), around, findings);
+        check_named(
+            &subject,
+            &named_objects(seen, target),
+            newer_since(seen, target),
+            around,
+            findings,
+        );
     }
     check_start(seen, around, findings);
 }

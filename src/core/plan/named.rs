@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, PodSpec, Volume};
 
 use crate::model::{Finding, NamedKind, NamedObject, SeenAround, SeenWorkload, TemplateRef};
@@ -144,10 +145,26 @@ impl Named {
     }
 }
 
-/// Finds what of it is not there.
+/// Since when pods are made from the present template, where that is not the target's.
+pub(super) fn newer_since(seen: &SeenWorkload, target: &TemplateRef) -> Option<Timestamp> {
+    let update = seen.set.as_ref()?.status.as_ref()?.update_revision.as_ref()?;
+    let mut revisions = seen.revisions.iter();
+    let present = revisions.find(|revision| revision.metadata.name.as_ref() == Some(update))?;
+    let since = present.metadata.creation_timestamp.as_ref()?.0;
+    (target.revision.as_ref() != Some(update)).then_some(since)
+}
+
+/// Whether two times belong to one release: a chart sets its configuration shortly before its workloads. What is changed
+/// at other times, such as certificates that are renewed, belongs to neither release.
+fn is_near(one: Timestamp, other: Timestamp) -> bool {
+    one.as_second().abs_diff(other.as_second()) <= 600
+}
+
+/// Finds what of it is not there, or not as it was for the target: changed together with the newer release.
 pub(super) fn check_named(
     subject: &str,
     named: &BTreeMap<NamedObject, Use>,
+    newer_since: Option<Timestamp>,
     seen: &SeenAround,
     findings: &mut Vec<Finding>,
 ) {
@@ -156,8 +173,23 @@ pub(super) fn check_named(
     for (object, used) in named {
         let place = &used.place;
         match seen.objects.get(object) {
-            Some(Ok(true)) => {}
-            Some(Ok(false)) if used.needed => findings.push(Finding::refusal(
+            Some(Ok(Some(found))) => {
+                let changed = found.changed.zip(newer_since);
+                let with_newer = changed.filter(|(changed, since)| is_near(*changed, *since));
+                if let (Some((changed, _)), NamedKind::ConfigMap | NamedKind::Secret) = (with_newer, object.kind) {
+                    findings.push(Finding::warning(
+                        "configuration-newer",
+                        subject,
+                        format!(
+                            "{object} ({place}) was changed at {}, when the newer release came: pods of the target would \
+                             start with what that release set",
+                            changed.strftime("%Y-%m-%d %H:%M:%SZ")
+                        ),
+                        "compare it with what the target release ran with, and set that again before its pods start",
+                    ));
+                }
+            }
+            Some(Ok(None)) if used.needed => findings.push(Finding::refusal(
                 "configuration-missing",
                 subject,
                 format!(
@@ -165,7 +197,7 @@ pub(super) fn check_named(
                 ),
                 "make it again as it was when the target release ran, from its chart, manifests or backup",
             )),
-            Some(Ok(false)) => findings.push(Finding::warning(
+            Some(Ok(None)) => findings.push(Finding::warning(
                 "configuration-missing",
                 subject,
                 format!("{object} does not exist, and the target's template names it ({place})"),
@@ -197,7 +229,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::model::{WorkloadKind, WorkloadRef};
+    use crate::model::{FoundObject, WorkloadKind, WorkloadRef};
 
     /// Everything that a template can name, once optional and once not.
     fn pod() -> PodSpec {
@@ -259,13 +291,16 @@ mod tests {
                 name: "web".into(),
             },
             autoscalers: Ok(vec![]),
-            objects: named.keys().map(|object| (object.clone(), Ok(true))).collect(),
+            objects: named
+                .keys()
+                .map(|object| (object.clone(), Ok(Some(FoundObject { changed: None }))))
+                .collect(),
             nodes: BTreeMap::new(),
             pod: None,
         };
         let said = |seen: &SeenAround| {
             let mut findings = Vec::new();
-            check_named("it", &named, seen, &mut findings);
+            check_named("it", &named, Some(Timestamp::UNIX_EPOCH), seen, &mut findings);
             let said = findings
                 .iter()
                 .map(|one| format!("{} {}: {}", one.word(), one.code, one.message));
@@ -275,9 +310,9 @@ mod tests {
         for (object, there) in &mut seen.objects {
             *there = match object.name.as_str() {
                 // It is used in two ways, and one of them needs it.
-                "both" | "from-map" | "claim" | "account" | "pull" => Ok(false),
+                "both" | "from-map" | "claim" | "account" | "pull" => Ok(None),
                 "csi" => Err("may not get secrets".to_owned()),
-                _ => Ok(true),
+                _ => Ok(Some(FoundObject { changed: None })),
             };
         }
         seen.objects.remove(&NamedObject {
@@ -292,5 +327,55 @@ mod tests {
         refused configuration-missing: PersistentVolumeClaim claim does not exist, and the target's template names it (volume v4): its pods would not start
         warning configuration-unknown: whether these exist, which the target's template names, is not known: Secret csi, Secret volume-secret (may not get secrets)
         ");
+    }
+
+    #[test]
+    fn w3_what_changed_with_the_newer_release_is_told_from_what_changes_at_any_time() {
+        let named = named_in(&pod());
+        let at = |seconds| Timestamp::from_second(seconds).unwrap();
+        let found = |kind, name: &str, changed| {
+            let object = NamedObject {
+                kind,
+                name: name.to_owned(),
+            };
+            (object, Ok(Some(FoundObject { changed })))
+        };
+        let mut seen = SeenAround {
+            workload: WorkloadRef {
+                kind: WorkloadKind::StatefulSet,
+                namespace: "a".into(),
+                name: "web".into(),
+            },
+            autoscalers: Ok(vec![]),
+            objects: named
+                .keys()
+                .map(|object| (object.clone(), Ok(Some(FoundObject { changed: None }))))
+                .collect(),
+            nodes: BTreeMap::new(),
+            pod: None,
+        };
+        seen.objects.extend([
+            found(NamedKind::ConfigMap, "from-map", Some(at(10_000 - 60))),
+            found(NamedKind::Secret, "both", Some(at(10_060))),
+            found(NamedKind::ConfigMap, "volume-map", Some(at(9_000))),
+            found(NamedKind::Secret, "csi", Some(at(90_000))),
+            found(NamedKind::ServiceAccount, "account", Some(at(10_000))),
+        ]);
+        let newer = |since| {
+            let mut findings = Vec::new();
+            check_named("it", &named, since, &seen, &mut findings);
+            let said = findings.into_iter().map(|one| {
+                let object = one.message.split(" (").next().unwrap_or_default().to_owned();
+                (one.code, object)
+            });
+            said.collect::<Vec<_>>()
+        };
+        let warned = |object: &str| ("configuration-newer".to_owned(), object.to_owned());
+        assert_eq!(
+            newer(Some(at(10_000))),
+            [warned("ConfigMap from-map"), warned("Secret both")]
+        );
+        // The present template is the target's: nothing is newer.
+        assert_eq!(newer(None), []);
     }
 }

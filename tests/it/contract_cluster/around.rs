@@ -13,7 +13,7 @@ use kube::{
 };
 use serde_json::{Value, from_value, json};
 use stepback::cluster::{Cluster as _, KubeCluster};
-use stepback_core::model::{Autoscaler, LookAround, NamedKind, NamedObject, NodeState, TriedPod};
+use stepback_core::model::{Autoscaler, FoundObject, LookAround, NamedKind, NamedObject, NodeState, TriedPod};
 use stepback_sandbox::api::{ApiServer, Forbidden, Options};
 
 use super::arena::Arena;
@@ -113,12 +113,28 @@ pub async fn w3_objects_that_are_named_are_there_or_not(arena: &Arena) -> Outcom
         objects: [asked("there"), asked("gone")].into_iter().flatten().collect(),
         ..nothing(arena)
     };
-    let expected = at
-        .objects
-        .iter()
-        .map(|object| (object.clone(), Ok(object.name == "there")));
-    let expected: BTreeMap<_, _> = expected.collect();
-    assert_eq!(arena.cluster.look_around(&at).await?.objects, expected);
+    let found = arena.cluster.look_around(&at).await?.objects;
+    assert_eq!(found.len(), at.objects.len());
+    for (object, found) in &found {
+        let is_there = found.as_ref().is_ok_and(Option::is_some);
+        assert_eq!(
+            (is_there, found.is_ok()),
+            (object.name == "there", true),
+            "{object}: {found:?}"
+        );
+    }
+    // When they were changed is read off their metadata: a chart's configuration comes with its release.
+    let settings = named(NamedKind::ConfigMap, "there");
+    let changed = |found: &BTreeMap<NamedObject, Result<Option<FoundObject>, String>>| {
+        let found = found[&settings].as_ref().ok()?.as_ref()?;
+        found.changed
+    };
+    let first = changed(&found);
+    let now = jiff::Timestamp::now();
+    assert!(
+        first.is_some_and(|first| first.duration_until(now).abs() < jiff::SignedDuration::from_mins(2)),
+        "{first:?}"
+    );
     Ok(())
 }
 
@@ -262,7 +278,7 @@ pub async fn what_must_not_be_read_is_not_known(_ctx: Ctx) -> Outcome {
     );
     let objects = &seen.objects;
     assert!(objects[&secret].as_ref().is_err_and(|why| is_forbidden(why, "secrets")));
-    assert_eq!(objects[&named(NamedKind::ConfigMap, "settings")], Ok(false));
+    assert_eq!(objects[&named(NamedKind::ConfigMap, "settings")], Ok(None));
     assert!(seen.nodes["n"].as_ref().is_err_and(|why| is_forbidden(why, "nodes")));
     assert!(matches!(seen.pod, Some(TriedPod::Untried(why)) if is_forbidden(&why, "pods")));
     // Of these only the first must be allowed for a run.

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::Pod;
 
 use super::*;
-use crate::model::{Autoscaler, NamedKind, NamedObject, NodeState, SeenAround, Severity, TriedPod};
+use crate::model::{Autoscaler, FoundObject, NamedKind, NamedObject, NodeState, SeenAround, Severity, TriedPod};
 
 const OWN: fn() -> WorkloadRef = || WorkloadRef {
     kind: WorkloadKind::StatefulSet,
@@ -73,14 +73,16 @@ fn found(around: SeenAround, change: impl FnOnce(&mut SeenCluster)) -> Vec<Strin
         .collect()
 }
 
-fn menu(there: Result<bool, String>) -> BTreeMap<NamedObject, Result<bool, String>> {
+fn menu(there: bool) -> BTreeMap<NamedObject, Result<Option<FoundObject>, String>> {
+    let changed = "2024-03-01T09:00:00Z".parse().ok();
+    let found = there.then_some(FoundObject { changed });
     let kind = NamedKind::ConfigMap;
     BTreeMap::from([(
         NamedObject {
             kind,
             name: "menu".to_owned(),
         },
-        there,
+        Ok(found),
     )])
 }
 
@@ -112,7 +114,7 @@ fn what_is_asked_is_what_the_target_names() {
 #[test]
 fn everything_around_is_said_at_once() {
     let calm_shop = SeenAround {
-        objects: menu(Ok(true)),
+        objects: menu(true),
         ..calm()
     };
     assert_eq!(found(calm_shop, |_| {}), [""; 0]);
@@ -124,7 +126,7 @@ fn everything_around_is_said_at_once() {
     };
     let wrong = SeenAround {
         autoscalers: Ok(vec![scaler]),
-        objects: menu(Ok(false)),
+        objects: menu(false),
         nodes: BTreeMap::from([("n".to_owned(), Ok(NodeState::NotReady("KubeletGone".into())))]),
         pod: Some(TriedPod::Refused("violates PodSecurity".into())),
         ..calm()
@@ -150,7 +152,7 @@ fn everything_around_is_said_at_once() {
 #[test]
 fn w14_what_is_not_known_of_a_node_matters_where_its_pod_is_not_ready() {
     let unknown = || SeenAround {
-        objects: menu(Ok(true)),
+        objects: menu(true),
         nodes: BTreeMap::from([("n".to_owned(), Err("may not get nodes".into()))]),
         ..calm()
     };
@@ -171,7 +173,7 @@ fn w14_what_is_not_known_of_a_node_matters_where_its_pod_is_not_ready() {
 fn w13_a_quota_that_the_pods_fill_themselves_forbids_nothing() {
     let full = "exceeded quota: q, requested: pods=1, used: pods=3, limited: pods=3";
     let tight = || SeenAround {
-        objects: menu(Ok(true)),
+        objects: menu(true),
         pod: Some(TriedPod::Refused(full.into())),
         ..calm()
     };
