@@ -26,6 +26,12 @@ pub enum JournalError {
         /// How.
         message: String,
     },
+    /// A newer version of this program has written it.
+    #[error("the plan of run {run} was written by a newer version of stepback, and this one cannot read it")]
+    Newer {
+        /// Which run.
+        run: RunId,
+    },
     /// The plan is larger than the place can hold.
     #[error("the plan has {bytes} bytes, more than the {limit} that this journal can hold")]
     TooLarge {

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use stepback_core::journal::{Entry, What};
 use stepback_core::model::{JournalPlace, RunId, Token};
-use stepback_core::plan::Plan;
+use stepback_core::plan::{FORMAT, Plan};
 
 pub use cluster::ClusterJournal;
 pub use database::DatabaseJournal;
@@ -76,6 +76,12 @@ pub trait Journals: Send + Sync {
     fn open(&self, place: &JournalPlace) -> Result<Arc<dyn Journal>, JournalError>;
 }
 
+/// What a plan of any format begins with.
+#[derive(serde::Deserialize)]
+struct PlanHead {
+    format: u32,
+}
+
 /// Reads a stored plan and checks it against its own id: a plan that somebody has changed is not carried out
 /// (LAWS W8).
 pub(crate) fn stored_plan(run: &RunId, json: &[u8]) -> Result<Plan, JournalError> {
@@ -83,7 +89,12 @@ pub(crate) fn stored_plan(run: &RunId, json: &[u8]) -> Result<Plan, JournalError
         run: run.clone(),
         message,
     };
-    let plan: Plan = serde_json::from_slice(json).map_err(|error| damaged(format!("its plan: {error}")))?;
+    let unread = |error: serde_json::Error| damaged(format!("its plan: {error}"));
+    let format = serde_json::from_slice::<PlanHead>(json).map_err(unread)?.format;
+    if format > FORMAT {
+        return Err(JournalError::Newer { run: run.clone() });
+    }
+    let plan: Plan = serde_json::from_slice(json).map_err(unread)?;
     let id = plan
         .compute_id()
         .map_err(|error| damaged(format!("its plan: {error}")))?;

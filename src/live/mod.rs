@@ -166,6 +166,7 @@ impl<W: Write + Send> Lines<W> {
             }
             // Why it halted is the answer's to say, once.
             What::RunHalted { .. } | What::RunClosed { .. } | What::RunHandedOver { .. } => self.put_away(),
+            What::Unknown => {}
         }
     }
 

@@ -78,6 +78,9 @@ pub(super) fn of_journal(error: &JournalError) -> Explained {
     let explained = Explained::new(exit, error);
     match error {
         JournalError::NotFound(_) => explained.hint("to see which runs there are: stepback runs"),
+        JournalError::Newer { .. } => {
+            explained.hint("continue it with the version of stepback that began it, or a newer one")
+        }
         JournalError::Unknown(_) => explained.now("at most our own tables were touched"),
         JournalError::Damaged { run, .. } => explained
             .hint("nothing of a damaged journal is run; restore its ConfigMaps or file where you can")

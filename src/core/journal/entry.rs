@@ -4,7 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{DatabaseIdentity, Digest, Evidence, PlanId, RunId, StepId, Token};
 
-/// The version of the line's form. A newer one may be read and shown, but not written.
+/// The version of the line's form. A newer one may be read and shown, but not continued.
+///
+/// An entry bears the lowest version that can say what it says: whatever is added to it, a field included, gets a higher
+/// one, so that a program that does not know it sees that before anything else.
 pub const FORMAT: u32 = 1;
 
 /// One entry.
@@ -90,6 +93,9 @@ pub enum What {
         /// The other run.
         to: RunId,
     },
+    /// Something of a newer format that this program has no word for. Never written.
+    #[serde(other)]
+    Unknown,
 }
 
 /// Who acts.
@@ -176,7 +182,7 @@ impl Entry {
         format!("{} {json}", hash_of(&json))
     }
 
-    /// Reads a line back.
+    /// Reads a line back. One of a newer format is read as far as it can be understood.
     ///
     /// # Errors
     /// When its hash does not match, or its content is not an entry.
@@ -185,13 +191,48 @@ impl Entry {
         if hash != hash_of(json) {
             return Err(LineError::Hash);
         }
-        serde_json::from_str(json).map_err(|error| LineError::Content(error.to_string()))
+        let content = |error: serde_json::Error| LineError::Content(error.to_string());
+        let head: Head = serde_json::from_str(json).map_err(content)?;
+        let is_newer = head.format > FORMAT;
+        match serde_json::from_str(json) {
+            Ok(Self {
+                what: What::Unknown, ..
+            }) if !is_newer => Err(LineError::Content("its kind is unknown".to_owned())),
+            Err(_) if is_newer => Ok(head.into()),
+            read => read.map_err(content),
+        }
     }
 
     /// The entry's hash, which the next entry names.
     pub fn hash(&self) -> String {
         let line = self.to_line();
         line[..16].to_owned()
+    }
+}
+
+/// What every entry of every format begins with.
+#[derive(Deserialize)]
+struct Head {
+    #[serde(rename = "v")]
+    format: u32,
+    #[serde(rename = "seq")]
+    sequence: u64,
+    at: jiff::Timestamp,
+    token: Token,
+    #[serde(rename = "prev")]
+    previous: String,
+}
+
+impl From<Head> for Entry {
+    fn from(head: Head) -> Self {
+        Self {
+            format: head.format,
+            sequence: head.sequence,
+            at: head.at,
+            token: head.token,
+            previous: head.previous,
+            what: What::Unknown,
+        }
     }
 }
 

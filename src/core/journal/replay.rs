@@ -150,7 +150,9 @@ impl RunState {
     /// When the entry is not the opening of a run.
     pub fn open(entry: &Entry, steps: usize) -> Result<Self, Illegal> {
         let What::RunOpened { run, plan, by, aborts } = &entry.what else {
-            return Err(Illegal::NotOpened(entry.sequence));
+            let is_newer = entry.format > FORMAT;
+            let illegal = if is_newer { Illegal::Format } else { Illegal::NotOpened };
+            return Err(illegal(entry.sequence));
         };
         if entry.sequence != 1 {
             return Err(Illegal::Sequence {
@@ -189,7 +191,7 @@ impl RunState {
         };
         let mut state = Self::open(first, steps)?;
         for entry in rest {
-            state.accept(entry)?;
+            state.take(entry)?;
         }
         Ok(Some(state))
     }
@@ -197,8 +199,17 @@ impl RunState {
     /// Takes one more entry, or refuses it and stays as it was.
     ///
     /// # Errors
-    /// When the table does not allow the entry here.
+    /// When the table does not allow the entry here, or a newer version of this program has written to the journal.
     pub fn accept(&mut self, entry: &Entry) -> Result<(), Illegal> {
+        if self.newer_format {
+            return Err(Illegal::Format(entry.sequence));
+        }
+        self.take(entry)
+    }
+
+    /// Takes an entry that was read. From the first of a newer format on there is no table to go by: what can be
+    /// understood is taken, so that it can be shown, and nothing is called damaged.
+    fn take(&mut self, entry: &Entry) -> Result<(), Illegal> {
         let sequence = entry.sequence;
         if sequence != self.next_sequence {
             return Err(Illegal::Sequence {
@@ -206,14 +217,25 @@ impl RunState {
                 found: sequence,
             });
         }
-        if entry.previous != self.last_hash {
+        if !self.newer_format && entry.previous != self.last_hash {
             return Err(Illegal::Chain(sequence));
         }
+        self.newer_format |= entry.format > FORMAT;
+        let taken = self.follow(entry);
+        if self.newer_format {
+            self.token = entry.token;
+        } else {
+            taken?;
+        }
+        self.next_sequence += 1;
+        self.last_hash = entry.hash();
+        Ok(())
+    }
+
+    fn follow(&mut self, entry: &Entry) -> Result<(), Illegal> {
+        let sequence = entry.sequence;
         if self.is_over() {
             return Err(Illegal::Closed(sequence));
-        }
-        if self.newer_format && entry.format <= FORMAT {
-            return Err(Illegal::Format(sequence));
         }
         let resumes = matches!(entry.what, What::RunResumed { .. });
         // Whoever hands a run over has taken its leases, and continues another one.
@@ -269,11 +291,9 @@ impl RunState {
                 self.closed = Some(*outcome);
             }
             What::RunHandedOver { to } => self.handed_over = Some(to.clone()),
+            What::Unknown => {}
         }
         self.token = entry.token;
-        self.next_sequence += 1;
-        self.last_hash = entry.hash();
-        self.newer_format |= entry.format > FORMAT;
         Ok(())
     }
 
@@ -401,7 +421,10 @@ pub fn read_lines(bytes: impl AsRef<[u8]>) -> Result<ReadBack, Illegal> {
                 read.entries.push(entry);
                 read.intact_bytes += line.len();
             }
-            Some(Err(error)) if !last => return Err(Illegal::Damaged { line: index + 1, error }),
+            // What has its checksum was written to its end: it is no torn line, whatever it says.
+            Some(Err(error)) if !last || error != LineError::Hash => {
+                return Err(Illegal::Damaged { line: index + 1, error });
+            }
             _ => read.torn = Some(String::from_utf8_lossy(line).into_owned()),
         }
     }

@@ -200,6 +200,7 @@ impl Report {
                     Outcome::Stopped => "stopped",
                 }
             }
+            What::Unknown => {}
             What::RunHandedOver { to } => {
                 self.state = "handed-over";
                 self.handed_over_to = Some(to.clone());

@@ -150,6 +150,8 @@ impl Coordinator {
         let stored = match journal.read(&row.run).await {
             Ok(stored) => Some(stored),
             Err(JournalError::NotFound(_)) => None,
+            // Only the program that wrote it knows whether it is over.
+            Err(JournalError::Newer { .. }) => return Err(RoadError::RunOpen(Box::new(row))),
             Err(error) => return Err(error.into()),
         };
         let state = match &stored {

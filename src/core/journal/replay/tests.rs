@@ -301,6 +301,58 @@ fn a_journal_that_a_newer_program_wrote_to_is_read_and_not_continued() {
     assert_eq!(state.accept(&ours), Err(Illegal::Format(4)));
 }
 
+/// A line as a newer program might write it.
+fn newer_line(sequence: u64, token: u64, more: &str) -> String {
+    let json = format!(
+        "{{\"v\":{},\"seq\":{sequence},\"at\":\"2026-11-23T03:00:00Z\",\"token\":{},\"prev\":\"not as this program hashes\",{more}}}",
+        FORMAT + 1,
+        serde_json::to_string(&Token {
+            number: token,
+            nonce: 1
+        })
+        .unwrap(),
+    );
+    format!("{} {json}\n", &Digest::of(json.as_bytes()).to_string()[..16])
+}
+
+#[test]
+fn what_a_newer_program_added_is_neither_damaged_nor_torn() {
+    let (entries, state) = journal(&[started(1, 1)]);
+    let token = state.token.number;
+    let mut written = text(&entries);
+    // A field that this program does not know, a kind, and a kind whose fields are of other types.
+    for (sequence, more) in [
+        (3, r#""kind":"stepApplied","step":1,"seen":"done","witness":{"rows":3}"#),
+        (4, r#""kind":"stepMeasured","step":1,"ms":12"#),
+        (5, r#""kind":"stepPassed","step":{"name":"one"},"seen":[]"#),
+    ] {
+        let mut line = newer_line(sequence, token, more);
+        if sequence == 3 {
+            line = line.replace("not as this program hashes", &entries[1].hash());
+            let json = line[17..].trim_end().to_owned();
+            line = format!("{} {json}\n", &Digest::of(json.as_bytes()).to_string()[..16]);
+        }
+        written.push_str(&line);
+    }
+    let read = read_lines(&written).unwrap();
+    assert_eq!((read.entries.len(), read.torn), (5, None));
+    let mut state = RunState::replay(&read.entries, STEPS).unwrap().unwrap();
+    assert!(state.newer_format);
+    assert_eq!(state.step(StepId(1)), Some(StepState::Applied));
+    // It is shown, and never continued.
+    let ours = next(&state, token, passed(1));
+    assert_eq!(state.accept(&ours), Err(Illegal::Format(6)));
+    // A kind that is unknown in a format that is known is damage, also in the last line: its checksum is right.
+    let json = newer_line(3, token, r#""kind":"stepMeasured""#)[17..]
+        .trim_end()
+        .replace(&format!("\"v\":{}", FORMAT + 1), &format!("\"v\":{FORMAT}"));
+    let line = format!("{} {json}\n", &Digest::of(json.as_bytes()).to_string()[..16]);
+    assert!(matches!(
+        read_lines(text(&entries) + &line),
+        Err(Illegal::Damaged { line: 3, .. })
+    ));
+}
+
 #[test]
 fn every_prefix_of_a_journal_replays() {
     let (entries, _) = journal(&full());
