@@ -9,6 +9,8 @@ mod carry;
 mod completions;
 #[cfg(all(feature = "sandbox", target_os = "linux"))]
 mod demo;
+#[cfg(all(feature = "sandbox", target_os = "linux"))]
+mod embedded;
 mod exit;
 mod explain;
 mod found;

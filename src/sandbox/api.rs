@@ -8,6 +8,8 @@
 //! Not responsible for running anything: controllers and kubelets are clients like any other, and talk to it through
 //! [`kube::Client`]. For tests it can hold a request before its effect ([`ApiServer::hold`]) and tell everything that
 //! ever happened ([`ApiServer::history`]).
+//!
+//! Only who knows the server's secret is answered, anybody else with 401: it is part of [`ApiServer::url`].
 
 mod access;
 mod admit;
@@ -28,6 +30,7 @@ mod node;
 mod object;
 mod openapi;
 mod patch;
+mod protobuf;
 mod read;
 mod scale;
 mod schema;
@@ -36,6 +39,7 @@ mod server;
 mod show;
 mod store;
 mod strategic;
+mod table;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -47,6 +51,7 @@ pub use gate::{Asked, Hold, Stopped};
 pub use kinds::Kind;
 pub use store::{Change, EventKind, ResourceVersion};
 
+use crate::secret::Secret;
 use serde_json::{Value, json};
 use server::Core;
 use std::{
@@ -125,7 +130,9 @@ impl ApiServer {
         for namespace in ["default", "kube-system", "kube-public"] {
             found(&mut store, namespace);
         }
-        let core = Arc::new(Core::new(store, options.forbidden, options.bookmark_every, address));
+        let secret = Secret::make();
+        let core = Core::new(store, options.forbidden, options.bookmark_every, address, secret);
+        let core = Arc::new(core);
         let accepting = tokio::spawn(server::serve(core.clone(), listener));
         let collecting = tokio::spawn(server::collect_garbage(core.clone()));
         Ok(Self {
@@ -141,12 +148,24 @@ impl ApiServer {
         self.core.address
     }
 
+    /// Where clients find the server. Contains the secret without which it answers nobody, so it is not for logs.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}/{}", self.address(), self.secret().text())
+    }
+
+    /// What shows a kubelet that it is this server that asks: see `KubeletOptions::server_secret`.
+    #[must_use]
+    pub fn secret(&self) -> &Secret {
+        &self.core.secret
+    }
+
     /// The text of a kubeconfig whose current context is this server and `namespace`.
     #[must_use]
     pub fn kubeconfig_yaml(&self, namespace: &str) -> String {
         let config = json!({
             "apiVersion": "v1", "kind": "Config", "preferences": {},
-            "clusters": [{"name": "sandbox", "cluster": {"server": format!("http://{}", self.address())}}],
+            "clusters": [{"name": "sandbox", "cluster": {"server": self.url()}}],
             "users": [{"name": "sandbox", "user": {}}],
             "contexts": [{
                 "name": "sandbox", "context": {"cluster": "sandbox", "user": "sandbox", "namespace": namespace},
@@ -163,9 +182,7 @@ impl ApiServer {
     /// Never: a socket address always makes a URL.
     #[must_use]
     pub fn client_config(&self) -> kube::Config {
-        let url = format!("http://{}", self.address())
-            .parse()
-            .expect("a socket address always makes a URL");
+        let url = self.url().parse().expect("a socket address always makes a URL");
         kube::Config::new(url)
     }
 

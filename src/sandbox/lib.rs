@@ -11,9 +11,12 @@ pub mod api;
 mod controllers;
 #[cfg(target_os = "linux")]
 pub mod kubelet;
+mod percent;
 mod record;
+mod secret;
 #[cfg(unix)]
 pub mod shop;
 pub mod statefulset;
 
 pub use controllers::{ControllerOptions, Controllers, start_controllers};
+pub use secret::Secret;

@@ -7,7 +7,7 @@ use futures::{AsyncBufReadExt, StreamExt};
 use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Secret};
 use kube::{
     Api, Client, ResourceExt,
-    api::{DeleteParams, LogParams, PostParams},
+    api::{AttachParams, DeleteParams, LogParams, PostParams},
     runtime::wait::await_condition,
 };
 use serde_json::{Value, from_value, json};
@@ -18,11 +18,16 @@ use stepback_sandbox::{
     shop::PORT,
     start_controllers,
 };
-use tokio::{io::AsyncReadExt, net::TcpStream, process::Command, time::timeout};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    process::Command,
+    time::timeout,
+};
 
 use crate::support::{
     cluster::Kind,
-    runner::{Case, Ctx, Outcome, case},
+    runner::{Case, Ctx, NotPassed, Outcome, case},
     scene::{Pods, Scene, is_ready, waiting_reason},
     shop,
 };
@@ -51,6 +56,7 @@ pub fn cases() -> Vec<Case> {
         ];
     }
     cases.push(case("kubelet::sandbox::tells_logs_to_whoever_asks_the_server", logs));
+    cases.push(case("kubelet::sandbox::runs_commands_in_a_container", commands));
     cases.push(case("kubelet::sandbox::leaves_no_process_when_it_stops", stops));
     cases.push(case("kubelet::a_shop_ends_with_whoever_started_it", lifeline));
     cases
@@ -357,5 +363,61 @@ async fn logs(ctx: Ctx) -> Outcome {
     scene.delete_pod("p").await?;
     let rest = async { followed.map(Result::unwrap).collect::<Vec<_>>().await };
     assert_eq!(timeout(Duration::from_secs(20), rest).await?, ["shop 1.2.0 ends"]);
+    Ok(())
+}
+
+/// What came of a command in the pod `p`: what it wrote, and how it ended.
+async fn ran(pods: &Api<Pod>, command: &[&str], input: Option<&[u8]>) -> Result<(String, Value), NotPassed> {
+    let params = AttachParams::default().stdin(input.is_some());
+    let mut process = pods.exec("p", command.iter().copied(), &params).await?;
+    let status = process.take_status().unwrap();
+    if let (Some(mut stdin), Some(input)) = (process.stdin(), input) {
+        stdin.write_all(input).await?;
+        stdin.shutdown().await?;
+    }
+    let mut out = String::new();
+    timeout(
+        Duration::from_secs(20),
+        process.stdout().unwrap().read_to_string(&mut out),
+    )
+    .await??;
+    let status = timeout(Duration::from_secs(20), status).await?.unwrap();
+    Ok((out, serde_json::to_value(status)?))
+}
+
+async fn commands(ctx: Ctx) -> Outcome {
+    let scene = Scene::open(Kind::Sandbox, ctx.name()).await?;
+    create(&scene, "shop:1.2.0", json!({})).await?;
+    scene.until_pods("the pod is ready", ready).await?;
+    let pods = &scene.pods;
+
+    let (out, status) = ran(pods, &["sh", "-c", "echo $HOSTNAME $DATABASE_URL; exit 7"], None).await?;
+    assert_eq!(out, "p sqlite:///nowhere/shop.db\n");
+    assert_eq!(status["details"]["causes"][0]["message"], "7", "{status}");
+    let (out, status) = ran(pods, &["cat"], Some(b"said")).await?;
+    assert_eq!((out.as_str(), &status["status"]), ("said", &json!("Success")));
+    let (_, status) = ran(pods, &["no-such-program"], None).await?;
+    assert_eq!(status["reason"], "InternalError", "{status}");
+
+    // A command ends with its client, and with its container.
+    for ends_with_client in [true, false] {
+        let file = ctx.fresh_file(&format!("{ends_with_client}"));
+        // It holds a lock on the file as long as anything of it runs.
+        let script = format!("exec 9>{0}; flock 9; echo locked; sleep 1000 & wait", file.display());
+        let params = AttachParams::default().stdin(false);
+        let mut process = pods.exec("p", ["sh", "-c", &script], &params).await?;
+        let mut said = [0; 7];
+        process.stdout().unwrap().read_exact(&mut said).await?;
+        assert_eq!(&said, b"locked\n");
+        if ends_with_client {
+            process.abort();
+        } else {
+            scene.delete_pod("p").await?;
+        }
+        let free = Command::new("flock").arg(&file).arg("true").kill_on_drop(true).status();
+        assert!(timeout(Duration::from_secs(20), free).await??.success());
+    }
+    let refused = pods.exec("p", ["true"], &AttachParams::default()).await;
+    assert!(refused.is_err(), "there is no container any more");
     Ok(())
 }

@@ -72,6 +72,7 @@ const SANDBOX_DEPENDENCIES: &[&str] = &[
     "sqlx",
     "thiserror",
     "tokio",
+    "tokio-tungstenite",
     "tracing",
     "ulid",
 ];

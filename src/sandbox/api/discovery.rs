@@ -67,6 +67,9 @@ pub(super) fn resources(kinds: &[Kind], group: &str, version: &str) -> Option<Va
         if !kind.short.is_empty() {
             row["shortNames"] = json!(kind.short);
         }
+        if ALL.contains(&(kind.group, kind.plural)) {
+            row["categories"] = json!(["all"]);
+        }
         resources.push(row);
         if kind.status {
             resources.push(resource(
@@ -103,6 +106,19 @@ pub(super) fn resources(kinds: &[Kind], group: &str, version: &str) -> Option<Va
 fn resource(name: &str, kind: &Kind, shown: &str, verbs: &[&str]) -> Value {
     json!({"name": name, "singularName": "", "namespaced": kind.namespaced, "kind": shown, "verbs": verbs})
 }
+
+/// What `kubectl get all` shows.
+const ALL: &[(&str, &str)] = &[
+    ("", "pods"),
+    ("", "services"),
+    ("apps", "daemonsets"),
+    ("apps", "deployments"),
+    ("apps", "replicasets"),
+    ("apps", "statefulsets"),
+    ("autoscaling", "horizontalpodautoscalers"),
+    ("batch", "cronjobs"),
+    ("batch", "jobs"),
+];
 
 const VERBS: &[&str] = &[
     "create",

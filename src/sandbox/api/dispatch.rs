@@ -10,7 +10,7 @@ use super::{
     discovery,
     failure::Failure,
     kinds::Kind,
-    openapi, patch, read, scale,
+    openapi, patch, protobuf, read, scale,
     selector::Selector,
     server::Core,
     show::Shape,
@@ -53,7 +53,8 @@ pub(super) struct Request {
 
 /// Answers a request, refusals included.
 pub(super) fn answer(core: &Arc<Core>, request: &Request) -> Reply {
-    match route(core, request) {
+    let answered = protobuf::read(request).and_then(|read| route(core, read.as_ref().unwrap_or(request)));
+    match answered {
         Ok(reply) => reply,
         Err(failure) => Reply::Json(failure.code, failure.status()),
     }
@@ -146,19 +147,16 @@ fn collection(core: &Arc<Core>, kind: &Kind, call: &Call, request: &Request) -> 
         )),
         Method::POST => {
             let made = write::create(&mut core.store(), call, body(request, kind)?, Owners::Update)?;
-            Ok(shown(call, 201, &made))
+            Ok(shown(kind, call, 201, &made))
         }
         Method::DELETE => {
             let options = Options::read(call, &request.body)?;
             let selector = selector(kind, call)?;
             let mut store = core.store();
             let items = delete::delete_all(&mut store, call.kind, &call.address.namespace, &selector, &options)?;
-            let items: Vec<Value> = items.iter().map(|item| Shape::Whole.entry(item, kind.custom)).collect();
-            let list = json!({
-                "kind": format!("{}List", kind.kind), "apiVersion": kind.api_version(),
-                "metadata": {"resourceVersion": store.version().to_string()}, "items": items,
-            });
-            Ok(Reply::Json(200, list))
+            let items: Vec<&Value> = items.iter().collect();
+            let metadata = json!({"resourceVersion": store.version().to_string()});
+            Ok(Reply::Json(200, Shape::Whole.list(kind, &items, &metadata)))
         }
         _ => Err(Failure::method()),
     }
@@ -167,14 +165,14 @@ fn collection(core: &Arc<Core>, kind: &Kind, call: &Call, request: &Request) -> 
 fn object(core: &Arc<Core>, kind: &Kind, call: &Call, request: &Request) -> Result<Reply, Failure> {
     let key = Key::new(call.kind, &call.address.namespace, &call.address.name);
     match request.method {
-        Method::GET => Ok(shown(call, 200, &*core.store().get(&key)?)),
+        Method::GET => Ok(shown(kind, call, 200, &*core.store().get(&key)?)),
         Method::PUT => {
             let (code, stored) = write::replace(&mut core.store(), call, body(request, kind)?)?;
-            Ok(shown(call, code, &stored))
+            Ok(shown(kind, call, code, &stored))
         }
         Method::PATCH => {
             let (code, stored) = patch::patch(&mut core.store(), call, &request.body)?;
-            Ok(shown(call, code, &stored))
+            Ok(shown(kind, call, code, &stored))
         }
         Method::DELETE => {
             let options = Options::read(call, &request.body)?;
@@ -217,8 +215,8 @@ fn posted(request: &Request, act: impl FnOnce() -> Result<Value, Failure>) -> Re
     }
 }
 
-fn shown(call: &Call, code: u16, object: &Value) -> Reply {
-    Reply::Json(code, Shape::asked_for(&call.accept).show(object))
+fn shown(kind: &Kind, call: &Call, code: u16, object: &Value) -> Reply {
+    Reply::Json(code, Shape::asked_for(call).show(kind, object))
 }
 
 /// The body of a write as JSON.

@@ -234,6 +234,11 @@ impl Failure {
         Self::about(403, "Forbidden", message, kind.plural, kind.group, name, None)
     }
 
+    /// For whoever does not say who they are.
+    pub(super) fn unauthorized() -> Self {
+        Self::plain(401, "Unauthorized", "Unauthorized")
+    }
+
     pub(super) fn bad_request(message: impl Into<String>) -> Self {
         Self::plain(400, "BadRequest", message)
     }
@@ -271,6 +276,12 @@ impl Failure {
             "",
             None,
         )
+    }
+
+    /// A body in protobuf, of a kind that is read from JSON alone.
+    pub(super) fn only_json(kind: &str) -> Self {
+        let message = format!("the sandbox reads a {kind} in JSON only: `kubectl apply -f FILE` sends that");
+        Self::plain(415, "UnsupportedMediaType", message)
     }
 
     pub(super) fn too_large(limit: usize) -> Self {

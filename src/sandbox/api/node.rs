@@ -16,13 +16,16 @@ use super::{
     server::{Body, Core, refused},
     store::{Key, Store},
 };
-use http::{Method, Request, Response, StatusCode, Uri, header};
-use http_body_util::{BodyExt, Empty};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use std::sync::Arc;
 use tokio::{io::copy_bidirectional, net::TcpStream};
+
+/// The most that is read of a kubelet's refusal, in bytes.
+const REFUSAL: usize = 16 * 1024;
 
 /// Where a request is passed on to.
 #[derive(Debug, PartialEq, Eq)]
@@ -189,7 +192,7 @@ async fn ask(core: &Arc<Core>, mut request: Request<Incoming>, target: &Target) 
     let mut asked = Request::new(Empty::<Bytes>::new());
     *asked.method_mut() = request.method().clone();
     *asked.headers_mut() = request.headers().clone();
-    asked.headers_mut().remove(header::AUTHORIZATION);
+    asked.headers_mut().insert(header::AUTHORIZATION, proof(core)?);
     asked.headers_mut().remove(header::CONTENT_LENGTH);
     *asked.uri_mut() = target
         .path
@@ -207,7 +210,32 @@ async fn ask(core: &Arc<Core>, mut request: Request<Incoming>, target: &Target) 
             }
         });
     }
+    if answer.status().is_client_error() || answer.status().is_server_error() {
+        return Err(told(answer).await);
+    }
     Ok(answer.map(BodyExt::boxed_unsync))
+}
+
+/// What shows the kubelet that it is asked by its API server.
+fn proof(core: &Core) -> Result<HeaderValue, Failure> {
+    let mut proof =
+        HeaderValue::from_str(&core.secret.proof()).map_err(|error| Failure::internal(error.to_string()))?;
+    proof.set_sensitive(true);
+    Ok(proof)
+}
+
+/// A kubelet's refusal, which is plain text, as the server tells it.
+async fn told(answer: Response<Incoming>) -> Failure {
+    let code = answer.status();
+    let text = match Limited::new(answer.into_body(), REFUSAL).collect().await {
+        Ok(body) => String::from_utf8_lossy(&body.to_bytes()).trim().to_owned(),
+        Err(_) => format!("the kubelet answered {code}"),
+    };
+    match code {
+        StatusCode::BAD_REQUEST => Failure::bad_request(text),
+        StatusCode::NOT_FOUND => Failure::no_such_resource(),
+        _ => Failure::internal(text),
+    }
 }
 
 #[cfg(test)]

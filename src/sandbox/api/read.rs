@@ -15,7 +15,6 @@ use serde_json::{Value, json};
 /// Answers a list request.
 pub(super) fn list(store: &Store, call: &Call, selector: &Selector) -> Result<Value, Failure> {
     let kind = store.kind(call.kind);
-    let shape = Shape::asked_for(&call.accept);
     let (version, after) = begin(store, call)?;
     let mut objects = store.list(call.kind, &call.address.namespace);
     objects.retain(|object| selector.selects(object));
@@ -34,12 +33,8 @@ pub(super) fn list(store: &Store, call: &Call, selector: &Selector) -> Result<Va
         metadata["continue"] = Value::from(token(version, &place(last)));
         metadata["remainingItemCount"] = json!(left);
     }
-    let items: Vec<Value> = objects.iter().map(|object| shape.entry(object, kind.custom)).collect();
-    let (list_kind, api_version) = match shape {
-        Shape::Whole => (format!("{}List", kind.kind), kind.api_version()),
-        Shape::Metadata => ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1".to_owned()),
-    };
-    Ok(json!({"kind": list_kind, "apiVersion": api_version, "metadata": metadata, "items": items}))
+    let objects: Vec<&Value> = objects.iter().map(|object| &**object).collect();
+    Ok(Shape::asked_for(call).list(kind, &objects, &metadata))
 }
 
 /// The version the list stands for, and the place it continues after.

@@ -14,6 +14,7 @@ use super::{
     store::Store,
     watch::Watch,
 };
+use crate::secret::Secret;
 use futures::stream;
 use http::{Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited, StreamBody, combinators::UnsyncBoxBody};
@@ -43,18 +44,27 @@ pub(super) struct Core {
     pub(super) forbidden: Vec<Forbidden>,
     pub(super) bookmark_every: Duration,
     pub(super) address: SocketAddr,
+    /// What every client must know.
+    pub(super) secret: Secret,
     /// What runs beside the connections, and ends with the server.
     beside: Mutex<JoinSet<()>>,
 }
 
 impl Core {
-    pub(super) fn new(store: Store, forbidden: Vec<Forbidden>, bookmark_every: Duration, address: SocketAddr) -> Self {
+    pub(super) fn new(
+        store: Store,
+        forbidden: Vec<Forbidden>,
+        bookmark_every: Duration,
+        address: SocketAddr,
+        secret: Secret,
+    ) -> Self {
         Self {
             store: Mutex::new(store),
             gate: Gate::default(),
             forbidden,
             bookmark_every,
             address,
+            secret,
             beside: Mutex::default(),
         }
     }
@@ -117,6 +127,9 @@ async fn converse(core: Arc<Core>, stream: tokio::net::TcpStream) {
 }
 
 async fn respond(core: Arc<Core>, request: http::Request<Incoming>) -> Result<Response<Body>, Cut> {
+    let Some(request) = core.secret.take_off(request) else {
+        return Ok(refused(&Failure::unauthorized()));
+    };
     if node::is_proxied(request.uri().path()) {
         return pass_on(&core, request).await;
     }

@@ -6,6 +6,7 @@
 use super::{
     call::Call,
     failure::{Cause, Failure},
+    kinds::Kind,
     object,
     selector::Selector,
     server::Core,
@@ -24,6 +25,7 @@ pub(super) struct Watch {
     namespace: String,
     selector: Selector,
     shape: Shape,
+    kinds: Arc<[Kind]>,
     bookmarks: bool,
     told: Receiver<ResourceVersion>,
     seen: ResourceVersion,
@@ -53,7 +55,8 @@ impl Watch {
             kind: call.kind,
             namespace: call.address.namespace.clone(),
             selector,
-            shape: Shape::asked_for(&call.accept),
+            shape: Shape::asked_for(call),
+            kinds: store.kinds.clone(),
             bookmarks: query.is_true("allowWatchBookmarks"),
             told: store.subscribe(),
             seen: store.version(),
@@ -152,7 +155,7 @@ impl Watch {
     }
 
     fn push(&mut self, event: &str, object: &Value) {
-        let shown = self.shape.show(object);
+        let shown = self.shape.show(&self.kinds[self.kind], object);
         self.line(event, &shown);
     }
 

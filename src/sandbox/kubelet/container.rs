@@ -27,6 +27,8 @@ use tokio::{
 
 use super::{
     Shared, env,
+    logs::Key,
+    place::Standing,
     probe::{Answer, Prober},
 };
 use crate::{
@@ -50,13 +52,15 @@ pub(super) struct Container {
 }
 
 /// How long the output of a process that has ended may take to be read. Nobody else should hold its pipes.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+pub(super) const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A process that was started, and those who read its output.
 struct Process {
     child: Child,
     started: Time,
     readers: Vec<JoinHandle<()>>,
+    /// Commands can be run beside it as long as this is there.
+    standing: Standing,
 }
 
 /// A pod's restart policy.
@@ -197,14 +201,23 @@ impl Container {
         )
         .await;
         let program = &self.shared.options.program;
+        let mut variables = variables;
+        for (name, value) in [
+            ("HOSTNAME", &*self.pod.name_any()),
+            (shop::RELEASE_VARIABLE, release),
+            (shop::ADDRESS_VARIABLE, &address),
+        ] {
+            variables.insert(name.to_owned(), value.to_owned());
+        }
+        let directory = self.shared.options.directory.clone();
         let mut command = Command::new(&program.path);
+        if let Some(directory) = &directory {
+            command.current_dir(directory);
+        }
         command
             .args(&program.args)
             .env_clear()
-            .envs(variables)
-            .env("HOSTNAME", self.pod.name_any())
-            .env(shop::RELEASE_VARIABLE, release)
-            .env(shop::ADDRESS_VARIABLE, &address)
+            .envs(&variables)
             .env(shop::LIFELINE_VARIABLE, "stdin")
             // The process ends when this pipe does, and the pipe ends with us, however we end.
             .stdin(Stdio::piped())
@@ -219,16 +232,11 @@ impl Container {
                 format!("the program {} cannot be started: {error}", program.path.display()),
             )
         })?;
-        let key = || {
-            (
-                self.pod.namespace().unwrap_or_default(),
-                self.pod.name_any(),
-                self.spec.name.clone(),
-            )
-        };
         let logs = &self.shared.logs;
-        let output = child.stdout.take().map(|stream| logs.collect(key(), stream));
-        let errors = child.stderr.take().map(|stream| logs.collect(key(), stream));
+        logs.begin(&self.key());
+        let output = child.stdout.take().map(|stream| logs.collect(self.key(), stream));
+        let errors = child.stderr.take().map(|stream| logs.collect(self.key(), stream));
+        let standing = self.shared.places.open(self.key(), variables, directory);
         let started = now();
         self.publish(|status| {
             let running = ContainerStateRunning {
@@ -261,7 +269,13 @@ impl Container {
             child,
             started,
             readers: output.into_iter().chain(errors).collect(),
+            standing,
         })
+    }
+
+    fn key(&self) -> Key {
+        let namespace = self.pod.namespace().unwrap_or_default();
+        (namespace, self.pod.name_any(), self.spec.name.clone())
     }
 
     /// Stays with a running process to its end. `None` when it was told to end; else whether it is wanted again.
@@ -270,6 +284,7 @@ impl Container {
             mut child,
             started,
             readers,
+            standing,
         } = process;
         // Held, not used: the process lives as long as this pipe does.
         let _lifeline = child.stdin.take();
@@ -292,8 +307,10 @@ impl Container {
                 },
             }
         };
+        drop(standing);
         // What it wrote last belongs to its log before its end is told.
         drop(timeout(LAST_WORDS, join_all(readers)).await);
+        self.shared.logs.end(&self.key());
         let code = exit.as_ref().ok().and_then(exit_code).unwrap_or(255);
         let ended = ContainerStateTerminated {
             exit_code: code,
@@ -363,7 +380,7 @@ async fn end(child: &mut Child, grace: Duration) -> std::io::Result<ExitStatus> 
 }
 
 /// The exit code; 128 and the signal's number for a process that a signal ended, as shells and runtimes say it.
-fn exit_code(exit: &ExitStatus) -> Option<i32> {
+pub(super) fn exit_code(exit: &ExitStatus) -> Option<i32> {
     use std::os::unix::process::ExitStatusExt;
     exit.code().or_else(|| exit.signal().map(|signal| 128 + signal))
 }

@@ -1,6 +1,7 @@
 //! A kubelet for one machine whose containers are processes: it binds pods to its node, gives each an address of its
 //! own in 127.0.0.0/8, runs the image `shop:VERSION` as a process of this project's shop, probes it, reports it, and ends
-//! it. Every other image is `ImagePullBackOff`; `shop:VERSION-bad` is one that crashes.
+//! it. Every other image is `ImagePullBackOff`; `shop:VERSION-bad` is one that crashes. `exec` runs commands of this
+//! machine in a container's environment.
 //!
 //! It talks through `kube::Client` alone and so serves any API server. Processes cannot outlive it: each ends with a
 //! pipe that only this process holds. Linux only: elsewhere the addresses are not there.
@@ -11,11 +12,14 @@ mod address;
 mod container;
 mod door;
 mod env;
+mod exec;
 mod logs;
 mod node;
+mod place;
 mod pod;
 mod probe;
 mod status;
+mod terminal;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -40,7 +44,8 @@ use tokio::{sync::watch, task::JoinSet};
 
 use self::address::Addresses;
 pub use self::logs::Logs;
-use crate::record::Recorder;
+use self::place::Places;
+use crate::{record::Recorder, secret::Secret};
 
 /// How an image is run: this program with these arguments, told the rest by the environment variables of
 /// [`shop::ShopConfig::from_env`](crate::shop::ShopConfig::from_env).
@@ -95,16 +100,23 @@ pub struct KubeletOptions {
     pub second: Duration,
     /// Pauses after crashes and refused images.
     pub back_off: BackOff,
+    /// Where containers and commands in them run; without it where this process runs.
+    pub directory: Option<PathBuf>,
+    /// What its API server proves itself with: [`ApiServer::secret`](crate::api::ApiServer::secret). Whoever proves it
+    /// may read logs and run commands in containers; without it nobody may.
+    pub server_secret: Option<Secret>,
 }
 
 impl KubeletOptions {
-    /// A kubelet as patient as Kubernetes' own, for the node `sandbox`.
+    /// A kubelet as patient as Kubernetes' own, for the node `sandbox`, that tells no server anything.
     pub fn new(program: Program) -> Self {
         Self {
             node: "sandbox".to_owned(),
             program,
             second: Duration::from_secs(1),
             back_off: BackOff::default(),
+            directory: None,
+            server_secret: None,
         }
     }
 }
@@ -116,6 +128,7 @@ struct Shared {
     recorder: Recorder,
     addresses: Addresses,
     logs: Logs,
+    places: Places,
 }
 
 /// A kubelet that is ready to run.
@@ -133,6 +146,7 @@ impl Kubelet {
             recorder,
             addresses: Addresses::default(),
             logs: Logs::default(),
+            places: Places::default(),
         };
         Self {
             shared: Arc::new(shared),
@@ -153,17 +167,19 @@ impl Kubelet {
             seen: HashMap::new(),
             workers: JoinSet::new(),
         };
+        let mut guests = JoinSet::new();
         tokio::select! {
-            () = self.work(&mut known) => {}
+            () = self.work(&mut known, &mut guests) => {}
             () = shutdown => {}
         }
+        guests.shutdown().await;
         known.keep(&HashSet::new());
         while let Some(ended) = known.workers.join_next().await {
             known.forget(ended);
         }
     }
 
-    async fn work(&self, known: &mut Known<'_>) {
+    async fn work(&self, known: &mut Known<'_>, guests: &mut JoinSet<()>) {
         let Shared { client, options, .. } = &*self.shared;
         let (listener, address) = match door::open().await {
             Ok(opened) => opened,
@@ -174,7 +190,7 @@ impl Kubelet {
         };
         node::ensure(client, &options.node, address.port()).await;
         let mut renewal = pin!(node::renew(client, &options.node, address.port()));
-        let mut serving = pin!(door::serve(listener, self.logs()));
+        let mut serving = pin!(door::serve(listener, Arc::clone(&self.shared), guests));
         let pods: Api<Pod> = Api::all(client.clone());
         let mut events = pin!(watcher(pods, watcher::Config::default()).default_backoff());
         let mut listed = HashSet::new();

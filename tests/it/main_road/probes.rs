@@ -15,6 +15,12 @@ use crate::support::{
 };
 
 /// What holds on 1.2.0; the table's third column is 1.3.0's.
+const HOLD_WITH_EXEC: &str = "    - { tcp: { port: 8080 }, successes: 1 }
+    - { sql: \"SELECT count(*) FROM orders\", successes: 2, period: 50ms }
+    - { exec: { container: shop, command: [sh, -c, \"test $SHOP_RELEASE = 1.2.0\"] }, successes: 2, period: 50ms }
+";
+
+/// The same without the command: the kubelet's certificate is none that the real API server takes.
 const HOLD: &str = "    - { tcp: { port: 8080 }, successes: 1 }
     - { sql: \"SELECT count(*) FROM orders\", successes: 2, period: 50ms }
 ";
@@ -39,13 +45,21 @@ pub fn cases() -> Vec<Case> {
             fail(ctx, engine, kind).await
         }));
     }
+    cases.push(case(
+        "main_road::an_exec_probe_that_fails_holds_the_way_back",
+        refused_by_a_command,
+    ));
     cases.push(case("main_road::w17_a_probe_that_can_never_hold_refuses", unfit));
     cases
 }
 
 async fn hold(ctx: Ctx, engine: Engine, kind: Kind) -> Outcome {
+    let (app, count) = match kind {
+        Kind::Sandbox => (HOLD_WITH_EXEC, 4),
+        _ => (HOLD, 3),
+    };
     let setting = Setting {
-        app: HOLD,
+        app,
         replicas: 1,
         ..Setting::new(engine, kind, "1.2.0")
     };
@@ -55,7 +69,7 @@ async fn hold(ctx: Ctx, engine: Engine, kind: Kind) -> Outcome {
     let plan = stage.credentials.run(0, &folder, "plan --to 1.2.0").await?;
     assert!(!plan.out.contains("probe-"), "{}", plan.out);
     let ran = stage.credentials.run(0, &folder, "rollback --to 1.2.0 --yes").await?;
-    assert!(ran.err.contains("3 probes passed"), "{}", ran.err);
+    assert!(ran.err.contains(&format!("{count} probes passed")), "{}", ran.err);
     TO_1_2_0.check(&stage).await
 }
 
@@ -103,6 +117,27 @@ async fn fail(ctx: Ctx, engine: Engine, kind: Kind) -> Outcome {
             "{}",
             ran.err
         );
+    }
+    Ok(())
+}
+
+/// What the command said is what is shown.
+async fn refused_by_a_command(ctx: Ctx) -> Outcome {
+    let app = "    - { exec: { command: [sh, -c, \"echo not yet $SHOP_RELEASE >&2; exit 3\"] }, period: 50ms, timeout: 1s }\n";
+    let setting = Setting {
+        app,
+        replicas: 1,
+        ..Setting::new(Engine::Sqlite, Kind::Sandbox, "1.2.0")
+    };
+    let stage = Stage::set(setting, ctx.dir(), ctx.name()).await?;
+    let folder = stage.folder("1.2.0");
+    let ran = stage.credentials.run(4, &folder, "rollback --to 1.2.0 --yes").await?;
+    for part in [
+        "did not succeed within 1 s",
+        "exit status 3: not yet 1.2.0",
+        "container shop runs",
+    ] {
+        assert!(ran.err.contains(part), "{part}: {}", ran.err);
     }
     Ok(())
 }

@@ -165,6 +165,7 @@ impl Stage {
                 fs::write(&kubeconfig, server.kubeconfig_yaml("shop"))?;
                 let mut kubelet = KubeletOptions::new(program());
                 kubelet.second = Duration::from_millis(100);
+                kubelet.server_secret = Some(server.secret().clone());
                 let options = ControllerOptions {
                     statefulset: true,
                     kubelet: Some(kubelet),

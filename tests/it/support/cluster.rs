@@ -132,17 +132,13 @@ impl Cluster {
             .worker_threads(2)
             .enable_all()
             .build()?;
-        let kubelet = KubeletOptions {
+        let mut kubelet = KubeletOptions {
             second: Duration::from_millis(100),
             back_off: BackOff {
                 first: Duration::from_millis(200),
                 limit: Duration::from_secs(2),
             },
             ..KubeletOptions::new(shop::program())
-        };
-        let options = ControllerOptions {
-            statefulset: kind != Kind::Real,
-            kubelet: Some(kubelet),
         };
         // A client's connections live on the runtime that it was made on.
         let (server, controllers) = runtime.block_on(async {
@@ -152,11 +148,16 @@ impl Cluster {
                     let server = ApiServer::start(api::Options::default()).await?;
                     let kubeconfig = scratch()?.join("sandbox-kubeconfig");
                     fs::write(&kubeconfig, server.kubeconfig_yaml("default"))?;
+                    kubelet.server_secret = Some(server.secret().clone());
                     Server::Sandbox {
                         _server: server,
                         kubeconfig,
                     }
                 }
+            };
+            let options = ControllerOptions {
+                statefulset: kind != Kind::Real,
+                kubelet: Some(kubelet),
             };
             let controllers = start_controllers(&connect(server.kubeconfig()).await?, options);
             Ok::<_, NotPassed>((server, controllers))

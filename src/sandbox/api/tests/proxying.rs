@@ -75,8 +75,11 @@ async fn an_upgraded_stream_passes_through_both_ways() {
     let (server, client) = start().await;
     let (kubelet, _pods) = with_pod(&client, true).await;
     let mut ours = TcpStream::connect(server.address()).await.unwrap();
-    let ask = "POST /api/v1/namespaces/default/pods/p/exec?container=side&command=sh&stdin=true HTTP/1.1\r\nHost: x\r\n\
-               Connection: Upgrade\r\nUpgrade: test\r\n\r\n";
+    let ask = format!(
+        "POST /{}/api/v1/namespaces/default/pods/p/exec?container=side&command=sh&stdin=true HTTP/1.1\r\nHost: x\r\n\
+         Connection: Upgrade\r\nUpgrade: test\r\n\r\n",
+        server.secret().text()
+    );
     ours.write_all(ask.as_bytes()).await.unwrap();
     let (mut theirs, head) = within(accept(&kubelet)).await;
     assert!(
