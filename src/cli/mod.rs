@@ -28,6 +28,8 @@ mod report;
 mod resume;
 mod rollback;
 mod runs;
+#[cfg(all(feature = "sandbox", target_os = "linux"))]
+mod sandbox;
 #[cfg(all(feature = "sandbox", unix))]
 mod sandbox_shop;
 mod schema;
@@ -91,6 +93,8 @@ enum Command {
     Man(man::Args),
     #[cfg(all(feature = "sandbox", target_os = "linux"))]
     Demo(demo::Args),
+    #[cfg(all(feature = "sandbox", target_os = "linux"))]
+    Sandbox(sandbox::Args),
     #[cfg(all(feature = "sandbox", unix))]
     #[command(hide = true)]
     SandboxShop,
@@ -155,6 +159,8 @@ async fn perform(cli: Cli, terminal: &Terminal) -> anyhow::Result<Exit> {
         Command::Man(args) => man::run(terminal, &args),
         #[cfg(all(feature = "sandbox", target_os = "linux"))]
         Command::Demo(args) => demo::run(&args).await,
+        #[cfg(all(feature = "sandbox", target_os = "linux"))]
+        Command::Sandbox(args) => sandbox::run(terminal, &args).await,
         #[cfg(all(feature = "sandbox", unix))]
         Command::SandboxShop => sandbox_shop::run().await,
     }

@@ -525,6 +525,7 @@ fn help(ctx: &Ctx) -> Outcome {
         "completions",
         "man",
         "demo",
+        "sandbox",
     ] {
         let typed = format!("{command} --help");
         let ran = stepback.ends(0, &typed)?;

@@ -30,6 +30,7 @@ mod opening;
 mod people;
 mod postgres;
 mod reconcile;
+mod sandbox;
 mod saved_plans;
 mod servers;
 mod shop;
@@ -71,6 +72,7 @@ fn subjects() -> Vec<Subject> {
         opening,
         postgres,
         reconcile,
+        sandbox,
         saved_plans,
         servers,
         shop,

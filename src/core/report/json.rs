@@ -19,6 +19,7 @@ pub enum Kind {
     Guard,
     File,
     Capture,
+    Sandbox,
 }
 
 #[derive(Serialize)]
