@@ -22,6 +22,7 @@ mod docs;
 mod drift;
 mod guard;
 mod init;
+mod kubectl;
 mod kubelet;
 mod layering;
 mod main_road;
@@ -64,6 +65,7 @@ fn subjects() -> Vec<Subject> {
         drift,
         guard,
         init,
+        kubectl,
         kubelet,
         layering,
         main_road,

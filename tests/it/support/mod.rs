@@ -3,6 +3,7 @@
 pub mod binary;
 pub mod cluster;
 pub mod controlplane;
+pub mod kubectl;
 pub mod process;
 pub mod proxy;
 pub mod runner;
