@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use stepback_core::model::Token;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use super::failure;
 use crate::cluster::{ClusterError, MANAGER};
@@ -236,29 +236,43 @@ impl Claim {
 
     /// Renews the Lease three times in its life, until it is asked to stop or the Lease is somebody else's.
     async fn beat(self, mut lease: Lease, mut stopped: oneshot::Receiver<()>) {
+        let pace = (self.life / 3).max(Duration::from_millis(1));
+        let mut beats = tokio::time::interval_at(Instant::now() + pace, pace);
+        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 _ = &mut stopped => return,
-                () = tokio::time::sleep(self.life / 3) => {}
+                _ = beats.tick() => {}
             }
-            // A heartbeat that cannot be written is no loss yet, and no reason to stop trying.
-            match self.renew(&lease).await {
-                Ok(renewed) => lease = renewed,
-                Err(ClusterError::Conflict { .. }) => match self.api.get_opt(&self.name).await {
-                    Ok(Some(found)) if self.is_ours(&found) => lease = found,
-                    Ok(_) => {
-                        tracing::warn!("{} is not ours any more", self.object);
-                        return;
-                    }
-                    Err(error) => tracing::warn!("cannot look at {}: {error}", self.object),
-                },
-                Err(ClusterError::Gone { .. }) => {
-                    tracing::warn!("{} was deleted", self.object);
-                    return;
-                }
-                Err(error) => tracing::warn!("cannot renew {}: {error}", self.object),
+            // A heartbeat that cannot be written is no loss yet, and no reason to stop trying. One that is not answered
+            // makes room for the next: waiting for it, the Lease would expire. It may land later, and is ours then.
+            match tokio::time::timeout(pace, self.renew_or_look(&lease)).await {
+                Ok(Some(known)) => lease = known,
+                Ok(None) => return,
+                Err(_) => tracing::warn!("cannot renew {}: no answer within {pace:?}", self.object),
             }
         }
+    }
+
+    /// The Lease, renewed where that could be done; `None` where it is not ours any more.
+    async fn renew_or_look(&self, lease: &Lease) -> Option<Lease> {
+        match self.renew(lease).await {
+            Ok(renewed) => return Some(renewed),
+            Err(ClusterError::Conflict { .. }) => match self.api.get_opt(&self.name).await {
+                Ok(Some(found)) if self.is_ours(&found) => return Some(found),
+                Ok(_) => {
+                    tracing::warn!("{} is not ours any more", self.object);
+                    return None;
+                }
+                Err(error) => tracing::warn!("cannot look at {}: {error}", self.object),
+            },
+            Err(ClusterError::Gone { .. }) => {
+                tracing::warn!("{} was deleted", self.object);
+                return None;
+            }
+            Err(error) => tracing::warn!("cannot renew {}: {error}", self.object),
+        }
+        Some(lease.clone())
     }
 
     async fn renew(&self, lease: &Lease) -> Result<Lease, ClusterError> {

@@ -1,9 +1,10 @@
 //! A real Kubernetes API behind [`Cluster`].
 //!
 //! Responsible for: the client, and which file does what: `connect` finds the cluster, `look` reads and `watch` watches
-//! it, `around` reads what lies around a workload, `write` makes stamped writes, `pods` removes pods, `lease` holds the cluster Lease, `dial` opens streams to pods,
-//! `exec` runs commands in them, `record` reads their logs and events, `rights` asks what is allowed, `failure` says what
-//! went wrong. Not for: deciding anything. `cli` makes one, everybody else sees the trait.
+//! it, `around` reads what lies around a workload, `write` makes stamped writes, `pods` removes pods, `lease` holds the
+//! cluster Lease, `dial` opens streams to pods, `exec` runs commands in them, `record` reads their logs and events,
+//! `rights` asks what is allowed, `limit` gives up a server that is silent, `failure` says what went wrong. Not for:
+//! deciding anything. `cli` makes one, everybody else sees the trait.
 
 mod around;
 mod connect;
@@ -12,6 +13,7 @@ mod exec;
 mod failure;
 mod find;
 mod lease;
+mod limit;
 mod look;
 mod pods;
 mod record;
@@ -48,10 +50,15 @@ pub struct KubeCluster {
 
 impl KubeCluster {
     /// A cluster that this client talks to. The client should not try requests again by itself: [`connect`] makes one
-    /// that does not.
+    /// that does not. A request that is not answered within 30 s is given up: [`ClusterError::Unreachable`].
     pub fn new(client: kube::Client, default_namespace: impl Into<String>) -> Self {
+        Self::with_limit(client, default_namespace, limit::REQUEST)
+    }
+
+    /// The same with another limit on each request. Watches and streams to pods are limited until they begin.
+    pub fn with_limit(client: kube::Client, default_namespace: impl Into<String>, request: Duration) -> Self {
         Self {
-            client,
+            client: limit::limited(client, request),
             default_namespace: default_namespace.into(),
             address: None,
             reach: dial::Reach::here(),
@@ -93,7 +100,7 @@ impl KubeCluster {
         }
     }
 
-    /// The client, for the journal that lies in the same cluster.
+    /// The client, for the journal that lies in the same cluster; its requests have the same limit.
     pub fn client(&self) -> kube::Client {
         self.client.clone()
     }

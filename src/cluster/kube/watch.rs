@@ -11,7 +11,7 @@ use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client};
 use stepback_core::model::{SeenWorkload, WorkloadRef};
 
-use super::{failure, look};
+use super::{failure, limit, look};
 use crate::cluster::ClusterError;
 
 type Events<K> = BoxStream<'static, Result<Event<K>, watcher::Error>>;
@@ -26,6 +26,10 @@ pub(super) fn changes(client: Client, workload: WorkloadRef) -> BoxStream<'stati
     })
     .into_stream()
     .boxed()
+}
+
+fn config() -> watcher::Config {
+    watcher::Config::default().timeout(limit::WATCH_SECONDS)
 }
 
 struct Watch {
@@ -46,7 +50,7 @@ struct Belongings {
 impl Watch {
     fn start(client: Client, workload: WorkloadRef) -> Self {
         let sets: Api<StatefulSet> = Api::namespaced(client.clone(), &workload.namespace);
-        let only = watcher::Config::default().fields(&format!("metadata.name={}", workload.name));
+        let only = config().fields(&format!("metadata.name={}", workload.name));
         let set = Followed::new(sets, only);
         Self {
             client,
@@ -95,7 +99,7 @@ impl Watch {
             .as_ref()
             .is_some_and(|belongings| belongings.selector == wanted);
         if !same {
-            let config = watcher::Config::default().labels_from(&wanted);
+            let config = config().labels_from(&wanted);
             self.belongings = Some(Belongings {
                 selector: wanted,
                 pods: Followed::new(
@@ -179,4 +183,78 @@ where
 
 fn name<K: Resource>(object: &K) -> String {
     object.meta().name.clone().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use http::{Request, Response};
+    use http_body_util::StreamBody;
+    use hyper::body::{Bytes, Frame};
+    use kube::client::Body;
+    use serde_json::{Value, json};
+    use stepback_core::model::WorkloadKind;
+    use tokio::time::{Instant, timeout};
+
+    use super::*;
+
+    fn set(replicas: i32) -> Value {
+        json!({
+            "apiVersion": "apps/v1",
+            "kind": "StatefulSet",
+            "metadata": { "name": "shop", "namespace": "a", "uid": "1", "resourceVersion": format!("1{replicas}") },
+            "spec": { "replicas": replicas, "serviceName": "shop", "selector": { "matchLabels": { "app": "shop" } },
+                "template": { "metadata": { "labels": { "app": "shop" } } } },
+        })
+    }
+
+    /// An API server whose watches fall silent, each without a word; the second watch of the set knows of a change.
+    fn falls_silent() -> Client {
+        static WATCHES: AtomicUsize = AtomicUsize::new(0);
+        let answer = |request: &Request<Body>| {
+            let query = request.uri().query().unwrap_or_default();
+            let of_set = request.uri().path().ends_with("/statefulsets");
+            if query.contains("watch=true") {
+                assert!(query.contains("timeoutSeconds=30"), "{query}");
+                let again = of_set && WATCHES.fetch_add(1, Ordering::SeqCst) == 1;
+                return (again.then(|| json!({ "type": "MODIFIED", "object": set(2) })), true);
+            }
+            let items = if of_set { vec![set(3)] } else { vec![] };
+            (
+                Some(json!({ "metadata": { "resourceVersion": "9" }, "items": items })),
+                false,
+            )
+        };
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let (first, goes_on) = answer(&request);
+            let first = first.map(|json| Ok::<_, Infallible>(Frame::data(Bytes::from(format!("{json}\n")))));
+            let rest = if goes_on {
+                stream::pending().boxed()
+            } else {
+                stream::empty().boxed()
+            };
+            let body = StreamBody::new(stream::iter(first).chain(rest));
+            async { Ok::<_, Infallible>(Response::new(body)) }
+        });
+        limit::limited(Client::new(service, "a"), limit::REQUEST)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_falls_silent_is_begun_anew_within_a_minute() {
+        let workload = WorkloadRef {
+            kind: WorkloadKind::StatefulSet,
+            namespace: "a".to_owned(),
+            name: "shop".to_owned(),
+        };
+        let mut changes = changes(falls_silent(), workload);
+        assert_eq!(changes.next().await.unwrap().unwrap().replicas(), 3);
+        let begun = Instant::now();
+        let changed = timeout(Duration::from_secs(60), changes.next()).await;
+        let changed = changed.expect("the change was not seen within a minute");
+        assert_eq!(changed.unwrap().unwrap().replicas(), 2);
+        assert_eq!(begun.elapsed(), Duration::from_secs(35));
+    }
 }

@@ -7,6 +7,7 @@ mod looking;
 mod probing;
 mod reach;
 mod removing;
+mod silence;
 mod writing;
 
 use crate::support::{
@@ -87,5 +88,18 @@ pub fn cases() -> Vec<Case> {
             around::w13_what_admission_refuses_is_said_beforehand_real(&arena).await
         },
     ));
+    macro_rules! silence {
+        ($($law:ident),* $(,)?) => {
+            $(cases.push(case(
+                concat!("contract_cluster::sandbox::", stringify!($law)),
+                silence::$law,
+            ));)*
+        };
+    }
+    silence![
+        a_write_without_an_answer_is_unknown_and_the_world_is_asked,
+        a_look_without_an_answer_is_given_up,
+        a_heartbeat_without_an_answer_is_no_loss,
+    ];
     cases
 }

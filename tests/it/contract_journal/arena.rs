@@ -10,6 +10,7 @@ use kube::{
 };
 use serde_json::json;
 use stepback::{
+    cluster::KubeCluster,
     database::{self, Database, LeaseRequest},
     journal::{ClusterJournal, DatabaseJournal, FileJournal, Journal, JournalError},
 };
@@ -128,6 +129,15 @@ impl Arena {
             panic!("this law is for clusters");
         };
         ClusterJournal::new(client.clone(), namespace)
+    }
+
+    /// A journal of a cluster whose requests may take so long.
+    pub fn impatient(&self, request: Duration) -> ClusterJournal {
+        let Arena::Cluster { client, namespace, .. } = self else {
+            panic!("this law is for clusters");
+        };
+        let cluster = KubeCluster::with_limit(client.clone(), namespace, request);
+        ClusterJournal::new(cluster.client(), namespace)
     }
 
     pub fn maps(&self) -> Api<ConfigMap> {

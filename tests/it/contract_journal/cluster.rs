@@ -1,5 +1,7 @@
 //! What only ConfigMaps have: segments, parts, versions, and requests that get lost.
 
+use std::time::Duration;
+
 use http::Method;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
@@ -11,6 +13,7 @@ use stepback_core::{
     plan::Plan,
 };
 use stepback_sandbox::api::Hold;
+use tokio::time::timeout;
 
 use super::arena::{Arena, RUN, by, seen, with_id};
 use crate::support::runner::{NotPassed, Outcome, fail};
@@ -223,6 +226,26 @@ pub async fn w10_a_lost_request_is_unknown_and_can_be_tried_again(arena: &Arena)
     assert!(matches!(appended, Err(JournalError::Unknown(_))), "{appended:?}");
     story.assert_stored(&*arena.journal()).await?;
     story.append(&*journal, seen("lost")).await?;
+    story.assert_stored(&*arena.journal()).await
+}
+
+/// The server takes the entry and is silent, and is back before the next try.
+pub async fn w10_an_append_without_an_answer_is_unknown_and_never_twice(arena: &Arena) -> Outcome {
+    let mut story = arena.story(RUN);
+    story.begin(&*arena.journal(), 2).await?;
+    let journal = arena.impatient(Duration::from_millis(500));
+    let mut hold = hold_append(arena);
+    let entry = story.next(seen("silent"));
+    let appended = timeout(Duration::from_secs(30), journal.append(&story.run, &entry)).await?;
+    assert!(
+        matches!(&appended, Err(JournalError::Unknown(why)) if why.contains("no answer within 0.5 s")),
+        "{appended:?}"
+    );
+    hold.arrived().await?;
+    story.assert_stored(&*arena.journal()).await?;
+    assert_eq!(hold.let_through().await?, 200);
+    story.append(&journal, seen("silent")).await?;
+    story.append(&journal, seen("next")).await?;
     story.assert_stored(&*arena.journal()).await
 }
 

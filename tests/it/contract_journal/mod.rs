@@ -61,6 +61,10 @@ pub fn cases() -> Vec<Case> {
         [Place::Sandbox],
         cluster::w10_an_append_that_arrives_late_is_not_lost_and_not_doubled
     );
+    law!(
+        [Place::Sandbox],
+        cluster::w10_an_append_without_an_answer_is_unknown_and_never_twice
+    );
     cases
 }
 
