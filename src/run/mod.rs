@@ -24,6 +24,7 @@ use crate::journal::{Journal, JournalError};
 
 pub use crate::probe::{Stop, Stopper, stop};
 pub use append::append;
+use append::{Patience, append_patiently};
 pub use event::{Event, Listen};
 pub use look::look;
 pub use road::{Consent, Coordinator, Finished, Lost, RoadError, StillHeld, Unfit, WhatIsLost, bound_to};
@@ -109,7 +110,23 @@ impl Execution<'_> {
         clock: &mut Clock,
         listener: &mut dyn Listen,
     ) -> Result<(), RunError> {
-        let entry = append(self.journal, &mut self.state, self.token, what).await?;
+        let begun = Instant::now();
+        // That which is over has a last step; what it waits for is said of that one.
+        let step = self
+            .state
+            .current()
+            .and_then(|id| self.plan.step(id))
+            .or(self.plan.steps.last());
+        let mut say = |reason| {
+            if let Some(step) = step {
+                listener.hear(Event::Retrying { step: step.id, reason });
+            }
+        };
+        let limit = Duration::from_millis(step.map_or(0, |step| step.limit_ms));
+        let patience = Patience::of_step(limit, &self.stop, &mut say);
+        let entry = append_patiently(self.journal, &mut self.state, self.token, what, patience).await?;
+        // A journal that is away takes nothing of the step's own time.
+        clock.started += begun.elapsed();
         facts.keep_recorded(&entry.what);
         if matches!(entry.what, What::StepPassed { .. }) {
             *clock = Clock::start();

@@ -20,6 +20,7 @@ use crate::support::{
     },
 };
 
+mod away;
 mod laws;
 mod stopped;
 mod story;
@@ -59,6 +60,7 @@ pub fn cases() -> Vec<Case> {
         }),
         sync_case("crash::d4_a_token_that_is_not_checked_is_noticed", |_ctx| d4()),
     ]);
+    cases.extend(away::cases());
     cases.extend(laws::cases());
     cases.extend(stopped::cases());
     cases

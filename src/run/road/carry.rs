@@ -7,6 +7,7 @@ use stepback_core::plan::Plan;
 use super::abort::Aborted;
 use super::{Coordinator, Finished, Held, RoadError};
 use crate::journal::{Journal, JournalError};
+use crate::run::append::{Patience, write};
 use crate::run::{Ending, Event, Execution, Listen, RunError, Stop, World, append, execute};
 
 /// How many finished runs of an app keep their journal.
@@ -52,7 +53,7 @@ impl Coordinator {
             },
         };
         let state = RunState::open(&opened, plan.steps.len()).map_err(RunError::from)?;
-        crate::run::append::write(&*journal, &state, &opened).await?;
+        write(&*journal, &state, &opened, Patience::brief()).await?;
         row.status = RunStatus::Open;
         match aborted {
             None => self.database.write_run(held.token, &row).await?,

@@ -11,6 +11,7 @@ use stepback::{
     cluster::{Cluster, ClusterError, Counts, Exited, LogOf, Wire},
     database::{Database, DbError, LeaseRequest, Record, Reply},
     journal::{Journal, JournalError, Stored},
+    run::{Stop, stop},
 };
 use stepback_core::{
     catalog::Migration,
@@ -35,6 +36,10 @@ pub struct Client {
     pub asleep: Arc<Notify>,
     /// Tells this process to wake up.
     pub wake: Arc<Notify>,
+    /// The wish that this process stop.
+    pub stop: Stop,
+    /// What it said that it tries again.
+    pub retrying: Arc<Mutex<Vec<String>>>,
     token: Arc<Mutex<Option<Token>>>,
     /// The `resourceVersion` that this process has looked at: what its next write was decided on.
     looked_at: Arc<Mutex<u64>>,
@@ -49,6 +54,8 @@ impl Client {
             died: Arc::default(),
             asleep: Arc::default(),
             wake: Arc::default(),
+            stop: stop().1,
+            retrying: Arc::default(),
             token: Arc::default(),
             looked_at: Arc::default(),
             looked_at_pods: Arc::default(),
@@ -62,9 +69,22 @@ impl Client {
 
     /// One call through a seam, and what its answer tells of the world at that moment.
     async fn ask<T>(&self, effect: Option<Effect>, read: impl Fn(&mut World) -> T) -> Result<T, Refusal> {
+        self.ask_through(World::call, effect, read).await
+    }
+
+    async fn ask_journal<T>(&self, effect: Option<Effect>, read: impl Fn(&mut World) -> T) -> Result<T, Refusal> {
+        self.ask_through(World::call_journal, effect, read).await
+    }
+
+    async fn ask_through<T>(
+        &self,
+        seam: fn(&mut World, Option<Effect>) -> Called,
+        effect: Option<Effect>,
+        read: impl Fn(&mut World) -> T,
+    ) -> Result<T, Refusal> {
         let (called, read_then) = {
             let mut world = self.world.lock();
-            let called = world.call(effect);
+            let called = seam(&mut world, effect);
             (called, read(&mut world))
         };
         match called {
@@ -487,21 +507,25 @@ impl Journal for Client {
     async fn create(&self, _run: &RunId, plan: &Plan, _token: Token) -> Result<(), JournalError> {
         let plan = plan.to_json().expect("a plan is JSON");
         let unknown = |_| JournalError::Unknown("no answer".into());
-        self.call(Some(Effect::Create { plan })).await.map_err(unknown)
+        self.ask_journal(Some(Effect::Create { plan }), |_| ())
+            .await
+            .map_err(unknown)
     }
 
     async fn append(&self, run: &RunId, entry: &Entry) -> Result<(), JournalError> {
         let effect = Effect::Append { entry: entry.clone() };
-        self.call(Some(effect)).await.map_err(|refusal| match refusal {
-            Refusal::Fenced => JournalError::Fenced(run.clone()),
-            _ => JournalError::Unknown("no answer".into()),
-        })
+        self.ask_journal(Some(effect), |_| ())
+            .await
+            .map_err(|refusal| match refusal {
+                Refusal::Fenced => JournalError::Fenced(run.clone()),
+                _ => JournalError::Unknown("no answer".into()),
+            })
     }
 
     async fn read(&self, run: &RunId) -> Result<Stored, JournalError> {
         let unreachable = |_| JournalError::Unreachable("no answer".into());
         let read = |world: &mut World| (world.plan.clone(), world.journal.clone());
-        let (plan, bytes) = self.ask(None, read).await.map_err(unreachable)?;
+        let (plan, bytes) = self.ask_journal(None, read).await.map_err(unreachable)?;
         let plan = plan.ok_or_else(|| JournalError::NotFound(run.clone()))?;
         let read = read_lines(&bytes).map_err(|illegal| JournalError::illegal(run, &illegal))?;
         Ok(Stored {

@@ -7,7 +7,7 @@ use stepback::{
     cluster::{Cluster, ClusterError},
     database::{Database, LeaseRequest},
     journal::{Journal, JournalError, Stored},
-    run::{Ending, Event, Execution, World as Seams, append, execute, stop},
+    run::{Ending, Event, Execution, World as Seams, append, execute},
 };
 use stepback_core::{
     journal::{By, Entry, FORMAT, Outcome, RunState, StepState, What},
@@ -137,12 +137,12 @@ pub async fn carry_on(client: &Client, plan: &Plan, heard: &mut Vec<Entry>) -> S
             database: client,
             cluster: Some(client),
         },
-        stop: stop().1,
+        stop: client.stop.clone(),
     };
-    let mut listener = |event: Event| {
-        if let Event::Entry(entry) = event {
-            heard.push(entry);
-        }
+    let mut listener = |event: Event| match event {
+        Event::Entry(entry) => heard.push(entry),
+        Event::Retrying { reason, .. } => client.retrying.lock().expect("never held over a panic").push(reason),
+        _ => {}
     };
     let ending = execute(execution, &mut listener).await.map_err(text)?;
     let status = match &ending {

@@ -14,6 +14,7 @@ mod workload;
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
 };
 
 use stepback::database::Record;
@@ -21,6 +22,7 @@ use stepback_core::{
     journal::{Entry, What, read_lines},
     model::{Direction, RunRow, ScriptRef, Stamp, StepId, Token},
 };
+use tokio::time::Instant;
 
 pub use client::Client;
 pub use coordinator::{Life, coordinate, live_until_closed};
@@ -46,6 +48,9 @@ pub enum Fault {
     /// Somebody starts the workload that was stopped, with so many pods, as soon as it is stopped; but between a look and
     /// the write that was decided on it, and between two scripts of one batch, nobody is that fast.
     Started(i32),
+    /// From this call on the journal gives no answer, for so many seconds. Where `takes_one`, the first append that comes
+    /// meanwhile has its effect all the same.
+    JournalAway { seconds: u64, takes_one: bool },
     /// The process sleeps before the effect, until it is woken.
     SleepBefore,
     /// The process sleeps after the effect, until it is woken.
@@ -159,6 +164,8 @@ pub struct World {
     pub twice: bool,
     /// Breaches of the executor's laws, found while they happened.
     pub breaches: Vec<String>,
+    /// When the journal answers again, and whether it still takes an append until then.
+    pub journal_away: Option<(Instant, bool)>,
     pending: Vec<Pending>,
 }
 
@@ -191,6 +198,7 @@ impl World {
             lost_session: LostSession::Commits,
             twice: false,
             breaches: Vec::new(),
+            journal_away: None,
             pending: Vec::new(),
         }
     }
@@ -206,7 +214,30 @@ impl World {
         Shared(Arc::new(Mutex::new(self)))
     }
 
+    /// A call of the journal.
+    fn call_journal(&mut self, effect: Option<Effect>) -> Called {
+        self.take_journal_away();
+        let Some((_, takes_one)) = self.journal_away.filter(|(back, _)| Instant::now() < *back) else {
+            return self.call(effect);
+        };
+        self.calls += 1;
+        if let (true, Some(effect @ Effect::Append { .. }), Some(away)) = (takes_one, effect, &mut self.journal_away) {
+            away.1 = false;
+            drop(self.land(&effect));
+        }
+        Called::Answer(Err(Refusal::Lost))
+    }
+
+    fn take_journal_away(&mut self) {
+        let next = self.calls + 1;
+        if let Some(Fault::JournalAway { seconds, takes_one }) = self.faults.get(&next).copied() {
+            self.faults.remove(&next);
+            self.journal_away = Some((Instant::now() + Duration::from_secs(seconds), takes_one));
+        }
+    }
+
     fn call(&mut self, effect: Option<Effect>) -> Called {
+        self.take_journal_away();
         self.calls += 1;
         // The controller does not wait for us.
         if self.calls.is_multiple_of(3) {
@@ -216,7 +247,7 @@ impl World {
         self.start_by_another(effect.as_ref());
         let land = |world: &mut World, effect: Option<Effect>| effect.map_or(Ok(()), |effect| world.land(&effect));
         match self.faults.remove(&self.calls) {
-            None | Some(Fault::Started(_)) => Called::Answer(land(self, effect)),
+            None | Some(Fault::Started(_) | Fault::JournalAway { .. }) => Called::Answer(land(self, effect)),
             Some(Fault::CrashBefore) => Called::Crash,
             Some(Fault::CrashAfter) => {
                 drop(land(self, effect));
