@@ -79,6 +79,7 @@ fn under(url: &DatabaseUrl, plan: &Plan) -> anyhow::Result<Coordinator> {
     let limits = Limits {
         lock_wait: Duration::from_millis(plan.limits.lock_wait_ms),
         statement: Duration::from_millis(plan.limits.statement_ms),
+        step: Duration::from_millis(plan.limits.step_ms),
         ..Limits::default()
     };
     // Where several tables can be the ledger, the lease of the open run says which one it goes by.

@@ -397,6 +397,7 @@ pub(super) fn connect_options(
         ledger,
         lock_wait: limits.lock_wait,
         statement: limits.statement,
+        step: limits.step,
         create,
         by: who().to_string(),
     }

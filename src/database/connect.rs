@@ -20,6 +20,8 @@ pub struct ConnectOptions {
     pub lock_wait: Duration,
     /// One statement.
     pub statement: Duration,
+    /// One migration, all of its statements and our checks around them (LAWS D17).
+    pub step: Duration,
     /// Whether a missing SQLite file is made by the first change; looking never makes it.
     pub create: bool,
     /// Who acts, for the archive's and the lease's rows.

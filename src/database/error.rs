@@ -74,6 +74,14 @@ pub enum DbError {
         /// What was found.
         message: String,
     },
+    /// A migration took longer than it may (LAWS D17), and nothing of it stays.
+    #[error("{migration} was ended and rolled back: {message}")]
+    Limit {
+        /// Which migration.
+        migration: MigrationId,
+        /// Which limit passed, and where in the script that was, if it is known.
+        message: String,
+    },
     /// The archive does not hold what it should.
     #[error("the archive {message}")]
     Archive {
@@ -118,6 +126,10 @@ pub enum DbError {
     },
 }
 
+/// What to do about a migration that took too long.
+const LONGER: &str = "make it faster, or see what it waited for, and resume; where it may take longer, raise that limit under \
+    `spec.limits` in the app file: it holds for runs that are planned after that";
+
 #[expect(clippy::cast_precision_loss, reason = "for display; heartbeats are not 2^52 ms old")]
 fn seconds(ms: u64) -> f64 {
     ms as f64 / 1000.0
@@ -154,6 +166,7 @@ impl DbError {
             Self::Script { migration, .. } => {
                 Some(format!("nothing of {migration} was kept; correct what it ran into"))
             }
+            Self::Limit { .. } => Some(LONGER.to_owned()),
             _ => None,
         };
         Failure {

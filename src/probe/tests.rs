@@ -178,6 +178,7 @@ async fn wait(ask: Ask, statuses: &[u16], limit_ms: u64, timeout_ms: u64) -> (Se
         ledger: LedgerChoice::Auto,
         lock_wait: Duration::from_secs(1),
         statement: Duration::from_secs(1),
+        step: Duration::from_secs(60),
         create: false,
         by: "a test".to_owned(),
     };

@@ -86,13 +86,13 @@ pub async fn execute(mut run: Execution<'_>, listener: &mut dyn Listen) -> Resul
             .and_then(|id| run.plan.step(id))
             // All have passed, and a resume looks at them again: that too has a limit.
             .or(run.plan.steps.last())
-            .is_some_and(|step| clock.is_over(step));
+            .is_some_and(|step| clock.is_over(Duration::from_millis(run.plan.trying_ms(step))));
         match decide(run.plan, &run.state, &facts) {
             Move::Record(what) => match run.record(what, &mut facts, &mut clock, listener).await {
                 Err(RunError::Journal(JournalError::Fenced(_))) => return Ok(Ending::Fenced),
                 recorded => recorded?,
             },
-            Move::Observe(id) => run.observe(id, &mut facts, listener).await,
+            Move::Observe(id) => run.observe(id, &mut facts, &mut clock, listener).await,
             Move::Recheck(id) => run.recheck(id, &mut facts, &mut clock, listener).await,
             Move::Perform(id) => run.perform(id, &mut facts, listener).await,
             Move::Settle(id) => run.settle(id, &mut facts, listener).await,
@@ -139,8 +139,11 @@ impl Execution<'_> {
         self.plan.step(id).expect("the state has as many steps as the plan")
     }
 
-    async fn observe(&self, id: StepId, facts: &mut Facts, listener: &mut dyn Listen) {
+    async fn observe(&self, id: StepId, facts: &mut Facts, clock: &mut Clock, listener: &mut dyn Listen) {
         let seen = self.world.observe(self.plan, self.step(id)).await;
+        if let Ok(seen) = &seen {
+            clock.see(seen);
+        }
         tell(id, &seen, listener);
         facts.keep_observed(seen);
     }
@@ -198,10 +201,13 @@ fn tell(step: StepId, seen: &Result<Observed, Failure>, listener: &mut dyn Liste
     }
 }
 
-/// How long this process has been trying the current step, and how long it waits between two tries.
+/// How long this process has been trying the current step without coming further, and how long it waits between two
+/// tries.
 struct Clock {
     started: Instant,
     pauses: u32,
+    /// How much of the step was seen done.
+    done: u32,
 }
 
 impl Clock {
@@ -209,11 +215,24 @@ impl Clock {
         Self {
             started: Instant::now(),
             pauses: 0,
+            done: 0,
         }
     }
 
-    fn is_over(&self, step: &Step) -> bool {
-        self.started.elapsed() >= Duration::from_millis(step.limit_ms)
+    fn is_over(&self, limit: Duration) -> bool {
+        self.started.elapsed() >= limit
+    }
+
+    /// What is done was worth the time that it took: the rest has its own.
+    fn see(&mut self, seen: &Observed) {
+        if let Observed::Partial(progress) = seen
+            && progress.done > self.done
+        {
+            *self = Self {
+                done: progress.done,
+                ..Self::start()
+            };
+        }
     }
 
     /// Waits before the next try, longer each time: 0.1 s, doubled up to 5 s.
@@ -235,5 +254,28 @@ impl Clock {
             () = stop.asked() => {}
         }
         facts.paused = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use stepback_core::model::Progress;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn d17_the_clock_of_trying_starts_again_with_every_migration_that_is_done() {
+        let limit = Duration::from_secs(10);
+        let partial = |done| Observed::Partial(Progress { done, of: 9 });
+        let mut clock = Clock::start();
+        clock.see(&partial(3));
+        tokio::time::advance(Duration::from_secs(9)).await;
+        clock.see(&partial(4));
+        tokio::time::advance(Duration::from_secs(9)).await;
+        assert!(!clock.is_over(limit), "the fourth was done in between");
+        clock.see(&partial(4));
+        clock.see(&Observed::Untouched);
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert!(clock.is_over(limit), "looking is no progress");
     }
 }

@@ -35,6 +35,7 @@ fn open(path: &std::path::Path) -> Arc<dyn Database> {
         ledger: LedgerChoice::Auto,
         lock_wait: Duration::from_secs(2),
         statement: Duration::from_secs(60),
+        step: Duration::from_secs(60),
         create: true,
         by: "tester@host (process 1)".to_owned(),
     };

@@ -19,7 +19,7 @@ pub(super) fn of_database(error: &DbError) -> Explained {
         | DbError::Own { .. }
         | DbError::LedgerUnclear { .. }
         | DbError::Forbidden { .. } => Exit::Refused,
-        DbError::Script { .. } | DbError::Check { .. } => Exit::Halted,
+        DbError::Script { .. } | DbError::Check { .. } | DbError::Limit { .. } => Exit::Halted,
         DbError::Driver { .. } => Exit::Internal,
     };
     let explained = Explained::new(exit, error);

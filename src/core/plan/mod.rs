@@ -191,7 +191,7 @@ pub struct Step {
     pub action: Action,
     /// What must hold afterwards.
     pub gate: Gate,
-    /// Milliseconds for trying and for its gate, each.
+    /// Milliseconds for all of it and for its gate, each; [`Plan::trying_ms`] says how long it is tried in vain.
     pub limit_ms: u64,
 }
 
@@ -241,6 +241,16 @@ pub enum Gate {
 }
 
 impl Plan {
+    /// Milliseconds for which a step is tried again without coming any further. A step of many migrations has as much time
+    /// as all of them may take, but where the next one does not get done within its own, trying goes on no longer
+    /// (LAWS D17).
+    pub fn trying_ms(&self, step: &Step) -> u64 {
+        match step.action {
+            Action::Revert { .. } | Action::Apply { .. } => step.limit_ms.min(self.limits.step_ms),
+            _ => step.limit_ms,
+        }
+    }
+
     /// The plan as canonical JSON: the form that is stored and that the id is made of.
     ///
     /// # Errors

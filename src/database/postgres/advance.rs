@@ -5,10 +5,12 @@
 //! starts, so after an error the ledger says what was done, and the rest goes singly until the culprit is found.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use sqlx::Row as _;
 use stepback_core::model::{Direction, Engine, ScriptRef, Stamp, Token};
+use stepback_core::report::limit;
 use tokio::time::Instant;
 
 use super::PostgresDatabase;
@@ -25,6 +27,10 @@ use crate::database::ledger::Entry;
 
 /// The most migrations in one message.
 const BATCH: usize = 100;
+
+/// How much longer than one migration may take a message of scripts may take. The server ends a statement at its limit and
+/// says where: so it comes first.
+const ANSWER: Duration = Duration::from_secs(1);
 
 /// How long ups that go singly go on before the rest is left to the next call.
 const SINGLY: Duration = Duration::from_millis(500);
@@ -64,7 +70,8 @@ impl PostgresDatabase {
         scripts: &[ScriptRef],
         stamp: &Stamp,
     ) -> Result<(), DbError> {
-        let batch = &scripts[..scripts.len().min(BATCH)];
+        let most = if self.singly.load(Ordering::Relaxed) { 1 } else { BATCH };
+        let batch = &scripts[..scripts.len().min(most)];
         let batch = &batch[..self.count_fitting(batch).await?];
         let names: Vec<_> = batch.iter().map(|script| script.sha256).collect();
         let bodies = self.read_bodies(&names).await?;
@@ -158,7 +165,7 @@ impl PostgresDatabase {
     fn limits(&self) -> String {
         let (lock, statement) = (
             milliseconds(self.options.lock_wait),
-            milliseconds(self.options.statement),
+            milliseconds(self.options.statement.min(self.options.step)),
         );
         self.fill(SETTINGS, &[(&lock).into(), (&statement).into()])
     }
@@ -223,6 +230,9 @@ impl PostgresDatabase {
         let Some((message, failed)) = self.send_scripts(batch).await? else {
             return Ok(());
         };
+        if failed.late {
+            return self.settle_late(direction, batch).await;
+        }
         if failed.ended || batch.is_empty() {
             return Err(self.explain("carrying migrations out", &failed.error));
         }
@@ -244,14 +254,7 @@ impl PostgresDatabase {
             return Err(self.blame(ready, &message, &failed));
         }
         // What was committed stays; the ledger says how far that is.
-        let ledger = self.read_ledger().await?;
-        let is_done = |ready: &&Ready<'_>| {
-            let in_ledger = ledger
-                .iter()
-                .any(|row| row.migration.version == ready.script.migration.version);
-            in_ledger == (direction == Direction::Up)
-        };
-        let done = batch.iter().take_while(is_done).count();
+        let done = self.count_done(direction, batch).await?;
         let rest = &batch[done..];
         let Some(first) = rest.first() else {
             // All of it is there: the error came after the last commit, and the caller looks anyway.
@@ -263,10 +266,47 @@ impl PostgresDatabase {
         // Nothing was even begun: somewhere in the message is what the parser does not read.
         for ready in rest {
             if let Some((message, failed)) = self.send_scripts(std::slice::from_ref(ready)).await? {
+                if failed.late {
+                    return self.settle_late(direction, std::slice::from_ref(ready)).await;
+                }
                 return Err(self.blame(ready, &message, &failed));
             }
         }
         Ok(())
+    }
+
+    /// How many of the migrations are done, from the first on. It is asked over a session that sees a lost one gone.
+    async fn count_done(&self, direction: Direction, batch: &[Ready<'_>]) -> Result<usize, DbError> {
+        let ledger = self.read_ledger().await?;
+        let is_done = |ready: &&Ready<'_>| {
+            let in_ledger = ledger
+                .iter()
+                .any(|row| row.migration.version == ready.script.migration.version);
+            in_ledger == (direction == Direction::Up)
+        };
+        Ok(batch.iter().take_while(is_done).count())
+    }
+
+    /// A message was not done within the time that one migration may take (LAWS D17). The first in it has had all of that
+    /// time; what came after it had less, and gets its own in the next message.
+    async fn settle_late(&self, direction: Direction, batch: &[Ready<'_>]) -> Result<(), DbError> {
+        let done = self.count_done(direction, batch).await?;
+        match batch.first() {
+            Some(first) if done == 0 => {
+                let step = u64::try_from(self.options.step.as_millis()).unwrap_or(u64::MAX);
+                Err(DbError::Limit {
+                    migration: first.script.migration.clone(),
+                    message: format!(
+                        "it took longer than {}, the limit of one migration (limits.step)",
+                        limit(step)
+                    ),
+                })
+            }
+            _ => {
+                self.singly.store(true, Ordering::Relaxed);
+                Ok(())
+            }
+        }
     }
 
     /// Sends migrations as one message. When that fails: the message, why, and who was in the way.
@@ -278,7 +318,8 @@ impl PostgresDatabase {
             .iter()
             .flat_map(|ready| [&ready.before, ready.text, &ready.after])
             .collect();
-        match self.send(&mut work, text.clone()).await {
+        let limit = self.options.step.saturating_add(ANSWER);
+        match self.send_within(&mut work, text.clone(), Some(limit)).await {
             Ok(_) => Ok(None),
             Err(failed) => {
                 let blockers = is_lock_timeout(&failed.error).then(|| watch.seen()).flatten();

@@ -30,6 +30,7 @@ mod store;
 mod tls;
 
 use std::str::FromStr as _;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -71,6 +72,8 @@ pub struct PostgresDatabase {
     heart: Mutex<Option<Heart>>,
     /// The lock of the ledger's tool, while we hold the lease.
     tool_lock: lock::Slot,
+    /// Whether a batch was not done within the time of one migration: from then on they go singly.
+    singly: AtomicBool,
 }
 
 /// The connection that works and looks, and what must be known to replace it.
@@ -124,6 +127,7 @@ impl PostgresDatabase {
             work: Mutex::default(),
             heart: Mutex::default(),
             tool_lock: lock::Slot::default(),
+            singly: AtomicBool::new(false),
         })
     }
 
@@ -183,8 +187,16 @@ impl PostgresDatabase {
 
     /// Sends one message. A session that ends is replaced by the next call.
     async fn send(&self, work: &mut Work, message: String) -> Result<Results, Failed> {
+        self.send_within(work, message, None).await
+    }
+
+    /// Likewise; a message of scripts has a limit.
+    async fn send_within(&self, work: &mut Work, message: String, limit: Option<Duration>) -> Result<Results, Failed> {
         let session = work.session.as_mut().expect("`work` has opened it");
-        let sent = session.send(message).await;
+        let sent = match limit {
+            Some(limit) => session.send_scripts(message, limit).await,
+            None => session.send(message).await,
+        };
         if sent.as_ref().is_err_and(|failed| failed.ended) {
             work.lost = work.session.take().map(|session| session.id().clone());
         }

@@ -75,6 +75,8 @@ pub(super) struct Failed {
     pub(super) completed: usize,
     /// Whether the session cannot be used any more.
     pub(super) ended: bool,
+    /// Whether it took longer than it may: the session may still be working, and is not listened to any more.
+    pub(super) late: bool,
 }
 
 impl From<sqlx::Error> for Failed {
@@ -83,6 +85,7 @@ impl From<sqlx::Error> for Failed {
             ended: ends_session(&error),
             error,
             completed: 0,
+            late: false,
         }
     }
 }
@@ -142,11 +145,29 @@ impl Session {
     /// Sends one message and collects what each of its statements returns. After an error no transaction is left open,
     /// or the session has [ended](Failed::ended): so also when the server is silent for longer than a statement may take.
     pub(super) async fn send(&mut self, message: String) -> Result<Results, Failed> {
+        self.listen(message, self.patience).await
+    }
+
+    /// As [`send`](Session::send), for a message of scripts, all of which may take this long (LAWS D17). What the server
+    /// says of the first ones may wait in its buffer until the last is done, so silence means nothing before.
+    pub(super) async fn send_scripts(&mut self, message: String, limit: Duration) -> Result<Results, Failed> {
+        let patience = limit.saturating_add(SILENCE);
+        match tokio::time::timeout(limit, self.listen(message, patience)).await {
+            Ok(sent) => sent,
+            Err(_) => Err(Failed {
+                late: true,
+                ended: true,
+                ..Failed::from(silent(limit))
+            }),
+        }
+    }
+
+    async fn listen(&mut self, message: String, patience: Duration) -> Result<Results, Failed> {
         let mut results = vec![Vec::new()];
         let outcome = {
             let mut stream = sqlx::raw_sql(AssertSqlSafe(message)).fetch_many(&mut self.connection);
             loop {
-                match within(self.patience, stream.try_next()).await {
+                match within(patience, stream.try_next()).await {
                     Ok(Some(Either::Right(row))) => results.last_mut().expect("there is always a last one").push(row),
                     Ok(Some(Either::Left(_))) => results.push(Vec::new()),
                     Ok(None) => break Ok(()),
@@ -166,6 +187,7 @@ impl Session {
             error,
             completed: results.len(),
             ended,
+            late: false,
         })
     }
 
@@ -203,16 +225,16 @@ impl Session {
 
 /// Waits for an answer, and no longer than this.
 async fn within<T>(limit: Duration, answer: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
-    tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| {
-        let message = format!(
-            "no answer within {} s; the connection is taken for lost",
-            limit.as_secs()
-        );
-        Err(sqlx::Error::Io(std::io::Error::new(
-            std::io::ErrorKind::TimedOut,
-            message,
-        )))
-    })
+    let answered = tokio::time::timeout(limit, answer).await;
+    answered.unwrap_or_else(|_| Err(silent(limit)))
+}
+
+fn silent(limit: Duration) -> sqlx::Error {
+    let message = format!(
+        "no answer within {} s; the connection is taken for lost",
+        limit.as_secs()
+    );
+    sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, message))
 }
 
 #[cfg(test)]

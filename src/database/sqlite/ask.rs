@@ -8,12 +8,9 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _, TypeIn
 use stepback_core::model::Engine;
 use tokio::time::Instant;
 
-use super::SqliteDatabase;
+use super::{STEPS, SqliteDatabase};
 use crate::database::truth::{First, judge, single};
 use crate::database::{DbError, Reply};
-
-/// After so many steps of SQLite's machine it is asked whether the limit has passed.
-const STEPS: i32 = 10_000;
 
 impl SqliteDatabase {
     /// On a connection of its own that cannot write. SQLite has no timeout of statements: its progress is watched.

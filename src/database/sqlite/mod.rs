@@ -9,6 +9,7 @@ mod capture;
 mod find;
 mod fingerprint;
 mod lease;
+mod limit;
 mod look;
 mod store;
 mod work;
@@ -36,6 +37,9 @@ const OWN_TABLES: &str = include_str!("../../../migrations/sqlite/0001_own_table
 
 /// Our own ledger.
 const OWN_LEDGER: &str = "stepback_ledger";
+
+/// After so many steps of SQLite's machine it is asked whether a limit has passed.
+const STEPS: i32 = 10_000;
 
 /// A SQLite file.
 pub struct SqliteDatabase {

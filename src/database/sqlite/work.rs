@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
-use stepback_core::model::{Direction, Engine, ScriptRef, Stamp, Token};
+use stepback_core::model::{Direction, Engine, ScriptRef, Stamp};
 use stepback_core::sql::{NamedTables, Transactional, named_tables, transactional};
 
 use super::lease::{check_fence, renew};
+use super::limit::Watch;
 use super::{SqliteDatabase, capture, in_transaction, look};
 use crate::database::DbError;
 use crate::database::ledger::{Entry, Ledger};
@@ -59,8 +60,13 @@ impl SqliteDatabase {
                 .map_err(|error| self.explain("setting foreign_keys", error))?;
             let carried = in_transaction(self, &mut connection, "carrying a migration out", async |connection| {
                 check_fence(connection, &ledger.table, stamp.token).await?;
-                self.carry_one_out(connection, direction, script, &ready, &entry, stamp.token)
-                    .await
+                let watch = Watch::start(connection, &self.options).await;
+                let watch = watch.map_err(|error| self.explain("carrying a migration out", error))?;
+                let carried = self.carry_one_out(connection, direction, script, &ready, &entry, &watch);
+                let carried = carried.await;
+                watch.end(connection, &script.migration, carried).await?;
+                let renewed = renew(connection, &ledger.table, stamp.token).await;
+                renewed.map_err(|error| self.explain("writing the heartbeat", error))
             })
             .await;
             if touches_session(body) {
@@ -96,7 +102,7 @@ impl SqliteDatabase {
         script: &ScriptRef,
         ready: &Transactional<'_>,
         entry: &Entry,
-        token: Token,
+        watch: &Watch,
     ) -> Result<(), DbError> {
         let ledger = &*self.ledger.get();
         let failed = |error| self.explain("checking before a migration", error);
@@ -108,11 +114,13 @@ impl SqliteDatabase {
         expect_ledger_row(connection, ledger, entry, direction, script).await?;
         let watched = Watched::before(connection, ready).await.map_err(failed)?;
         for statement in &ready.statements {
+            watch.begin(statement.line);
             let run = sqlx::raw_sql(sqlx::AssertSqlSafe(statement.text))
                 .execute(&mut *connection)
                 .await;
             run.map_err(|error| self.script_failed(script, statement.line, error))?;
         }
+        watch.leave_script();
         watched.compare(connection).await.map_err(failed)?.map_err(check)?;
         let failed = |error| self.explain("writing the ledger", error);
         let statements = ledger.statements(Engine::Sqlite);
@@ -149,7 +157,7 @@ impl SqliteDatabase {
                 }
             }
         }
-        renew(connection, &ledger.table, token).await.map_err(failed)
+        Ok(())
     }
 
     fn script_failed(&self, script: &ScriptRef, line: usize, error: sqlx::Error) -> DbError {

@@ -55,6 +55,7 @@ fn database(file: &Path) -> Result<Box<dyn Database>, NotPassed> {
         ledger: LedgerChoice::Auto,
         lock_wait: Duration::from_secs(5),
         statement: Duration::from_secs(5),
+        step: Duration::from_secs(60),
         create: false,
         by: "a test".to_owned(),
     };

@@ -1,9 +1,11 @@
 //! Laws about the archive and about carrying scripts out.
 
+use std::time::{Duration, Instant};
+
 use stepback::database::DbError;
 use stepback_core::model::{Capture, Digest, Direction, Engine};
 
-use super::harness::{Fresh, applied, carry, migration, scripts, stamp};
+use super::harness::{Fresh, acquire, applied, carry, migration, scripts, stamp};
 use crate::support::runner::Outcome;
 
 /// A script of about this many bytes that does not compress.
@@ -378,5 +380,41 @@ pub async fn d8_session_state_does_not_reach_the_next_script(fresh: Fresh) -> Ou
     assert_eq!(applied(&*database).await?, [""; 0]);
     assert!(!fresh.has_table("shadowed").await);
     assert!(database.look().await?.archive.iter().all(|row| row.intact));
+    Ok(())
+}
+
+/// Each statement is quick enough; all of them together are not.
+pub async fn d17_a_migration_ends_at_its_limit_however_quick_its_statements_are(fresh: Fresh) -> Outcome {
+    let database = fresh.place.open_within(Duration::from_secs(3));
+    database.prepare().await?;
+    let token = acquire(&*database, "a").await?;
+    let slow = format!("{}; DROP TABLE IF EXISTS slow;\n", fresh.place.slow(0.5)).repeat(40);
+    let migrations = [
+        migration("1", "CREATE TABLE a (i int)", "DROP TABLE a"),
+        migration("2", &format!("CREATE TABLE b (i int);\n{slow}"), "DROP TABLE b"),
+    ];
+    database.stage(token, &migrations).await?;
+    let begun = Instant::now();
+    match carry(&*database, Direction::Up, &scripts(Direction::Up, &migrations), token).await {
+        Err(error @ DbError::Limit { .. }) => {
+            let failure = error.to_failure();
+            assert!(
+                failure.message.contains("m2") && failure.message.contains("limits.step"),
+                "{failure:?}"
+            );
+            assert!(!failure.retry && failure.hint.is_some(), "{failure:?}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(
+        begun.elapsed() < Duration::from_secs(18),
+        "it was carried out to its end"
+    );
+    assert_eq!(applied(&*database).await?, ["1"]);
+    assert!(fresh.has_table("a").await && !fresh.has_table("b").await);
+    // The same value goes on.
+    let third = [migration("3", "CREATE TABLE c (i int)", "DROP TABLE c")];
+    database.stage(token, &third).await?;
+    carry(&*database, Direction::Up, &scripts(Direction::Up, &third), token).await?;
     Ok(())
 }

@@ -32,6 +32,9 @@ pub trait Place: Send + Sync {
     /// A coordinator's value on it.
     fn open(&self) -> Box<dyn Database>;
 
+    /// Likewise, with another limit for one migration.
+    fn open_within(&self, step: Duration) -> Box<dyn Database>;
+
     /// Runs statements as somebody else.
     async fn run(&self, sql: &str) -> Result<(), NotPassed>;
 
@@ -206,6 +209,7 @@ fn options() -> ConnectOptions {
         ledger: LedgerChoice::Auto,
         lock_wait: Duration::from_secs(2),
         statement: Duration::from_secs(60),
+        step: Duration::from_secs(60),
         create: true,
         by: "tester@host (process 1)".to_owned(),
     }
@@ -253,7 +257,12 @@ impl Harness for SqliteHarness {
 #[async_trait]
 impl Place for SqlitePlace {
     fn open(&self) -> Box<dyn Database> {
-        connect(&format!("sqlite://{}", self.path.display()), options()).unwrap()
+        self.open_within(options().step)
+    }
+
+    fn open_within(&self, step: Duration) -> Box<dyn Database> {
+        let url = format!("sqlite://{}", self.path.display());
+        connect(&url, ConnectOptions { step, ..options() }).unwrap()
     }
 
     async fn run(&self, sql: &str) -> Result<(), NotPassed> {
@@ -352,7 +361,11 @@ impl Harness for PostgresHarness {
 #[async_trait]
 impl Place for PostgresPlace {
     fn open(&self) -> Box<dyn Database> {
-        connect(&self.url, options()).unwrap()
+        self.open_within(options().step)
+    }
+
+    fn open_within(&self, step: Duration) -> Box<dyn Database> {
+        connect(&self.url, ConnectOptions { step, ..options() }).unwrap()
     }
 
     async fn run(&self, sql: &str) -> Result<(), NotPassed> {

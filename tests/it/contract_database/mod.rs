@@ -52,6 +52,7 @@ const LAWS: &[(&str, Law)] = laws![
     acting::d7_a_script_that_the_plan_does_not_name_is_not_run,
     acting::d7_a_script_that_the_archive_no_longer_holds_is_not_run,
     acting::d8_transaction_control_is_refused,
+    acting::d17_a_migration_ends_at_its_limit_however_quick_its_statements_are,
     asking::a_query_holds_when_every_row_begins_with_something_true,
     asking::a_query_changes_nothing,
     asking::a_query_has_a_limit_and_whoever_stops_waiting_leaves_nothing_behind,

@@ -1,9 +1,11 @@
 //! What only SQLite can be asked for: rebuilds and cascades, and the heartbeat of work that holds the write lock.
 
+use std::time::Duration;
+
 use stepback::database::DbError;
 use stepback_core::model::Direction;
 
-use super::harness::{Fresh, Harness as _, Kept, SqliteHarness, applied, carry, migration, scripts, stamp};
+use super::harness::{Fresh, Harness as _, Kept, SqliteHarness, acquire, applied, carry, migration, scripts, stamp};
 use crate::support::runner::{Case, Ctx, NotPassed, Outcome, case, fail};
 
 pub fn cases() -> Vec<Case> {
@@ -19,6 +21,10 @@ pub fn cases() -> Vec<Case> {
         case(
             "contract_database::d10_a_rebuild_keeps_the_rows_that_refer_to_it::sqlite",
             rebuild,
+        ),
+        case(
+            "contract_database::d17_a_statement_without_end_is_ended_and_its_line_is_named::sqlite",
+            endless,
         ),
         case(
             "contract_database::d4_the_heartbeat_is_renewed_just_before_the_commit::sqlite",
@@ -124,4 +130,32 @@ async fn heartbeat(ctx: Ctx) -> Outcome {
         "it looks dead after its own commit: {lease:?}"
     );
     Ok(())
+}
+
+/// SQLite itself would go on for ever, and hold the write lock.
+async fn endless(ctx: Ctx) -> Outcome {
+    let fresh = fresh(ctx).await?;
+    let database = fresh.place.open_within(Duration::from_secs(1));
+    database.prepare().await?;
+    let token = acquire(&*database, "a").await?;
+    let endless =
+        "CREATE TABLE b AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
+    let migrations = [migration(
+        "1",
+        &format!("CREATE TABLE a (i int);\n{endless}"),
+        "SELECT 1",
+    )];
+    database.stage(token, &migrations).await?;
+    let ups = scripts(Direction::Up, &migrations);
+    match database.advance(Direction::Up, &ups, &stamp(token)).await {
+        Err(DbError::Limit { migration, message }) => {
+            assert_eq!(migration.version.as_str(), "1");
+            assert!(message.contains("line 2") && message.contains("1 s"), "{message}");
+        }
+        other => return fail(format_args!("{other:?}")),
+    }
+    assert_eq!(applied(&*database).await?, [""; 0]);
+    assert!(!fresh.has_table("a").await);
+    // The write lock is free.
+    fresh.place.run("CREATE TABLE c (i int)").await
 }

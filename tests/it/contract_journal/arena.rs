@@ -98,6 +98,7 @@ impl Arena {
                     ledger: database::LedgerChoice::Auto,
                     lock_wait: Duration::from_secs(5),
                     statement: Duration::from_secs(60),
+                    step: Duration::from_secs(60),
                     create: true,
                     by: "tests".to_owned(),
                 };

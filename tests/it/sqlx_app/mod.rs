@@ -299,6 +299,7 @@ fn options() -> ConnectOptions {
         ledger: LedgerChoice::Auto,
         lock_wait: Duration::from_secs(5),
         statement: Duration::from_secs(60),
+        step: Duration::from_secs(60),
         create: false,
         by: "a test".to_owned(),
     }

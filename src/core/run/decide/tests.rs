@@ -408,3 +408,14 @@ fn d13_a_resume_looks_again_at_every_database_step_that_was_done() {
     facts.stop = true;
     assert_eq!(halt_of(&decide(&plan, &state, &facts)), Some(HaltKind::Interrupted));
 }
+
+#[test]
+fn d17_a_step_of_many_migrations_is_tried_in_vain_for_as_long_as_one_of_them_may_take() {
+    let mut plan = plan_of("dw");
+    let one = plan.limits.step_ms;
+    plan.steps[0].action = Action::Apply { scripts: Vec::new() };
+    plan.steps[0].limit_ms = one * 200;
+    plan.steps[1].limit_ms = one * 2;
+    assert_eq!(plan.trying_ms(&plan.steps[0]), one);
+    assert_eq!(plan.trying_ms(&plan.steps[1]), one * 2, "a pod has a limit of its own");
+}
