@@ -19,6 +19,7 @@ impl SqliteDatabase {
             Ok(query) => query,
             Err(why) => return Ok(Reply::Unfit(why)),
         };
+        self.expect_same_file()?;
         let deadline = Instant::now() + limit;
         let doing = "asking a probe's query";
         let failed = |error: sqlx::Error| self.explain(doing, error);

@@ -8,6 +8,7 @@ use stepback_core::model::Token;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::file::FileId;
 use super::{SqliteDatabase, in_transaction, look, now_ms};
 use crate::database::{DbError, LeaseRequest};
 
@@ -120,10 +121,16 @@ impl SqliteDatabase {
     fn start_heart(&self, token: Token, life: Duration) -> Heart {
         let options = self.open_options(false);
         let ledger = self.ledger.get();
+        let (path, file) = (self.path.clone(), self.file.get().copied());
         let task = tokio::spawn(async move {
             let mut connection: Option<SqliteConnection> = None;
             loop {
                 tokio::time::sleep(life / 3).await;
+                // A copy that was put in its place is not ours to keep.
+                if FileId::of(&path).is_ok_and(|now| now != file) {
+                    tracing::debug!("the database's file was replaced; the heart stops");
+                    return;
+                }
                 if connection.is_none() {
                     connection = SqliteConnection::connect_with(&options).await.ok();
                 }

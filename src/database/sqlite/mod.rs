@@ -6,6 +6,7 @@
 
 mod ask;
 mod capture;
+mod file;
 mod find;
 mod fingerprint;
 mod lease;
@@ -15,6 +16,7 @@ mod store;
 mod work;
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -29,6 +31,7 @@ use tokio::sync::Mutex;
 
 use super::ledger::Current;
 use super::{ConnectOptions, Database, DbError, LeaseRequest, Record, Reply, similar_file};
+use file::FileId;
 use lease::Heart;
 pub(super) use lease::own_tables;
 
@@ -49,6 +52,8 @@ pub struct SqliteDatabase {
     options: ConnectOptions,
     /// The one connection that works and looks; opened when it is first needed.
     connection: Mutex<Option<SqliteConnection>>,
+    /// The file that was opened first.
+    file: OnceLock<FileId>,
     heart: Mutex<Option<Heart>>,
     ledger: Current,
 }
@@ -63,6 +68,7 @@ impl SqliteDatabase {
             source,
             options,
             connection: Mutex::new(None),
+            file: OnceLock::new(),
             heart: Mutex::new(None),
             ledger: Current::new(find::own_ledger()),
         }
@@ -82,6 +88,7 @@ impl SqliteDatabase {
     /// The connection, opened when there is none. `None` where the file does not exist and must not be made.
     async fn connected(&self, create: bool) -> Result<Connected<'_>, DbError> {
         let mut slot = self.connection.lock().await;
+        self.expect_same_file()?;
         if slot.is_none() {
             if !create && !self.path.exists() {
                 return if self.options.create {
@@ -92,6 +99,7 @@ impl SqliteDatabase {
             }
             let opened = SqliteConnection::connect_with(&self.open_options(create)).await;
             *slot = Some(opened.map_err(|error| self.explain("opening the database", error))?);
+            self.keep_file();
         }
         Ok(Connected::Open(slot))
     }
@@ -191,7 +199,8 @@ impl std::ops::DerefMut for Working<'_> {
     }
 }
 
-/// A write transaction: ended by `COMMIT` or, on any error, rolled back.
+/// A write transaction: ended by `COMMIT` or, on any error, rolled back. What would be committed to a file that lost its
+/// name is rolled back too.
 async fn in_transaction<T>(
     database: &SqliteDatabase,
     connection: &mut SqliteConnection,
@@ -203,7 +212,11 @@ async fn in_transaction<T>(
         .execute(&mut *connection)
         .await
         .map_err(explain)?;
-    let worked = work(&mut *connection).await;
+    let worked = match database.expect_same_file() {
+        Ok(()) => work(&mut *connection).await,
+        Err(error) => Err(error),
+    };
+    let worked = worked.and_then(|value| database.expect_same_file().map(|()| value));
     let ended = match worked {
         Ok(value) => sqlx::raw_sql("COMMIT")
             .execute(&mut *connection)

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use stepback::database::DbError;
-use stepback_core::model::Direction;
+use sqlx::{Connection as _, Executor as _, SqliteConnection};
+use stepback::database::{Database, DbError};
+use stepback_core::model::{Direction, ScriptRef, Token};
 
 use super::harness::{Fresh, Harness as _, Kept, SqliteHarness, acquire, applied, carry, migration, scripts, stamp};
 use crate::support::runner::{Case, Ctx, NotPassed, Outcome, case, fail};
@@ -25,6 +26,14 @@ pub fn cases() -> Vec<Case> {
         case(
             "contract_database::d17_a_statement_without_end_is_ended_and_its_line_is_named::sqlite",
             endless,
+        ),
+        case(
+            "contract_database::d13_a_file_that_was_replaced_is_another_database::sqlite",
+            replaced,
+        ),
+        case(
+            "contract_database::d13_what_runs_while_the_file_is_replaced_is_rolled_back::sqlite",
+            replaced_meanwhile,
         ),
         case(
             "contract_database::d4_the_heartbeat_is_renewed_just_before_the_commit::sqlite",
@@ -158,4 +167,70 @@ async fn endless(ctx: Ctx) -> Outcome {
     assert!(!fresh.has_table("a").await);
     // The write lock is free.
     fresh.place.run("CREATE TABLE c (i int)").await
+}
+
+/// A holder whose migration is staged, and a copy of its file, which is put in the file's place by what is returned. The
+/// first file keeps a name that nobody knows.
+async fn holder_and_backup(fresh: &Fresh, script: &str) -> Result<Replaced, NotPassed> {
+    let (database, token) = fresh.holder("a").await?;
+    let migrations = [migration("1", script, "DROP TABLE a")];
+    database.stage(token, &migrations).await?;
+    let in_dir = |name: &str| fresh.ctx.dir().join(name);
+    let (path, backup, lost) = (in_dir("0.db"), in_dir("backup.db"), in_dir("lost.db"));
+    std::fs::copy(&path, &backup)?;
+    std::fs::hard_link(&path, &lost)?;
+    let replace = move || std::fs::rename(&backup, &path);
+    Ok((database, token, scripts(Direction::Up, &migrations), Box::new(replace)))
+}
+
+type Replaced = (
+    Box<dyn Database>,
+    Token,
+    Vec<ScriptRef>,
+    Box<dyn FnOnce() -> std::io::Result<()>>,
+);
+
+/// Whether the file that lost its name holds table `a`.
+async fn lost_file_has_the_table(fresh: &Fresh) -> Result<bool, NotPassed> {
+    let url = format!("sqlite://{}", fresh.ctx.dir().join("lost.db").display());
+    let mut connection = SqliteConnection::connect(&url).await?;
+    Ok(connection.execute("SELECT * FROM a").await.is_ok())
+}
+
+fn expect_refused<T: std::fmt::Debug>(tried: Result<T, DbError>) -> Outcome {
+    match tried {
+        Err(DbError::Refused { message, hint }) if message.contains("was replaced") && hint.is_some() => Ok(()),
+        other => fail(format_args!("{other:?}")),
+    }
+}
+
+async fn replaced(ctx: Ctx) -> Outcome {
+    let fresh = fresh(ctx).await?;
+    let (database, token, ups, replace) = holder_and_backup(&fresh, "CREATE TABLE a (i int)").await?;
+    replace()?;
+    expect_refused(database.advance(Direction::Up, &ups, &stamp(token)).await)?;
+    expect_refused(database.ledger().await)?;
+    expect_refused(database.look().await)?;
+    expect_refused(database.ask("SELECT 1", Duration::from_secs(1)).await)?;
+    assert!(!fresh.has_table("a").await && !lost_file_has_the_table(&fresh).await?);
+    // Whoever begins anew takes the file as it is.
+    fresh.silence().await?;
+    let next = fresh.open();
+    let token = acquire(&*next, "b").await?;
+    carry(&*next, Direction::Up, &ups, token).await?;
+    assert!(fresh.has_table("a").await && !lost_file_has_the_table(&fresh).await?);
+    Ok(())
+}
+
+async fn replaced_meanwhile(ctx: Ctx) -> Outcome {
+    let fresh = fresh(ctx).await?;
+    let script = format!("CREATE TABLE a (i int); {}", fresh.place.slow(2.0));
+    let (database, token, ups, replace) = holder_and_backup(&fresh, &script).await?;
+    let work = tokio::spawn(async move { database.advance(Direction::Up, &ups, &stamp(token)).await });
+    // It begins within the pause, or this is the case before.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    replace()?;
+    expect_refused(work.await?)?;
+    assert!(!fresh.has_table("a").await && !lost_file_has_the_table(&fresh).await?);
+    Ok(())
 }
