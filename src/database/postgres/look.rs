@@ -6,6 +6,7 @@ use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 use stepback_core::model::{DatabaseIdentity, DatabaseRef, Engine, LedgerRow, RunRow, RunStatus, SeenDatabase};
 
+use super::session::written_timeline;
 use super::{OWN_TABLES, PostgresDatabase, rows};
 use crate::database::DbError;
 
@@ -14,16 +15,23 @@ use crate::database::DbError;
 const THERE: &str = "SELECT relname::text FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace \
     WHERE nspname = $1 AND relkind IN ('r', 'p'); \
     SELECT has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE') \
-    AND has_function_privilege('pg_catalog.pg_control_checkpoint()', 'EXECUTE'), \
+    AND has_function_privilege('pg_catalog.pg_control_checkpoint()', 'EXECUTE') \
+    AND has_function_privilege('pg_catalog.pg_current_wal_lsn()', 'EXECUTE') \
+    AND has_function_privilege('pg_catalog.pg_walfile_name(pg_lsn)', 'EXECUTE'), \
     EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)";
 
 const SERVER: &str = "SELECT current_setting('server_version') AS version, \
     pg_is_in_recovery() OR current_setting('default_transaction_read_only') = 'on' AS read_only, \
     (SELECT oid::text FROM pg_database WHERE datname = current_database()) AS database";
 
-/// A function that may not be called is an error even where it is not reached, so this is asked only where it may be.
-const CONTROL: &str = "SELECT system_identifier::text AS system, timeline_id::bigint AS timeline \
-    FROM pg_control_system(), pg_control_checkpoint()";
+/// A function that may not be called is an error even where it is not reached, so this is asked only where it may be. Only
+/// a standby's timeline is that of the control file: a run that was opened right after a failover would otherwise be
+/// refused minutes later, and one from before it would not be (LAWS D13).
+const CONTROL: &str = concat!(
+    "SELECT system_identifier::text AS system, CASE WHEN pg_is_in_recovery() THEN timeline_id::bigint ELSE ('x' || ",
+    written_timeline!(),
+    ")::bit(32)::bigint END AS timeline FROM pg_control_system(), pg_control_checkpoint()"
+);
 const NO_CONTROL: &str = "SELECT ''::text AS system, 0::bigint AS timeline";
 
 const IDENTITY: &str = "SELECT id FROM {s}.identity";

@@ -95,10 +95,21 @@ const WHO: &str = "SELECT pid::bigint, to_char(backend_start AT TIME ZONE 'UTC',
     current_setting('standard_conforming_strings') AS strings \
     FROM pg_catalog.pg_stat_activity WHERE pid = pg_catalog.pg_backend_pid()";
 
-/// The timeline is that of the log being written: the control file names the new one only after the next checkpoint.
-const SERVER: &str = "SELECT (SELECT oid::text FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()) \
-    || CASE WHEN pg_catalog.pg_is_in_recovery() THEN ', a standby' \
-    ELSE ', timeline ' || left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8) END";
+/// The timeline of the log being written, as eight hexadecimal digits. A standby writes none. The control file names the
+/// new one only after the next checkpoint, which takes minutes on a server that has just been promoted.
+macro_rules! written_timeline {
+    () => {
+        "pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8)"
+    };
+}
+pub(super) use written_timeline;
+
+const SERVER: &str = concat!(
+    "SELECT (SELECT oid::text FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()) \
+     || CASE WHEN pg_catalog.pg_is_in_recovery() THEN ', a standby' ELSE ', timeline ' || ",
+    written_timeline!(),
+    " END"
+);
 
 const LIFE: &str = "SELECT state, to_char(backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US') AS started \
     FROM pg_catalog.pg_stat_activity WHERE pid = $1";

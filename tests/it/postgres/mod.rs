@@ -46,6 +46,10 @@ pub fn cases() -> Vec<Case> {
             "postgres::d13_a_new_connection_that_leads_to_another_database_is_refused",
             sessions::another_server,
         ),
+        case(
+            "postgres::d13_a_server_that_was_promoted_is_on_its_own_timeline_at_once",
+            server::promoted,
+        ),
         case("postgres::d15_a_missing_right_is_said_plainly", server::rights),
         case(
             "postgres::d15_a_right_that_the_downs_need_is_found_in_the_plan",

@@ -1,5 +1,6 @@
 //! Rights, read-only databases, servers that are not there.
 
+use sqlx::{Connection as _, Executor as _, PgConnection, Row as _};
 use stepback::database::DbError;
 use stepback_core::model::Direction;
 
@@ -127,4 +128,30 @@ pub async fn rights_in_the_plan(ctx: Ctx) -> Outcome {
         .await?;
     down.ends(0, typed)?;
     place.run(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await
+}
+
+/// The control file still names the old timeline then, until the checkpoint is done that the promotion begins.
+pub async fn promoted(_ctx: Ctx) -> Outcome {
+    let mut server = Postgres::own(&[("checkpoint_timeout", "1h")]).await?;
+    let url = server.fresh_database("promoted").await?;
+    let look = async || PostgresPlace::open_at(&url, LOCK_WAIT).look().await;
+    let before = look().await?.database.identity;
+    let mut connection = PgConnection::connect(&url).await?;
+    // What the standby will replay, so that the checkpoint has something to write.
+    connection
+        .execute("CREATE TABLE replayed AS SELECT i, repeat('x', 500) AS t FROM generate_series(1, 20000) AS n(i)")
+        .await?;
+    drop(connection);
+    server.kill()?;
+    server.become_standby()?;
+    server.start()?;
+    let standby = look().await?;
+    assert!(standby.read_only);
+    assert_eq!(standby.database.identity, before);
+    let mut connection = PgConnection::connect(&url).await?;
+    assert!(connection.fetch_one("SELECT pg_promote()").await?.get::<bool, _>(0));
+    let promoted = look().await?;
+    assert!(!promoted.read_only);
+    assert_eq!(promoted.database.identity.timeline, before.timeline + 1);
+    Ok(())
 }

@@ -19,7 +19,7 @@ use tokio::task::{block_in_place, spawn_blocking};
 
 use super::{
     process::{RunAs, Server, Start, find_program, free_port, run},
-    runner::{NotPassed, skip},
+    runner::{NotPassed, Outcome, skip},
 };
 
 /// How often a start is tried: a free port may be taken between our look and the server's.
@@ -110,7 +110,8 @@ impl Postgres {
             .iter()
             .flat_map(|setting| ["-c".to_owned(), setting.clone()]);
         let command = self.run_as.command(&self.program, place.into_iter().chain(settings));
-        let ready = "database system is ready to accept connections";
+        // A standby accepts read-only connections.
+        let ready = "database system is ready to accept";
         self.server = Some(Server::start(Start {
             dir: &self.dir,
             command,
@@ -173,6 +174,11 @@ impl Postgres {
     pub fn start(&mut self) -> Result<(), NotPassed> {
         assert!(self.server.is_none(), "the server is running");
         block_in_place(|| self.launch())
+    }
+
+    /// Makes it a standby of nobody from its next start on: it replays its own log, and can be promoted.
+    pub fn become_standby(&self) -> Outcome {
+        Ok(fs::write(self.dir.join("data/standby.signal"), "")?)
     }
 
     fn end_with(&mut self, signal: &str) -> Result<(), NotPassed> {
