@@ -36,7 +36,8 @@ const ANSWER: Duration = Duration::from_secs(1);
 const SINGLY: Duration = Duration::from_millis(500);
 
 const SETTINGS: &str = "PERFORM pg_catalog.set_config('lock_timeout', $1, true), \
-    pg_catalog.set_config('statement_timeout', $2, true), pg_catalog.set_config('synchronous_commit', 'on', true); ";
+    pg_catalog.set_config('statement_timeout', $2, true), pg_catalog.set_config('synchronous_commit', 'on', true), \
+    pg_catalog.set_config('application_name', $3, true); ";
 const NOT_HELD: &str = "RAISE EXCEPTION USING ERRCODE = $1, DETAIL = $2, MESSAGE = 'the ledger does not hold it with the up script that the plan names'; END IF; ";
 const HELD: &str = "RAISE EXCEPTION USING ERRCODE = $1, DETAIL = $2, MESSAGE = 'the ledger holds it already'; END IF; ";
 const IN_ARCHIVE: &str = "PERFORM 1 FROM {s}.archive a WHERE version = $1 AND up_sha256 = $2 AND $3 IN (up_sha256, down_sha256) \
@@ -167,7 +168,7 @@ impl PostgresDatabase {
             milliseconds(self.options.lock_wait),
             milliseconds(self.options.statement.min(self.options.step)),
         );
-        self.fill(SETTINGS, &[(&lock).into(), (&statement).into()])
+        self.fill(SETTINGS, &[(&lock).into(), (&statement).into(), (&self.name).into()])
     }
 
     /// What comes before a script in its transaction. The role's own `search_path` is left for the script.

@@ -13,6 +13,7 @@ use crate::database::DbError;
 const SETTINGS: &str = "SELECT pg_catalog.set_config('lock_timeout', $1, true), \
     pg_catalog.set_config('statement_timeout', $2, true), \
     pg_catalog.set_config('synchronous_commit', 'on', true), \
+    pg_catalog.set_config('application_name', $3, true), \
     pg_catalog.set_config('search_path', 'pg_catalog', true)";
 
 /// Holds the token until the transaction ends, or raises (LAWS D4).
@@ -37,7 +38,7 @@ impl PostgresDatabase {
 
     pub(super) fn settings_with(&self, lock_wait: Duration) -> String {
         let (lock, statement) = (milliseconds(lock_wait), milliseconds(self.options.statement));
-        self.fill(SETTINGS, &[(&lock).into(), (&statement).into()])
+        self.fill(SETTINGS, &[(&lock).into(), (&statement).into(), (&self.name).into()])
     }
 
     /// The fence as statements of a `DO` body.

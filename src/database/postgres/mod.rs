@@ -50,7 +50,7 @@ use super::{ConnectOptions, Database, DbError, LeaseRequest, Record, Reply};
 use lease::Heart;
 pub(super) use prepare::own_tables;
 use quote::{Names, Value, fill};
-use session::{Failed, Life, Results, Session, SessionId};
+use session::{Failed, Life, PROGRAM, Results, Session, SessionId};
 
 /// Our own tables.
 const OWN_TABLES: &str = include_str!("../../../migrations/postgres/0001_own_tables.sql");
@@ -64,6 +64,9 @@ pub struct PostgresDatabase {
     redacted: String,
     secrets: Secrets,
     connect: PgConnectOptions,
+    /// What it calls itself in its transactions, and nobody else does: a server session that a pooler gives to us and to
+    /// others is told by it (LAWS D14).
+    name: String,
     /// The state schema as an identifier, quoted.
     schema: String,
     /// The ledger, which the lease is for.
@@ -113,7 +116,7 @@ impl PostgresDatabase {
             )
         })?;
         let connect = tls::protect(connect, url)
-            .application_name("stepback")
+            .application_name(PROGRAM)
             .extra_float_digits(None)
             .statement_cache_capacity(0)
             .disable_statement_logging();
@@ -121,6 +124,7 @@ impl PostgresDatabase {
             schema: quote::name(state),
             ledger: Current::new(find::own_ledger(state)),
             options,
+            name: format!("{PROGRAM}-{}", ulid::Ulid::generate()),
             secrets: Secrets::of_url(url, &redacted),
             redacted,
             connect,
@@ -150,7 +154,7 @@ impl PostgresDatabase {
         if work.session.is_none() {
             let failed = |error: sqlx::Error| self.explain("connecting", &error);
             let opening = Session::open(&self.connect, self.options.statement);
-            let mut session = opening.await.map_err(failed)?;
+            let mut session = opening.await.map_err(failed)?.named(&self.name);
             let server = session.server().await;
             if let (Some(first), Some(now)) = (&work.server, &server)
                 && first != now
@@ -210,8 +214,9 @@ impl PostgresDatabase {
         sent.map_err(|failed| self.explain(doing, &failed.error))
     }
 
-    /// Waits until a session is gone, and ends it. One that is not ours and idle is let be: it can start nothing that the
-    /// fence lets through, and behind a pooler it is somebody else's by now. So is one that this role may not see.
+    /// Waits until a session is gone, and ends it. One that works for another client by now is gone: behind a pooler the
+    /// takeover of the lease is the proof. One that is not ours and idle is let be: it can start nothing that the
+    /// fence lets through. So is one that this role may not see.
     async fn see_gone(&self, session: &mut Session, other: &SessionId, own: Own) -> Result<(), DbError> {
         let deadline = Instant::now() + GONE;
         let mut wait = Duration::from_millis(5);

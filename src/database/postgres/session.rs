@@ -19,28 +19,34 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// silent for longer is not there any more: a firewall forgot the connection, or the host was lost without a word.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// A server session, by what no later session shares with it.
+/// How every session of ours is named outside of its transactions.
+pub(super) const PROGRAM: &str = "stepback";
+
+/// A server session, by what no later session shares with it, and nobody who is given it by a pooler.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SessionId {
     /// The server process.
     pub(super) pid: i64,
-    /// When it began, as [`STARTED`] prints it.
+    /// When it began, as [`WHO`] prints it.
     pub(super) started: String,
+    /// What its client calls itself in every transaction: one value's own name.
+    pub(super) name: String,
 }
 
 impl std::fmt::Display for SessionId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {}", self.pid, self.started)
+        write!(f, "{} {} {}", self.pid, self.started, self.name)
     }
 }
 
 impl SessionId {
     /// Reads what [`Display`](std::fmt::Display) wrote into the lease row.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let (pid, started) = text.split_once(' ')?;
+        let mut words = text.splitn(3, ' ');
         Some(Self {
-            pid: pid.parse().ok()?,
-            started: started.to_owned(),
+            pid: words.next()?.parse().ok()?,
+            started: words.next()?.to_owned(),
+            name: words.next().unwrap_or(PROGRAM).to_owned(),
         })
     }
 }
@@ -48,7 +54,7 @@ impl SessionId {
 /// What is known of a session that should do nothing any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Life {
-    /// It does not exist.
+    /// It does not exist, or works for somebody else by now.
     Gone,
     /// It exists and runs nothing, nor is it in a transaction.
     Idle,
@@ -111,12 +117,34 @@ const SERVER: &str = concat!(
     " END"
 );
 
-const LIFE: &str = "SELECT state, to_char(backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US') AS started \
-    FROM pg_catalog.pg_stat_activity WHERE pid = $1";
+/// Whether a session works for the client of this name. A pooler gives a server session to one client after the other. In
+/// a transaction of ours it has our name, which anybody may see, unless the script has set another: but then the text that
+/// it runs names us. The name it has outside of transactions stays with it when the next client has none (PgBouncer 1.18),
+/// so that it says something of an idle session only: a message of ours may still be on its way to it.
+macro_rules! works_for {
+    ($name:literal) => {
+        concat!(
+            "(application_name = ",
+            $name,
+            " OR pg_catalog.strpos(query, ",
+            $name,
+            ") > 0 OR (state = 'idle' AND application_name = 'stepback'))"
+        )
+    };
+}
 
-/// Terminates a session only while it is that very session.
-const TERMINATE: &str = "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity \
-    WHERE pid = $1 AND to_char(backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US') = $2";
+const LIFE: &str = concat!(
+    "SELECT state, to_char(backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US') AS started, coalesce(",
+    works_for!("$2"),
+    ", false) AS ours FROM pg_catalog.pg_stat_activity WHERE pid = $1"
+);
+
+/// Terminates a session only while it is that very session, and works for that very client.
+const TERMINATE: &str = concat!(
+    "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity \
+     WHERE pid = $1 AND to_char(backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US') = $2 AND ",
+    works_for!("$3")
+);
 
 impl Session {
     /// Connects. `statement` is the limit that the server will be given for one statement.
@@ -133,12 +161,19 @@ impl Session {
         let id = SessionId {
             pid: row.try_get("pid")?,
             started: row.try_get("started")?,
+            name: PROGRAM.to_owned(),
         };
         Ok(Self {
             connection,
             id,
             patience: statement.saturating_add(SILENCE),
         })
+    }
+
+    /// The session of a client that calls itself this in every transaction.
+    pub(super) fn named(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.id.name);
+        self
     }
 
     /// Which database answers: of two answers that differ, one comes from a restored copy, or from a standby that took
@@ -210,11 +245,18 @@ impl Session {
     /// What another session is doing.
     pub(super) async fn life_of(&mut self, other: &SessionId) -> Result<Life, Failed> {
         let rows = self
-            .send(fill(LIFE, Names::default(), &[Value::Int(other.pid)]))
+            .send(fill(
+                LIFE,
+                Names::default(),
+                &[Value::Int(other.pid), Value::Text(&other.name)],
+            ))
             .await?;
         let Some(row) = rows.first().and_then(|rows| rows.first()) else {
             return Ok(Life::Gone);
         };
+        if !row.try_get::<bool, _>("ours")? {
+            return Ok(Life::Gone);
+        }
         Ok(match row.try_get::<Option<&str>, _>("started")? {
             None => Life::Hidden,
             Some(started) if started != other.started => Life::Gone,
@@ -228,7 +270,11 @@ impl Session {
         let message = fill(
             TERMINATE,
             Names::default(),
-            &[Value::Int(other.pid), Value::Text(&other.started)],
+            &[
+                Value::Int(other.pid),
+                Value::Text(&other.started),
+                Value::Text(&other.name),
+            ],
         );
         self.send(message).await.map(drop)
     }
@@ -258,5 +304,18 @@ mod tests {
         let failed = Failed::from(silent.await.unwrap_err());
         assert!(failed.ended, "another session is opened, which sees this one gone");
         assert!(failed.error.to_string().contains("taken for lost"), "{}", failed.error);
+    }
+
+    #[test]
+    fn a_session_is_read_as_it_was_written_also_by_an_older_version() {
+        let id = SessionId {
+            pid: 17,
+            started: "2026-01-02T03:04:05.000006".to_owned(),
+            name: "stepback-01J8".to_owned(),
+        };
+        assert_eq!(SessionId::parse(&id.to_string()), Some(id.clone()));
+        let old = SessionId::parse("17 2026-01-02T03:04:05.000006").unwrap();
+        assert_eq!((old.pid, old.started, old.name.as_str()), (17, id.started, "stepback"));
+        assert_eq!(SessionId::parse(""), None);
     }
 }

@@ -33,6 +33,10 @@ pub fn cases() -> Vec<Case> {
             sessions::given_back,
         ),
         case(
+            "postgres::d14_a_takeover_ends_no_session_that_works_for_somebody_else_by_now",
+            sessions::handed_on,
+        ),
+        case(
             "postgres::d7_a_lost_reply_is_answered_by_the_ledger",
             sessions::lost_reply,
         ),

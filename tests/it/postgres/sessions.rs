@@ -122,7 +122,7 @@ pub async fn lost_session(ctx: Ctx) -> Outcome {
     let (place, proxy, through) = behind_proxy(&ctx).await?;
     let migrations = [migration(
         "1",
-        "SELECT pg_sleep(30); CREATE TABLE once (i int)",
+        "SET application_name = 'a script'; SELECT pg_sleep(30); CREATE TABLE once (i int)",
         "DROP TABLE once",
     )];
     let (database, token) = holder(&through, &migrations).await?;
@@ -210,6 +210,26 @@ pub async fn given_back(ctx: Ctx) -> Outcome {
     let name = "UPDATE stepback.lease SET session = pid || ' ' || to_char(backend_start AT TIME ZONE 'UTC', \
         'YYYY-MM-DD\"T\"HH24:MI:SS.US') FROM pg_stat_activity WHERE pid = pg_backend_pid()";
     somebody.execute(name).await?;
+    let work = tokio::spawn(async move { somebody.execute("SELECT pg_sleep(3)").await.map(drop) });
+    wait_until_it_sleeps(&place).await?;
+    let rival = PostgresPlace::open_at(&place.url, LOCK_WAIT);
+    rival.acquire(&patient("rival")).await?;
+    Ok(work.await??)
+}
+
+/// Behind a pooler the session of a holder that died may run somebody else's transaction.
+pub async fn handed_on(ctx: Ctx) -> Outcome {
+    let place = PostgresPlace::new(&ctx).await?;
+    let (dead, _) = holder(&place.url, &[]).await?;
+    drop(dead);
+    let mut somebody = place.connect().await?;
+    // A client that has no name of its own keeps that of the client before it (PgBouncer 1.18).
+    somebody.execute("SET application_name = 'stepback'").await?;
+    let take = "UPDATE stepback.lease SET heartbeat_ms = 0, session = pid || ' ' || to_char(backend_start AT TIME ZONE \
+        'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US') || ' ' || split_part(session, ' ', 3) FROM pg_stat_activity \
+        WHERE pid = pg_backend_pid() RETURNING session";
+    let session: String = somebody.fetch_one(take).await?.get(0);
+    assert!(session.contains(" stepback-"), "whose it was is not written: {session}");
     let work = tokio::spawn(async move { somebody.execute("SELECT pg_sleep(3)").await.map(drop) });
     wait_until_it_sleeps(&place).await?;
     let rival = PostgresPlace::open_at(&place.url, LOCK_WAIT);
