@@ -32,7 +32,7 @@ pub enum DbError {
         hint: String,
     },
     /// The lease is held by another coordinator.
-    #[error("another coordinator holds the lease: {} (token {}, last heartbeat {:.1} s ago)", .0.holder, .0.token, seconds(.0.age_ms))]
+    #[error("another coordinator holds the lease: {} (token {}, {})", .0.holder, .0.token, heard(.0))]
     Held(Box<LeaseSeen>),
     /// The ledger's own tool is migrating, or has left its lock behind.
     #[error("the migration lock of {tool} is held by {holder}")]
@@ -133,6 +133,18 @@ const LONGER: &str = "make it faster, or see what it waited for, and resume; whe
 #[expect(clippy::cast_precision_loss, reason = "for display; heartbeats are not 2^52 ms old")]
 fn seconds(ms: u64) -> f64 {
     ms as f64 / 1000.0
+}
+
+/// When a holder was heard last.
+fn heard(lease: &LeaseSeen) -> String {
+    match lease.ahead_ms {
+        0 => format!("last heartbeat {:.1} s ago", seconds(lease.age_ms)),
+        ahead => format!(
+            "last heartbeat {:.1} s in the future: the clock was set back; without another it ends after {:.0} s of waiting",
+            seconds(ahead),
+            seconds(lease.life_ms)
+        ),
+    }
 }
 
 impl DbError {

@@ -12,6 +12,7 @@ mod own_tables;
 mod parameters;
 mod postgres;
 mod secrets;
+mod silence;
 mod sqlite;
 mod truth;
 

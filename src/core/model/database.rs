@@ -221,14 +221,30 @@ pub struct LeaseSeen {
     pub token: Token,
     /// Milliseconds since its last heartbeat, by the database's clock.
     pub age_ms: u64,
+    /// Milliseconds that its last heartbeat lies in the future of that clock, which was set back since; 0 elsewhere.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub ahead_ms: u64,
     /// Milliseconds it lives without a heartbeat.
     pub life_ms: u64,
     /// Whether it was given back.
     pub released: bool,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 impl LeaseSeen {
-    /// Whether its holder may still be acting.
+    /// The milliseconds from its last heartbeat to now, split into age and how far it is ahead.
+    pub fn split_age(age_ms: i64) -> (u64, u64) {
+        match u64::try_from(age_ms) {
+            Ok(age) => (age, 0),
+            Err(_) => (0, age_ms.unsigned_abs()),
+        }
+    }
+
+    /// Whether its holder may still be acting. Of a heartbeat that is ahead only time can tell, to whoever waits.
     pub fn is_alive(&self) -> bool {
         !self.released && self.age_ms < self.life_ms
     }

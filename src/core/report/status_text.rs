@@ -119,12 +119,11 @@ fn write_run(page: &mut Page<'_>, status: &Status) -> io::Result<()> {
         page.labelled("           ", None, &format!("{when}: stepback resume {}", run.run))?;
     }
     if let Some(lease) = &status.lease {
-        let age = duration(lease.age_ms);
-        page.labelled(
-            "  lease    ",
-            None,
-            &format!("held by {}, heard {age} ago", lease.holder),
-        )?;
+        let heard = match lease.ahead_ms {
+            0 => format!("heard {} ago", duration(lease.age_ms)),
+            ahead => format!("heard {} ahead of the clock, which was set back", duration(ahead)),
+        };
+        page.labelled("  lease    ", None, &format!("held by {}, {heard}", lease.holder))?;
     }
     Ok(())
 }

@@ -25,10 +25,11 @@ const TAKE_WAIT: Duration = Duration::from_millis(200);
 const HIGHEST: &str = "SELECT max(split_part(token, '-', 1)::bigint) FROM {s}.run";
 const FIRST: &str = "INSERT INTO {s}.lease (ledger, token, nonce, holder, session, life_ms, released, heartbeat_ms) \
     VALUES ($1, $2, $3, $4, $5, $6, false, {now_ms}) ON CONFLICT DO NOTHING RETURNING 1";
-/// Changes a row that is still as it was seen, and still nobody's: its holder may have come back to life in between.
+/// Changes a row that is still as it was seen, and still nobody's: its holder may have come back to life in between. A
+/// heartbeat that has not changed for as long as the lease lives (`$9`) is a dead one's, whatever the clock says.
 const TAKE_OVER: &str = "UPDATE {s}.lease SET token = $2, nonce = $3, holder = $4, session = $5, life_ms = $6, \
     released = false, heartbeat_ms = {now_ms} WHERE ledger = $1 AND token = $7 AND nonce = $8 \
-    AND (released OR {now_ms} - heartbeat_ms >= life_ms) RETURNING 1";
+    AND (released OR {now_ms} - heartbeat_ms >= life_ms OR heartbeat_ms = $9) RETURNING 1";
 const BEAT: &str = "UPDATE {s}.lease SET heartbeat_ms = {now_ms} WHERE ledger = $1 AND token = $2 AND nonce = $3 \
     AND NOT released RETURNING 1";
 /// What worked under the lease is named no more: behind a pooler it is somebody else's next.
@@ -53,8 +54,13 @@ impl Drop for Heart {
 /// The lease as it was seen, and the session that works under it.
 struct Seen {
     lease: Option<(LeaseSeen, Option<SessionId>)>,
+    /// The heartbeat that has been the same for as long as the lease lives.
+    silent: Option<i64>,
     highest: u64,
 }
+
+/// What no heartbeat is.
+const NO_HEARTBEAT: i64 = -1;
 
 impl PostgresDatabase {
     pub(super) async fn take_lease(&self, request: &LeaseRequest) -> Result<Token, DbError> {
@@ -63,7 +69,7 @@ impl PostgresDatabase {
         loop {
             let seen = self.see_lease().await?;
             let holder = seen.lease.as_ref().map(|(lease, _)| lease.clone());
-            if holder.as_ref().is_none_or(|lease| !lease.is_alive())
+            if (seen.silent.is_some() || holder.as_ref().is_none_or(|lease| !lease.is_alive()))
                 && let Some(token) = self.try_lease(request, &seen).await?
             {
                 self.ledger.settle();
@@ -114,7 +120,14 @@ impl PostgresDatabase {
         let failed = |error: sqlx::Error| self.explain(doing, &error);
         let lease = results[0].first().map(|row| {
             let session = row.try_get::<&str, _>("session").map_err(failed)?;
-            Ok((rows::lease(row)?, SessionId::parse(session)))
+            let heartbeat: i64 = row.try_get("heartbeat_ms").map_err(failed)?;
+            Ok::<_, DbError>((rows::lease(row)?, SessionId::parse(session), heartbeat))
+        });
+        let lease = lease.transpose()?;
+        let silent = lease.as_ref().and_then(|(lease, _, heartbeat)| {
+            let life = Duration::from_millis(lease.life_ms);
+            let is_silent = self.silence.has_lasted(lease.token, *heartbeat, life);
+            is_silent.then_some(*heartbeat)
         });
         let highest: Option<i64> = results[1]
             .first()
@@ -122,7 +135,8 @@ impl PostgresDatabase {
             .and_then(|row| row.try_get(0))
             .map_err(failed)?;
         Ok(Seen {
-            lease: lease.transpose()?,
+            lease: lease.map(|(lease, session, _)| (lease, session)),
+            silent,
             highest: highest.and_then(|highest| u64::try_from(highest).ok()).unwrap_or(0),
         })
     }
@@ -155,6 +169,7 @@ impl PostgresDatabase {
             Some((old, _)) => {
                 values.push(number(old.token).into());
                 values.push(i64::from(old.token.nonce).into());
+                values.push(seen.silent.unwrap_or(NO_HEARTBEAT).into());
                 self.fill(TAKE_OVER, &values)
             }
         };

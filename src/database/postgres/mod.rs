@@ -46,6 +46,7 @@ use tokio::time::Instant;
 
 use super::ledger::Current;
 use super::secrets::Secrets;
+use super::silence::Silence;
 use super::{ConnectOptions, Database, DbError, LeaseRequest, Record, Reply};
 use lease::Heart;
 pub(super) use prepare::own_tables;
@@ -73,6 +74,8 @@ pub struct PostgresDatabase {
     ledger: Current,
     work: Mutex<Work>,
     heart: Mutex<Option<Heart>>,
+    /// Of the lease that is waited for.
+    silence: Silence,
     /// The lock of the ledger's tool, while we hold the lease.
     tool_lock: lock::Slot,
     /// Whether a batch was not done within the time of one migration: from then on they go singly.
@@ -130,6 +133,7 @@ impl PostgresDatabase {
             connect,
             work: Mutex::default(),
             heart: Mutex::default(),
+            silence: Silence::default(),
             tool_lock: lock::Slot::default(),
             singly: AtomicBool::new(false),
         })

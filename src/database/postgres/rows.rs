@@ -17,7 +17,7 @@ pub(super) const RELEASES: &str = "SELECT release, migrations, recorded_at FROM 
 pub(super) const FINGERPRINTS: &str = "SELECT schema_sha256, sha256 FROM {s}.fingerprint ORDER BY 1";
 pub(super) const RUNS: &str = "SELECT run, plan, app, journal, status, title, closes_itself, token FROM {s}.run \
     ORDER BY run COLLATE \"C\" DESC";
-pub(super) const LEASE: &str = "SELECT token, nonce, holder, session, life_ms, released, \
+pub(super) const LEASE: &str = "SELECT token, nonce, holder, session, life_ms, released, heartbeat_ms, \
     (extract(epoch FROM clock_timestamp()) * 1000)::bigint - heartbeat_ms AS age_ms FROM {s}.lease WHERE ledger = $1";
 
 /// What a row of ours holds that it cannot.
@@ -118,14 +118,15 @@ pub(super) fn run(row: &PgRow) -> Result<RunRow, DbError> {
 }
 
 pub(super) fn lease(row: &PgRow) -> Result<LeaseSeen, DbError> {
+    let (age_ms, ahead_ms) = LeaseSeen::split_age(get(row, "age_ms")?);
     Ok(LeaseSeen {
         holder: get(row, "holder")?,
         token: Token {
             number: unsigned(row, "token")?,
             nonce: u32::try_from(get::<i64>(row, "nonce")?).map_err(|error| wrong(&error))?,
         },
-        // A clock that was set back makes a heartbeat of the future; it is young.
-        age_ms: u64::try_from(get::<i64>(row, "age_ms")?).unwrap_or(0),
+        age_ms,
+        ahead_ms,
         life_ms: unsigned(row, "life_ms")?,
         released: get(row, "released")?,
     })

@@ -40,6 +40,15 @@ pub(super) async fn check_fence(connection: &mut SqliteConnection, ledger: &str,
     if held.is_some() { Ok(()) } else { Err(DbError::Fenced) }
 }
 
+/// The last heartbeat, by the clock of whoever wrote it.
+async fn heartbeat(connection: &mut SqliteConnection, ledger: &str) -> Result<i64, sqlx::Error> {
+    sqlx::query("SELECT heartbeat_ms FROM main.stepback_lease WHERE ledger = ?")
+        .bind(ledger)
+        .fetch_one(connection)
+        .await?
+        .try_get(0)
+}
+
 /// Renews the heartbeat. Inside a work transaction, just before its `COMMIT`.
 pub(super) async fn renew(connection: &mut SqliteConnection, ledger: &str, token: Token) -> Result<(), sqlx::Error> {
     sqlx::query("UPDATE main.stepback_lease SET heartbeat_ms = ? WHERE ledger = ? AND token = ? AND nonce = ?")
@@ -86,7 +95,11 @@ impl SqliteDatabase {
             let failed = |error| self.explain("taking the lease", error);
             let seen = look::lease(connection, &ledger.table).await.map_err(failed)?;
             if let Some(lease) = seen.as_ref().filter(|lease| lease.is_alive()) {
-                return Err(DbError::Held(Box::new(lease.clone())));
+                let heartbeat = heartbeat(connection, &ledger.table).await.map_err(failed)?;
+                let life = Duration::from_millis(lease.life_ms);
+                if !self.silence.has_lasted(lease.token, heartbeat, life) {
+                    return Err(DbError::Held(Box::new(lease.clone())));
+                }
             }
             let highest = seen.map_or(0, |lease| lease.token.number).max(request.above);
             let token = Token {

@@ -155,13 +155,15 @@ pub(super) async fn lease(connection: &mut SqliteConnection, ledger: &str) -> Re
         .fetch_optional(connection)
         .await?;
     row.map(|row| {
+        let (age_ms, ahead_ms) = LeaseSeen::split_age(now_ms() - row.try_get::<i64, _>("heartbeat_ms")?);
         Ok(LeaseSeen {
             holder: row.try_get("holder")?,
             token: Token {
                 number: u64::try_from(row.try_get::<i64, _>("token")?).map_err(own)?,
                 nonce: u32::try_from(row.try_get::<i64, _>("nonce")?).map_err(own)?,
             },
-            age_ms: u64::try_from(now_ms() - row.try_get::<i64, _>("heartbeat_ms")?).unwrap_or(0),
+            age_ms,
+            ahead_ms,
             life_ms: u64::try_from(row.try_get::<i64, _>("life_ms")?).map_err(own)?,
             released: row.try_get("released")?,
         })

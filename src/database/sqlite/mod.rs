@@ -30,6 +30,7 @@ use stepback_core::model::{
 use tokio::sync::Mutex;
 
 use super::ledger::Current;
+use super::silence::Silence;
 use super::{ConnectOptions, Database, DbError, LeaseRequest, Record, Reply, similar_file};
 use file::FileId;
 use lease::Heart;
@@ -55,6 +56,8 @@ pub struct SqliteDatabase {
     /// The file that was opened first.
     file: OnceLock<FileId>,
     heart: Mutex<Option<Heart>>,
+    /// Of the lease that is waited for.
+    silence: Silence,
     ledger: Current,
 }
 
@@ -70,6 +73,7 @@ impl SqliteDatabase {
             connection: Mutex::new(None),
             file: OnceLock::new(),
             heart: Mutex::new(None),
+            silence: Silence::default(),
             ledger: Current::new(find::own_ledger()),
         }
     }

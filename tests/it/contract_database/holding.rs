@@ -61,6 +61,38 @@ pub async fn a_lease_is_taken_over_after_its_life_and_not_before(fresh: Fresh) -
     Ok(())
 }
 
+/// The clock was set back after the last heartbeat of a holder that is dead.
+pub async fn d4_a_lease_of_the_future_ends_when_nothing_beats_for_its_life(fresh: Fresh) -> Outcome {
+    let one = fresh.open();
+    one.prepare().await?;
+    let first = one.acquire(&request("one", 2_000, 0, 0)).await?;
+    drop(one);
+    let hour = format!(
+        "UPDATE {} SET heartbeat_ms = heartbeat_ms + 3600000",
+        fresh.place.own("lease")
+    );
+    fresh.place.run(&hour).await?;
+    let other = fresh.open();
+    let begun = Instant::now();
+    match other.acquire(&request("other", 2_000, 0, 0)).await {
+        Err(error @ DbError::Held(_)) => {
+            let said = error.to_string();
+            assert!(said.contains("in the future") && !said.contains("ago"), "{said}");
+        }
+        other => panic!("it was taken at once: {other:?}"),
+    }
+    // What was seen is kept from one attempt to the next.
+    let second = loop {
+        match other.acquire(&request("other", 2_000, 500, 0)).await {
+            Err(DbError::Held(_)) if begun.elapsed() < Duration::from_secs(30) => {}
+            taken => break taken?,
+        }
+    };
+    assert!(second.number > first.number);
+    assert!(begun.elapsed() >= Duration::from_secs(2), "{:?}", begun.elapsed());
+    Ok(())
+}
+
 async fn assert_fenced(database: &dyn Database, token: Token) {
     let migrations = [migration("9", "CREATE TABLE fenced (a int)", "DROP TABLE fenced")];
     let record = Record::Release {

@@ -40,6 +40,7 @@ const LAWS: &[(&str, Law)] = laws![
     looking::w5_a_run_is_handed_over_as_a_whole_or_not_at_all,
     holding::the_lease_is_one_holders,
     holding::a_lease_is_taken_over_after_its_life_and_not_before,
+    holding::d4_a_lease_of_the_future_ends_when_nothing_beats_for_its_life,
     holding::d4_a_holder_that_was_taken_over_changes_nothing,
     holding::d4_work_in_flight_is_over_when_a_takeover_returns,
     holding::d4_nothing_changes_without_the_token,
