@@ -77,6 +77,14 @@ pub(super) enum CliError {
     /// Another coordinator has taken over.
     #[error("another coordinator has taken over run {0}")]
     Fenced(RunId),
+    /// The run could not be continued: it stands as it did.
+    #[error("{source}")]
+    NotContinued {
+        /// Which run.
+        run: RunId,
+        /// Why not.
+        source: Box<RoadError>,
+    },
     /// The run broke off after it was opened.
     #[error("run {run} broke off")]
     BrokeOff {
@@ -239,6 +247,16 @@ fn of_cli(error: &CliError) -> Explained {
         CliError::Fenced(run) => Explained::new(Exit::Locked, error)
             .now("this process has written nothing since")
             .hint(format!("to follow it: stepback report {run}")),
+        CliError::NotContinued { run, source } => {
+            let inner = of_road(source);
+            if inner.now != UNTOUCHED {
+                return inner;
+            }
+            // Its pods may be stopped: that nothing was touched would be half of the truth.
+            inner.now(format!(
+                "run {run} stands as it did: this process has begun no step of it; stepback status says where it is"
+            ))
+        }
         CliError::BrokeOff { run, source } => {
             let inner = of_road(source);
             let mut explained = Explained::new(Exit::Halted, error)
@@ -385,7 +403,8 @@ fn of_road(error: &RoadError) -> Explained {
             held.because(line).hint(hint)
         }
         RoadError::Stopped => Explained::new(Exit::Interrupted, error).now("nothing was touched"),
-        RoadError::NoRun => Explained::new(Exit::Refused, error),
+        RoadError::NoRun => Explained::new(Exit::Refused, error)
+            .hint("a run that was only being opened has done nothing: type the command that began it once more"),
         RoadError::Unfit { run, why } => runs::of_unfit(error, run, why),
     }
 }

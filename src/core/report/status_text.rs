@@ -116,7 +116,11 @@ fn write_run(page: &mut Page<'_>, status: &Status) -> io::Result<()> {
             Some(_) => "once nobody holds the lease, to continue it",
             None => "to continue it",
         };
-        page.labelled("           ", None, &format!("{when}: stepback resume {}", run.run))?;
+        if run.status == RunStatus::Opening {
+            page.labelled("           ", None, "type the command that began it once more")?;
+        } else {
+            page.labelled("           ", None, &format!("{when}: stepback resume {}", run.run))?;
+        }
     }
     if let Some(lease) = &status.lease {
         let heard = match lease.ahead_ms {
