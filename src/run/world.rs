@@ -1,43 +1,20 @@
 //! From an action to its seam: observing, performing and settling one step.
 
-use std::collections::BTreeMap;
+mod verify;
+
 use std::time::Duration;
 
-use stepback_core::model::{
-    Difference, Digest, Direction, Drift, Evidence, Failure, Fingerprint, Observed, ScriptRef, Settled, Stamp, Verdict,
-    WorkloadRef,
-};
+use stepback_core::model::{Direction, Evidence, Failure, Observed, ScriptRef, Settled, Stamp, Verdict, WorkloadRef};
 use stepback_core::plan::{Action, Gate, Plan, Step};
 use stepback_core::report::count;
 use stepback_core::run::{observe_scripts, recheck_scripts};
 use stepback_core::workload::{is_at, judge, observe_removal, observe_repoint, observe_scale, observe_update_strategy};
 
+use self::verify::LeftOut;
 use super::{Event, Listen, Stop};
 use crate::cluster::{Cluster, Counts, is_given_back};
 use crate::database::{Database, Record};
 use crate::probe;
-
-/// What the comparison after the downs leaves out: what the run did not make (LAWS D12).
-struct LeftOut<'a> {
-    /// What differed from its record when the run began.
-    drifted: &'a [String],
-    /// What had been changed by hand when that record was made.
-    inherited: &'a Drift,
-    /// Where there was no record, everything as it was.
-    before: Option<&'a BTreeMap<String, Digest>>,
-}
-
-impl LeftOut<'_> {
-    fn has(&self, difference: &Difference, expected: &Fingerprint) -> bool {
-        let object = &difference.object;
-        // What had been changed when the target was recorded too is in its fingerprint.
-        let since = |was| expected.drifted.get(object) != Some(was);
-        let is_as_before = |before: &BTreeMap<String, Digest>| before.get(object).copied() == difference.found_digest();
-        self.drifted.contains(object)
-            || self.inherited.get(object).is_some_and(since)
-            || self.before.is_some_and(is_as_before)
-    }
-}
 
 /// The two seams that a plan acts on.
 pub struct World<'a> {
@@ -272,49 +249,6 @@ impl World<'_> {
             retry: true,
             fenced: false,
         })
-    }
-
-    async fn verify(
-        &self,
-        schema: &stepback_core::model::MigrationSet,
-        planned: &Digest,
-        left_out: &LeftOut<'_>,
-    ) -> Result<Observed, Failure> {
-        let failed = |error: crate::database::DbError| error.to_failure();
-        let Some(expected) = self.database.recorded_fingerprint(schema).await.map_err(failed)? else {
-            return Ok(Observed::Doubtful(
-                "the fingerprint that the plan compares with is no longer recorded".into(),
-            ));
-        };
-        if expected.digest() != *planned {
-            return Ok(Observed::Doubtful(
-                "another fingerprint is recorded for this state than the plan compares with".into(),
-            ));
-        }
-        let found = self.database.fingerprint().await.map_err(failed)?;
-        if !expected.is_comparable(&found) {
-            return Ok(Observed::Done(format!(
-                "not compared: the fingerprint was recorded on {}, this is {}",
-                expected.server, found.server
-            )));
-        }
-        let made: Vec<_> = expected
-            .differences(&found)
-            .into_iter()
-            .filter(|difference| !left_out.has(difference, &expected))
-            .collect();
-        if made.is_empty() {
-            return Ok(Observed::Done(format!(
-                "fingerprint {} as recorded",
-                found.digest().short()
-            )));
-        }
-        let mut text = "the schema differs from how it was recorded for this state:".to_owned();
-        for difference in &made {
-            text.push_str("\n  ");
-            text.push_str(&difference.to_string());
-        }
-        Ok(Observed::Foreign(text))
     }
 
     /// Carries the step, or the rest of it, out. What comes back never decides what happened.
