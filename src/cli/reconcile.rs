@@ -16,7 +16,7 @@ use super::resume::carry_on;
 use super::signals::stop_on_signals;
 use super::terminal::Terminal;
 use crate::journal::{JournalError, Stored};
-use crate::run::{RoadError, Stop};
+use crate::run::{RoadError, Stop, Unfit};
 
 /// How often it is decided anew where the world has changed between the decision and the lease.
 const TRIES: u32 = 4;
@@ -80,7 +80,7 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
 fn is_overtaken(error: &anyhow::Error) -> bool {
     matches!(
         error.downcast_ref(),
-        Some(RoadError::Changed(_) | RoadError::RunOpen(_) | RoadError::Unfit { .. })
+        Some(RoadError::Changed(_) | RoadError::RunOpen(_) | RoadError::Unfit { why: Unfit::Closed, .. })
     )
 }
 
@@ -158,6 +158,13 @@ fn judge(row: &RunRow, stored: &Stored, to: &semver::Version) -> anyhow::Result<
     let halted = state.as_ref().and_then(|state| state.halted.as_ref());
     let is_doubtful = halted.is_some_and(|halt| halt.kind == HaltKind::Doubtful);
     let is_over = state.as_ref().is_some_and(RunState::is_over);
+    if !is_over && state.is_some_and(|state| state.newer_format) {
+        return Err(RoadError::Unfit {
+            run: row.run.clone(),
+            why: Unfit::NewerFormat,
+        }
+        .into());
+    }
     Ok(if is_over || (row.closes_itself && !is_doubtful) {
         OpenRun::Leave
     } else if stored.plan.to.release.as_ref() == Some(to) {

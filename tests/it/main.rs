@@ -20,6 +20,7 @@ mod contract_journal;
 mod crash;
 mod docs;
 mod drift;
+mod formats;
 mod guard;
 mod init;
 mod kubectl;
@@ -63,6 +64,7 @@ fn subjects() -> Vec<Subject> {
         crash,
         docs,
         drift,
+        formats,
         guard,
         init,
         kubectl,

@@ -164,7 +164,9 @@ impl Coordinator {
             .and_then(|state| state.halted.as_ref())
             .is_some_and(|halt| halt.kind == HaltKind::Doubtful);
         let over = state.as_ref().is_some_and(RunState::is_over);
-        if over || row.status == RunStatus::Opening || (row.closes_itself && !doubtful) {
+        // What a newer program has left is closed by one that can write its journal.
+        let newer = state.as_ref().is_some_and(|state| state.newer_format);
+        if over || row.status == RunStatus::Opening || (row.closes_itself && !doubtful && !newer) {
             let state = state.filter(|_| !over);
             return Ok(Some(Leftover { row, journal, state }));
         }
