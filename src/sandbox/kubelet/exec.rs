@@ -83,7 +83,7 @@ impl Drop for Running {
 /// Runs a command for a client and tells it how it ended.
 pub(super) async fn attend(stream: impl AsyncRead + AsyncWrite + Unpin, asked: Asked, mut place: Place) {
     let socket = WebSocketStream::from_raw_socket(stream, Role::Server, None).await;
-    let (mut sink, source) = socket.split();
+    let (mut sink, mut source) = socket.split();
     // As a real kubelet does: the client learns at once that the connection stands.
     if say(&mut sink, STDOUT, b"").await.is_err() {
         return;
@@ -91,7 +91,7 @@ pub(super) async fn attend(stream: impl AsyncRead + AsyncWrite + Unpin, asked: A
     let status = match start(&asked, &place) {
         Ok(running) => {
             let exit = tokio::select! {
-                exit = converse(running, &asked, source, &mut sink) => exit,
+                exit = converse(running, &asked, &mut source, &mut sink) => exit,
                 () = place.ended() => Some(Err(io::Error::other("the container has ended"))),
             };
             match exit {
@@ -109,7 +109,12 @@ pub(super) async fn attend(stream: impl AsyncRead + AsyncWrite + Unpin, asked: A
     };
     if told.is_err() || sink.send(Message::Close(Some(end))).await.is_err() {
         tracing::debug!("a client of exec went before it was told how its command ended");
+        return;
     }
+    // Until the client closes too: were the connection dropped with something of its unread, the kernel would reset it,
+    // and what it was told just now could be lost on the way.
+    let listening = async { while let Some(Ok(_)) = source.next().await {} };
+    drop(timeout(LAST_WORDS, listening).await);
 }
 
 fn start(asked: &Asked, place: &Place) -> Result<Running, String> {

@@ -137,7 +137,7 @@ async fn refused_by_a_command(ctx: Ctx) -> Outcome {
         "exit status 3: not yet 1.2.0",
         "container shop runs",
     ] {
-        assert!(ran.err.contains(part), "{part}: {}", ran.err);
+        assert!(ran.says(part), "{part}: {}", ran.err);
     }
     Ok(())
 }

@@ -125,6 +125,12 @@ impl Running {
 }
 
 impl Ran {
+    /// Whether these words stand on standard error, wherever its lines are wrapped.
+    pub fn says(&self, words: &str) -> bool {
+        let said: Vec<&str> = self.err.split_whitespace().collect();
+        said.join(" ").contains(words)
+    }
+
     /// Itself, where it has ended with this code.
     pub fn with(self, code: i32) -> Result<Ran, NotPassed> {
         if self.code == Some(code) {
