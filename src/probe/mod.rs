@@ -1,13 +1,14 @@
 //! Waiting for gates: the only loop that waits.
 //!
-//! Responsible for: settling a gate by watching, with a sentence for each "not yet", within its limit; asking probes,
-//! trying them before a run (LAWS W17), and reading what there is to know of a pod that fails. Not for: judging what is seen (core), what happens next (core's `decide`).
-//! `run` uses it.
+//! Responsible for: settling a gate by watching, with a sentence for each "not yet", within its limit, and for how long a
+//! pod was seen ready; asking probes, trying them before a run (LAWS W17), and reading what there is to know of a pod
+//! that fails. Not for: judging what is seen (core), what happens next (core's `decide`). `run` uses it.
 
 mod ask;
 mod evidence;
 mod http;
 mod reach;
+mod spell;
 mod stop;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ use crate::database::Database;
 use ask::Asked;
 pub use evidence::gather;
 pub use reach::try_probes;
+use spell::Spell;
 pub use stop::{Stop, Stopper, stop};
 
 /// What is asked through.
@@ -48,6 +50,7 @@ pub async fn settle(
     let mut wait = Wait {
         seams,
         gate,
+        spell: Spell::default(),
         // Not worth a line of its own, unless it is what a limit was spent on.
         said: "the cluster has not answered yet".to_owned(),
         say,
@@ -65,6 +68,7 @@ pub async fn settle(
 struct Wait<'a> {
     seams: Seams<'a>,
     gate: &'a Gate,
+    spell: Spell,
     said: String,
     say: &'a mut (dyn FnMut(String) + Send),
 }
@@ -91,9 +95,13 @@ impl Wait<'_> {
             let mut changes = self.seams.cluster.changes(workload);
             let mut seen: Option<SeenWorkload> = None;
             let error = loop {
+                let ready_for = match &seen {
+                    None => Duration::ZERO,
+                    Some(seen) => self.spell.see(self.gate, seen),
+                };
                 let verdict = match &seen {
                     None => Verdict::Waiting("the cluster has not answered yet".to_owned()),
-                    Some(seen) => judge(self.gate, seen, jiff::Timestamp::now()),
+                    Some(seen) => judge(self.gate, seen, ready_for),
                 };
                 let next = match verdict {
                     Verdict::Failed(why) => return Settled::Failed(why),
@@ -106,7 +114,7 @@ impl Wait<'_> {
                     }
                     Verdict::Waiting(why) => {
                         self.say(why);
-                        let again = self.next_look();
+                        let again = next_look(self.gate, ready_for);
                         tokio::select! {
                             next = changes.next() => next,
                             () = again => continue,
@@ -121,16 +129,6 @@ impl Wait<'_> {
             };
             self.say(format!("watching again: {error}"));
             tokio::time::sleep(Duration::from_millis(500)).await;
-        }
-    }
-
-    /// A gate that asks for seconds of readiness must be judged again when nothing changes any more.
-    async fn next_look(&self) {
-        match self.gate {
-            Gate::PodHealthy { min_ready_seconds, .. } if *min_ready_seconds > 0 => {
-                tokio::time::sleep(Duration::from_millis(250)).await;
-            }
-            _ => std::future::pending().await,
         }
     }
 
@@ -149,6 +147,7 @@ impl Wait<'_> {
             pod,
         };
         let before = incarnation(seen, pod);
+        let mut spell = self.spell.clone();
         let asked = async {
             for probe in probes {
                 asked.until_held(probe, &mut |reason| self.say(reason)).await?;
@@ -159,7 +158,8 @@ impl Wait<'_> {
             loop {
                 match changes.next().await {
                     Some(Ok(now)) => {
-                        let still = matches!(judge(gate, &now, jiff::Timestamp::now()), Verdict::Healthy(_));
+                        let verdict = judge(gate, &now, spell.see(gate, &now));
+                        let still = matches!(verdict, Verdict::Healthy(_));
                         if !still || incarnation(&now, pod) != before {
                             return Some(Ok(now));
                         }
@@ -184,6 +184,20 @@ impl Wait<'_> {
             Err(next) => Err(next),
         }
     }
+}
+
+/// A gate that asks for seconds of readiness must be judged again although nothing changes any more.
+async fn next_look(gate: &Gate, ready_for: Duration) {
+    match gate {
+        Gate::PodHealthy { min_ready_seconds, .. } if seconds(*min_ready_seconds) > ready_for => {
+            tokio::time::sleep(seconds(*min_ready_seconds) - ready_for).await;
+        }
+        _ => std::future::pending().await,
+    }
+}
+
+fn seconds(count: i32) -> Duration {
+    Duration::from_secs(u64::try_from(count).unwrap_or(0))
 }
 
 type Next = Option<Result<SeenWorkload, crate::cluster::ClusterError>>;

@@ -10,6 +10,7 @@ use stepback_core::model::{
     WorkloadRef,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::Instant;
 
 use super::*;
 use crate::cluster::{ClusterError, Counts, Exited, LogOf, Wire};
@@ -20,7 +21,11 @@ use stepback_core::plan::{Ask, Probe};
 /// Answers the n-th probe with the n-th status, and nobody listens once they are used up.
 struct Fake {
     statuses: Mutex<Vec<u16>>,
+    /// After how many seconds the pod is shown ready, since when by its node's clock, and how often it had restarted.
+    ready: Vec<(u64, &'static str, i32)>,
 }
+
+const READY: (u64, &str, i32) = (0, "2026-01-01T00:00:00Z", 0);
 
 fn never<T>() -> Result<T, ClusterError> {
     Err(ClusterError::Refused("a gate only watches and dials".to_owned()))
@@ -50,18 +55,34 @@ impl Cluster for Fake {
             "spec": { "serviceName": "web", "selector": {}, "template": { "spec": containers } },
             "status": { "replicas": 1, "updateRevision": "web-1" },
         });
-        let pod = json!({
-            "metadata": { "name": "web-0", "uid": "p", "labels": { "controller-revision-hash": "web-1" } },
-            "spec": containers,
-            "status": { "phase": "Running", "conditions": [{ "type": "Ready", "status": "True" }] },
-        });
-        let seen = SeenWorkload {
-            workload: workload.clone(),
-            set: Some(serde_json::from_value(set).unwrap()),
-            pods: vec![serde_json::from_value(pod).unwrap()],
-            revisions: vec![],
+        let workload = workload.clone();
+        let shown = move |(after, since, restarts): (u64, &'static str, i32)| {
+            let pod = json!({
+                "metadata": { "name": "web-0", "uid": "p", "labels": { "controller-revision-hash": "web-1" } },
+                "spec": containers,
+                "status": {
+                    "phase": "Running",
+                    "conditions": [{ "type": "Ready", "status": "True", "lastTransitionTime": since }],
+                    "containerStatuses": [
+                        { "name": "shop", "ready": true, "restartCount": restarts, "image": "i", "imageID": "i" },
+                    ],
+                },
+            });
+            let seen = SeenWorkload {
+                workload: workload.clone(),
+                set: Some(serde_json::from_value(set.clone()).unwrap()),
+                pods: vec![serde_json::from_value(pod).unwrap()],
+                revisions: vec![],
+            };
+            async move {
+                tokio::time::sleep(Duration::from_secs(after)).await;
+                Ok(seen)
+            }
         };
-        stream::once(async { Ok(seen) }).chain(stream::pending()).boxed()
+        stream::iter(self.ready.clone())
+            .then(shown)
+            .chain(stream::pending())
+            .boxed()
     }
 
     async fn dial(&self, _: &str, _: &str, _: u16) -> Result<Box<dyn Wire>, ClusterError> {
@@ -170,8 +191,7 @@ fn http() -> Ask {
     }
 }
 
-/// How the gate settles, what was said meanwhile, and how many answers were not asked for.
-async fn wait(ask: Ask, statuses: &[u16], limit_ms: u64, timeout_ms: u64) -> (Settled, Vec<String>, usize) {
+fn database() -> Box<dyn Database> {
     let options = ConnectOptions {
         source: stepback_core::model::UrlSource::Env("DATABASE_URL".to_owned()),
         state_schema: "stepback".to_owned(),
@@ -182,9 +202,15 @@ async fn wait(ask: Ask, statuses: &[u16], limit_ms: u64, timeout_ms: u64) -> (Se
         create: false,
         by: "a test".to_owned(),
     };
-    let database = connect("sqlite::memory:", options).unwrap();
+    connect("sqlite::memory:", options).unwrap()
+}
+
+/// How the gate settles, what was said meanwhile, and how many answers were not asked for.
+async fn wait(ask: Ask, statuses: &[u16], limit_ms: u64, timeout_ms: u64) -> (Settled, Vec<String>, usize) {
+    let database = database();
     let fake = Fake {
         statuses: Mutex::new(statuses.to_vec()),
+        ready: vec![READY],
     };
     let gate = Gate::PodHealthy {
         workload: web(),
@@ -269,4 +295,53 @@ async fn what_can_never_hold_is_not_tried_again() {
         panic!("{settled:?}")
     };
     assert!(why.contains("can never hold") && why.contains("2 statements"), "{why}");
+}
+
+/// How a gate of 30 s of readiness settles, and after how long.
+async fn wait_for_readiness(ready: &[(u64, &'static str, i32)]) -> (Settled, Duration, Vec<String>) {
+    let database = database();
+    let fake = Fake {
+        statuses: Mutex::default(),
+        ready: ready.to_vec(),
+    };
+    let gate = Gate::PodHealthy {
+        workload: web(),
+        pod: "web-0".to_owned(),
+        template: template(),
+        min_ready_seconds: 30,
+        probes: vec![],
+    };
+    let (_stopper, stop) = stop();
+    let seams = Seams {
+        cluster: &fake,
+        database: &*database,
+    };
+    let mut said = Vec::new();
+    let begun = Instant::now();
+    let limit = Duration::from_secs(300);
+    let settled = settle(seams, &gate, limit, &stop, &mut |reason| said.push(reason)).await;
+    (settled, begun.elapsed(), said)
+}
+
+#[tokio::test(start_paused = true)]
+async fn readiness_is_counted_from_our_first_look_whatever_the_clocks_say() {
+    // Ready for years, by this machine's clock; ready in times to come, by the node's.
+    for since in ["1999-01-01T00:00:00Z", "2999-01-01T00:00:00Z"] {
+        let (settled, took, said) = wait_for_readiness(&[(7, since, 0)]).await;
+        assert!(matches!(settled, Settled::Healthy(_)), "{since}: {settled:?}");
+        assert_eq!(took.as_secs(), 37, "{since}");
+        assert_eq!(said, ["pod web-0 is ready, and must stay so for 30 s"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_was_not_ready_in_between_begins_anew() {
+    let (one, later) = ("2026-01-01T00:00:00Z", "2026-01-01T00:00:20Z");
+    // Shown again as it was, then ready anew, then restarted.
+    let (settled, took, _) = wait_for_readiness(&[(0, one, 0), (10, one, 0)]).await;
+    assert!(matches!(settled, Settled::Healthy(_)), "{settled:?}");
+    assert_eq!(took.as_secs(), 30);
+    let (settled, took, _) = wait_for_readiness(&[(0, one, 0), (20, later, 0), (20, later, 1)]).await;
+    assert!(matches!(settled, Settled::Healthy(_)), "{settled:?}");
+    assert_eq!(took.as_secs(), 70);
 }

@@ -99,7 +99,7 @@ impl World<'_> {
                 ..
             } => {
                 let seen = self.look_at(workload).await?;
-                let observed = observe_scale(&seen, uid, *from, *to, jiff::Timestamp::now());
+                let observed = observe_scale(&seen, uid, *from, *to);
                 // A pod is started from whatever the template is by then.
                 match plan.template_at(step, workload) {
                     Some(template) if observed == Observed::Untouched && *to > *from && !is_at(&seen, template) => {
@@ -187,7 +187,7 @@ impl World<'_> {
                     workload: workload.clone(),
                 },
                 &found,
-                jiff::Timestamp::now(),
+                Duration::ZERO,
             );
             if is_same && found.replicas() == 0 && matches!(verdict, Verdict::Healthy(_)) {
                 continue;

@@ -1,19 +1,24 @@
-//! From a workload, its pods and a gate to a verdict. Pure: the time is handed in.
+//! From a workload, its pods and a gate to a verdict. Pure: how long a pod was seen ready is handed in. The times that
+//! are written on objects are those of other machines' clocks, and nothing is reckoned with them.
 //!
 //! The order of the questions is that of the field: is the object still there; has the controller seen this
 //! generation; do the pods carry the wanted revision, by their own label; are they ready; for long enough.
+
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::observe::has_template;
-use super::pods::{condition, is_terminating, revision_of, wanted_revision, why_left_standing};
+use super::pods::{condition, is_ready, is_terminating, revision_of, wanted_revision, why_left_standing};
 use crate::model::{SeenWorkload, TemplateRef, Verdict, images_of};
 use crate::plan::Gate;
 
-/// Judges a gate at a moment. Probes are not part of it: they are asked once the verdict is healthy.
-pub fn judge(gate: &Gate, seen: &SeenWorkload, now: Timestamp) -> Verdict {
+/// Judges a gate. `ready_for` is how long whoever asks has seen the gate's pod in the same spell of readiness
+/// ([`readiness`]), by a clock of their own that never jumps. Probes are not part of it: they are asked once the verdict
+/// is healthy.
+pub fn judge(gate: &Gate, seen: &SeenWorkload, ready_for: Duration) -> Verdict {
     // Pods are found through the set: without it, "none is left" would be said of pods that nobody can see.
     if seen.set.is_none() && *gate != Gate::None {
         return Verdict::Failed(format!("{} does not exist any more", seen.workload));
@@ -28,7 +33,7 @@ pub fn judge(gate: &Gate, seen: &SeenWorkload, now: Timestamp) -> Verdict {
         Gate::None => Verdict::Healthy("no gate".to_owned()),
         Gate::PodGone { pod, .. } => match seen.pod(pod) {
             None => Verdict::Healthy(format!("pod {pod} is gone")),
-            Some(found) => Verdict::Waiting(match why_left_standing(seen, now) {
+            Some(found) => Verdict::Waiting(match why_left_standing(seen) {
                 Some(why) if !is_terminating(found) => {
                     format!("pod {pod} is {}, and the controller waits because {why}", phase(found))
                 }
@@ -56,7 +61,7 @@ pub fn judge(gate: &Gate, seen: &SeenWorkload, now: Timestamp) -> Verdict {
             template,
             min_ready_seconds,
             ..
-        } => judge_pod(seen, pod, template, *min_ready_seconds, now),
+        } => judge_pod(seen, pod, template, *min_ready_seconds, ready_for),
     }
 }
 
@@ -143,7 +148,7 @@ fn judge_pod(
     pod: &str,
     template: &TemplateRef,
     min_ready_seconds: i32,
-    now: Timestamp,
+    ready_for: Duration,
 ) -> Verdict {
     let Some(set) = &seen.set else {
         return Verdict::Failed(format!("{} does not exist any more", seen.workload));
@@ -184,18 +189,14 @@ fn judge_pod(
         Some("Succeeded") => return Verdict::Waiting(format!("pod {pod} has ended")),
         _ => {}
     }
-    let Some(ready) = condition(found, "Ready").filter(|ready| ready.status == "True") else {
+    if condition(found, "Ready").is_none_or(|ready| ready.status != "True") {
         return Verdict::Waiting(format!("pod {pod} is not ready ({})", why_not_ready(found)));
-    };
-    if min_ready_seconds > 0 {
-        let since = ready.last_transition_time.as_ref().map_or(now, |time| time.0);
-        let for_ms = now.as_millisecond() - since.as_millisecond();
-        if for_ms < i64::from(min_ready_seconds) * 1000 {
-            return Verdict::Waiting(format!(
-                "pod {pod} has been ready for {} s of {min_ready_seconds} s",
-                (for_ms / 1000).max(0)
-            ));
-        }
+    }
+    let wanted = Duration::from_secs(u64::try_from(min_ready_seconds).unwrap_or(0));
+    if ready_for < wanted {
+        return Verdict::Waiting(format!(
+            "pod {pod} is ready, and must stay so for {min_ready_seconds} s"
+        ));
     }
     Verdict::Healthy(format!("pod {pod} is ready on revision {}", label.unwrap_or_default()))
 }
@@ -212,6 +213,24 @@ pub fn incarnation(seen: &SeenWorkload, pod: &str) -> Option<(String, i32)> {
         found.metadata.uid.clone()?,
         restarts.map(|status| status.restart_count).sum(),
     ))
+}
+
+/// One spell of readiness of a pod: as long as two are equal, it has not been anything else in between.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Readiness {
+    incarnation: (String, i32),
+    /// Never reckoned with: whichever clock wrote it, another spell begins with another one.
+    since: Option<Timestamp>,
+}
+
+/// The present spell of readiness of a pod; `None` while it is not ready.
+pub fn readiness(seen: &SeenWorkload, pod: &str) -> Option<Readiness> {
+    let found = seen.pod(pod).filter(|found| is_ready(found))?;
+    let since = condition(found, "Ready")?.last_transition_time.as_ref();
+    Some(Readiness {
+        incarnation: incarnation(seen, pod)?,
+        since: since.map(|time| time.0),
+    })
 }
 
 fn name(pod: &Pod) -> &str {

@@ -11,7 +11,7 @@ mod pods;
 mod tests;
 
 pub use evidence::{bounded, event_line, evidence_of, logs_to_read};
-pub use judge::{incarnation, judge};
+pub use judge::{Readiness, incarnation, judge, readiness};
 pub use observe::has_template as is_at;
 pub use observe::{observe_removal, observe_repoint, observe_scale, observe_update_strategy};
 pub use pods::is_to_go;

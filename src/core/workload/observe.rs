@@ -1,6 +1,5 @@
 //! Whether a write to a workload has happened.
 
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use serde::Deserialize as _;
 
@@ -25,12 +24,12 @@ fn other_object(seen: &SeenWorkload, uid: &str) -> Option<Observed> {
 
 /// Whether the replica count went from `from` to `to`. On the way down that is half of it where the controller leaves
 /// the pod beyond the count standing, because it waits for one below that is not ready: the other half is to remove it.
-pub fn observe_scale(seen: &SeenWorkload, uid: &str, from: i32, to: i32, now: Timestamp) -> Observed {
+pub fn observe_scale(seen: &SeenWorkload, uid: &str, from: i32, to: i32) -> Observed {
     if let Some(other) = other_object(seen, uid) {
         return other;
     }
     match seen.replicas() {
-        count if count == to && to < from && why_left_standing(seen, now).is_some() => {
+        count if count == to && to < from && why_left_standing(seen).is_some() => {
             Observed::Partial(Progress { done: 1, of: 2 })
         }
         // Held at a count: there is nothing to see of it but our stamp.

@@ -1,6 +1,5 @@
 //! What a single pod is, and whether it is one that is to go.
 
-use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{Pod, PodCondition};
 
@@ -22,13 +21,6 @@ pub(crate) fn is_ready(pod: &Pod) -> bool {
     !is_terminating(pod)
         && !matches!(phase, Some("Failed" | "Succeeded"))
         && condition(pod, "Ready").is_some_and(|ready| ready.status == "True")
-}
-
-/// Whether it has been ready for as long as its set asks.
-fn is_available(pod: &Pod, min_ready_seconds: i32, now: Timestamp) -> bool {
-    let since = condition(pod, "Ready").and_then(|ready| ready.last_transition_time.as_ref());
-    let ready_ms = since.map_or(0, |since| now.as_millisecond() - since.0.as_millisecond());
-    is_ready(pod) && (min_ready_seconds == 0 || ready_ms >= i64::from(min_ready_seconds) * 1000)
 }
 
 /// The name of the ControllerRevision that a pod was made from.
@@ -76,19 +68,33 @@ pub(crate) fn beyond_count(seen: &SeenWorkload) -> Vec<&Pod> {
     seen.pods.iter().rev().filter(beyond).collect()
 }
 
+/// Whether the controller holds every ready pod ready for long enough. It says how many, not which, and by its own clock:
+/// ours may be another.
+fn are_available(seen: &SeenWorkload, set: &StatefulSet) -> bool {
+    let ready = seen.pods.iter().filter(|pod| is_ready(pod)).count();
+    let status = set.status.as_ref();
+    let available = status.and_then(|status| status.available_replicas).unwrap_or(0);
+    let counted = status.and_then(|status| status.ready_replicas).unwrap_or(0);
+    set.spec.min_ready_seconds.unwrap_or(0) == 0
+        || (available >= counted && usize::try_from(available).is_ok_and(|available| available >= ready))
+}
+
 /// Whether the controller leaves pods beyond the replica count standing, and why. An ordered set looks at every place
-/// below first, and goes no further where a pod is missing, not ready or not ready for long enough.
-pub(super) fn why_left_standing(seen: &SeenWorkload, now: Timestamp) -> Option<String> {
-    let spec = &seen.set.as_ref()?.spec;
-    if spec.pod_management_policy.as_deref() == Some("Parallel") || beyond_count(seen).is_empty() {
+/// below first, and goes no further where a pod is missing, not ready or not ready for long enough. Where it may be one
+/// of these, it is taken for one: the pod beyond the count is to go either way.
+pub(super) fn why_left_standing(seen: &SeenWorkload) -> Option<String> {
+    let set = seen.set.as_ref()?;
+    if set.spec.pod_management_policy.as_deref() == Some("Parallel") || beyond_count(seen).is_empty() {
         return None;
     }
-    let min_ready_seconds = spec.min_ready_seconds.unwrap_or(0);
-    (0..seen.replicas())
+    let not_ready = (0..seen.replicas())
         .map(|index| seen.pod_name(index))
         .find_map(|name| match seen.pod(&name) {
             None => Some(format!("{name} is missing")),
-            Some(pod) if is_available(pod, min_ready_seconds, now) => None,
+            Some(pod) if is_ready(pod) => None,
             Some(_) => Some(format!("{name} is not ready")),
-        })
+        });
+    not_ready.or_else(|| {
+        (seen.replicas() > 0 && !are_available(seen, set)).then(|| "a pod is not ready for long enough".to_owned())
+    })
 }

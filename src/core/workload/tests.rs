@@ -5,6 +5,7 @@ mod removing;
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -102,11 +103,8 @@ fn gate_of(file: &Value, case: &Value) -> Gate {
 fn check(name: &str) {
     let file = read(name);
     for (number, case) in file["cases"].as_array().unwrap().iter().enumerate() {
-        let now = case
-            .get("now")
-            .and_then(Value::as_str)
-            .unwrap_or("2026-01-01T01:00:00Z");
-        let verdict = match judge(&gate_of(&file, case), &seen_of(&file, case), now.parse().unwrap()) {
+        let ready_for = Duration::from_millis(case.get("ready-for").and_then(Value::as_u64).unwrap_or(0));
+        let verdict = match judge(&gate_of(&file, case), &seen_of(&file, case), ready_for) {
             Verdict::Healthy(what) => format!("healthy: {what}"),
             Verdict::Waiting(why) => format!("waiting: {why}"),
             Verdict::Failed(why) => format!("failed: {why}"),
@@ -176,30 +174,17 @@ fn a_repoint_is_done_untouched_or_foreign() {
     ));
 }
 
-fn now() -> jiff::Timestamp {
-    "2026-01-01T00:01:00Z".parse().unwrap()
-}
-
 #[test]
 fn a_count_is_done_untouched_or_foreign() {
     let file = read("stop.yaml");
     let seen = |replicas: i32| seen_of(&file, &json!({ "change": { "spec": { "replicas": replicas } } }));
-    assert!(matches!(
-        observe_scale(&seen(1), "set-1", 2, 1, now()),
-        Observed::Done(_)
-    ));
-    assert_eq!(observe_scale(&seen(2), "set-1", 2, 1, now()), Observed::Untouched);
-    assert!(matches!(
-        observe_scale(&seen(3), "set-1", 2, 1, now()),
-        Observed::Foreign(_)
-    ));
-    assert!(matches!(
-        observe_scale(&seen(1), "set-2", 2, 1, now()),
-        Observed::Foreign(_)
-    ));
+    assert!(matches!(observe_scale(&seen(1), "set-1", 2, 1), Observed::Done(_)));
+    assert_eq!(observe_scale(&seen(2), "set-1", 2, 1), Observed::Untouched);
+    assert!(matches!(observe_scale(&seen(3), "set-1", 2, 1), Observed::Foreign(_)));
+    assert!(matches!(observe_scale(&seen(1), "set-2", 2, 1), Observed::Foreign(_)));
     // The API's default.
     let unset = seen_of(&file, &json!({ "change": { "spec": { "replicas": null } } }));
-    assert!(matches!(observe_scale(&unset, "set-1", 2, 1, now()), Observed::Done(_)));
+    assert!(matches!(observe_scale(&unset, "set-1", 2, 1), Observed::Done(_)));
 }
 
 #[test]
@@ -219,4 +204,25 @@ fn a_restart_or_another_pod_is_another_incarnation() {
     assert_ne!(incarnation(&seen("pod-1", 1), "web-0"), first);
     assert_ne!(incarnation(&seen("pod-2", 0), "web-0"), first);
     assert_eq!(incarnation(&seen("pod-1", 0), "web-1"), None);
+}
+
+#[test]
+fn a_pod_that_was_not_ready_in_between_begins_another_spell() {
+    let file = read("start.yaml");
+    let seen = |uid: &str, status: &str, since: &str| {
+        seen_of(
+            &file,
+            &json!({ "pod": { "metadata": { "uid": uid }, "status": { "conditions": [
+                { "type": "Ready", "status": status, "lastTransitionTime": since },
+            ] } } }),
+        )
+    };
+    let of = |uid: &str, status: &str, since: &str| readiness(&seen(uid, status, since), "web-0");
+    let (one, later) = ("2026-01-01T00:00:00Z", "2026-01-01T00:00:01Z");
+    let first = of("pod-1", "True", one);
+    assert!(first.is_some());
+    assert_eq!(of("pod-1", "True", one), first);
+    assert_ne!(of("pod-1", "True", later), first);
+    assert_ne!(of("pod-2", "True", one), first);
+    assert_eq!(of("pod-1", "False", one), None);
 }

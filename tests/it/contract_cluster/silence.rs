@@ -65,13 +65,12 @@ pub async fn a_write_without_an_answer_is_unknown_and_the_world_is_asked(_ctx: C
         "{written:?}"
     );
     held.arrived().await?;
-    let now = jiff::Timestamp::now();
     assert_eq!(
-        observe_scale(&look(&cluster, &web).await?, &uid, 3, 2, now),
+        observe_scale(&look(&cluster, &web).await?, &uid, 3, 2),
         Observed::Untouched
     );
     assert_eq!(held.let_through().await?, 200);
-    let seen = observe_scale(&look(&cluster, &web).await?, &uid, 3, 2, now);
+    let seen = observe_scale(&look(&cluster, &web).await?, &uid, 3, 2);
     assert!(matches!(seen, Observed::Done(_)), "{seen:?}");
     Ok(())
 }

@@ -178,10 +178,7 @@ pub async fn a_count_that_is_somebody_elses_is_changed(arena: &Arena) -> Outcome
     );
     assert_eq!(substance(&arena.set().await?), substance(&before));
     let seen = arena.seen().await?;
-    assert!(matches!(
-        observe_scale(&seen, &uid, 2, 1, jiff::Timestamp::now()),
-        Observed::Foreign(_)
-    ));
+    assert!(matches!(observe_scale(&seen, &uid, 2, 1), Observed::Foreign(_)));
     // Twice the same is no change.
     for step in [1, 2] {
         again!(
@@ -190,7 +187,7 @@ pub async fn a_count_that_is_somebody_elses_is_changed(arena: &Arena) -> Outcome
                 .scale(&arena.web, &uid, Counts::of(3, 2, 3), &stamp(step, 1))
         )?;
         assert_eq!(
-            observe_scale(&arena.seen().await?, &uid, 3, 2, jiff::Timestamp::now()),
+            observe_scale(&arena.seen().await?, &uid, 3, 2),
             Observed::Done("spec.replicas is 2".to_owned())
         );
     }

@@ -1,19 +1,15 @@
 //! Pods that are to go: which, when the controller leaves them standing, and when they have gone.
 
-use jiff::SignedDuration;
-
 use super::*;
 use crate::model::{Progress, Removal, UpdateStrategy};
 
-/// A pod of `web`: its ordinal, its revision, and since how many seconds it is ready, if it is.
-fn pod(ordinal: i32, revision: &str, ready_for: Option<i64>) -> Value {
-    let since = now() - SignedDuration::from_secs(ready_for.unwrap_or(0));
+/// A pod of `web`: its ordinal, its revision, and whether it is ready.
+fn pod(ordinal: i32, revision: &str, ready: bool) -> Value {
     json!({
         "metadata": { "name": format!("web-{ordinal}"), "uid": format!("p{ordinal}"),
                       "labels": { "controller-revision-hash": revision } },
         "status": { "phase": "Running", "conditions": [{
-            "type": "Ready", "status": if ready_for.is_some() { "True" } else { "False" },
-            "lastTransitionTime": since.to_string() }] },
+            "type": "Ready", "status": if ready { "True" } else { "False" } }] },
     })
 }
 
@@ -32,15 +28,15 @@ fn seen(spec: Value, pods: &[Value]) -> SeenWorkload {
 }
 
 fn scaled(spec: Value, pods: &[Value]) -> Observed {
-    observe_scale(&seen(spec, pods), "set-1", 3, 2, now())
+    observe_scale(&seen(spec, pods), "set-1", 3, 2)
 }
 
 const HALF: Observed = Observed::Partial(Progress { done: 1, of: 2 });
 
 #[test]
 fn a_pod_that_the_controller_leaves_standing_is_half_of_scaling_down() {
-    let ready = |ordinal| pod(ordinal, "new", Some(60));
-    let broken = |ordinal| pod(ordinal, "new", None);
+    let ready = |ordinal| pod(ordinal, "new", true);
+    let broken = |ordinal| pod(ordinal, "new", false);
     let two = json!({ "replicas": 2 });
     let all_ready = [ready(0), ready(1), ready(2)];
     assert!(matches!(scaled(two.clone(), &all_ready), Observed::Done(_)));
@@ -67,31 +63,37 @@ fn a_pod_that_the_controller_leaves_standing_is_half_of_scaling_down() {
         scaled(parallel, &[ready(0), broken(1), ready(2)]),
         Observed::Done(_)
     ));
-    // Ready is not long enough for `minReadySeconds`, and the count begins where the ordinals do.
-    let young = [
-        pod(5, "new", Some(60)),
-        pod(6, "new", Some(10)),
-        pod(7, "new", Some(60)),
-    ];
+    // Ready is not long enough for `minReadySeconds`, as the controller counts, and the count begins where the ordinals
+    // do.
+    let young = [pod(5, "new", true), pod(6, "new", true), pod(7, "new", true)];
     let start = json!({ "replicas": 2, "ordinals": { "start": 5 } });
-    assert!(matches!(scaled(start.clone(), &young), Observed::Done(_)));
-    assert_eq!(scaled(merged(start, &json!({ "minReadySeconds": 30 })), &young), HALF);
+    let counted = |spec: Value, ready: i32, available: i32| {
+        let mut seen = seen(spec, &young);
+        let status = seen.set.as_mut().and_then(|set| set.status.as_mut()).unwrap();
+        (status.ready_replicas, status.available_replicas) = (Some(ready), Some(available));
+        observe_scale(&seen, "set-1", 3, 2)
+    };
+    assert!(matches!(counted(start.clone(), 3, 2), Observed::Done(_)));
+    let start = merged(start, &json!({ "minReadySeconds": 30 }));
+    assert!(matches!(counted(start.clone(), 3, 3), Observed::Done(_)));
+    assert_eq!(counted(start.clone(), 3, 2), HALF);
+    assert_eq!(counted(start, 2, 2), HALF);
     // On the way up nobody is waited for.
     let up = seen(json!({ "replicas": 2 }), &[broken(0), ready(2)]);
-    assert!(matches!(observe_scale(&up, "set-1", 1, 2, now()), Observed::Done(_)));
+    assert!(matches!(observe_scale(&up, "set-1", 1, 2), Observed::Done(_)));
 }
 
 #[test]
 fn the_controllers_reason_is_said_while_a_pod_is_left_standing() {
     let seen = seen(
         json!({ "replicas": 2 }),
-        &[pod(0, "new", None), pod(1, "new", Some(9)), pod(2, "new", Some(9))],
+        &[pod(0, "new", false), pod(1, "new", true), pod(2, "new", true)],
     );
     let gate = Gate::PodGone {
         workload: workload(),
         pod: "web-2".into(),
     };
-    let Verdict::Waiting(why) = judge(&gate, &seen, now()) else {
+    let Verdict::Waiting(why) = judge(&gate, &seen, Duration::ZERO) else {
         panic!("it is there")
     };
     assert_eq!(
@@ -108,7 +110,7 @@ fn only_what_was_planned_for_is_removed() {
     };
     let outdated = Removal::Outdated(template);
     let spec = json!({ "replicas": 2, "ordinals": { "start": 3 } });
-    let pods = [pod(3, "old", None), pod(4, "new", None), pod(5, "new", None)];
+    let pods = [pod(3, "old", false), pod(4, "new", false), pod(5, "new", false)];
     let seen = seen(spec, &pods);
     let set = seen.set.as_ref().unwrap();
     let going = |removal: &Removal| -> Vec<bool> { seen.pods.iter().map(|pod| is_to_go(set, pod, removal)).collect() };
@@ -158,15 +160,15 @@ fn a_set_has_settled_when_no_update_is_under_way() {
     let gate = Gate::Settled { workload: workload() };
     let rolling = seen(json!({}), &[]);
     assert_eq!(
-        judge(&gate, &rolling, now()),
+        judge(&gate, &rolling, Duration::ZERO),
         Verdict::Waiting("the current revision is old, not yet new".into())
     );
     // Under `OnDelete` the controller never advances the current revision.
     let mut on_delete = seen(json!({ "updateStrategy": { "type": "OnDelete" } }), &[]);
-    assert!(matches!(judge(&gate, &on_delete, now()), Verdict::Healthy(_)));
+    assert!(matches!(judge(&gate, &on_delete, Duration::ZERO), Verdict::Healthy(_)));
     on_delete.set.as_mut().unwrap().metadata.generation = Some(4);
     assert_eq!(
-        judge(&gate, &on_delete, now()),
+        judge(&gate, &on_delete, Duration::ZERO),
         Verdict::Waiting("the controller has seen generation 3 of 4".into())
     );
 }
