@@ -45,7 +45,9 @@ impl Credentials {
 
     /// The same with more of an environment.
     pub fn start_with(&self, folder: &Path, typed: &str, env: &[(&str, &str)]) -> Result<Running, NotPassed> {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_stepback"))
+        // A measurement names a release build.
+        let program = std::env::var_os("STEPBACK").unwrap_or_else(|| env!("CARGO_BIN_EXE_stepback").into());
+        let mut child = Command::new(program)
             .args(typed.split_whitespace())
             .current_dir(folder)
             .env_clear()

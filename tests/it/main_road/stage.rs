@@ -315,7 +315,8 @@ impl Stage {
                 && status.updated_replicas == Some(replicas)
                 && status.current_revision == status.update_revision
         });
-        match timeout(OPENING, opened).await {
+        let delays = Duration::from_millis(100) * self.setting.delay * replicas.unsigned_abs();
+        match timeout(OPENING + delays, opened).await {
             Ok(opened) => opened?,
             Err(_) => {
                 return fail(format_args!(
