@@ -56,12 +56,8 @@ pub async fn killed_before(stage: &Stage, is_it: IsIt) -> Outcome {
     let mut hold = stage
         .server()
         .hold(move |asked| writes_the_set(asked) && step_of(asked) == Some(wanted.0));
-    let mut rollback = stage.credentials.start(&stage.folder("1.2.0"), ROLLBACK)?;
-    tokio::select! {
-        held = hold.arrived() => drop(held?),
-        ended = rollback.ended() => return fail(format_args!("it ended before that write: {}", ended?)),
-    }
-    rollback.kill().await?;
+    let rollback = stage.credentials.start(&stage.folder("1.2.0"), ROLLBACK)?;
+    rollback.kill_at(&mut hold).await?;
     hold.drop_request().await?;
     Ok(())
 }
@@ -202,12 +198,8 @@ async fn killed_at(nth: usize, dir: &Path, hint: &str) -> Outcome {
     let expected = before(&stage).await?;
     killed_before(&stage, REPOINTS).await?;
     let mut hold = stage.server().hold_nth(nth, writes_the_journal);
-    let mut abort = stage.credentials.start(&stage.empty_folder(), ABORT)?;
-    tokio::select! {
-        held = hold.arrived() => drop(held?),
-        ended = abort.ended() => return fail(format_args!("it ended before that write: {}", ended?)),
-    }
-    abort.kill().await?;
+    let abort = stage.credentials.start(&stage.empty_folder(), ABORT)?;
+    abort.kill_at(&mut hold).await?;
     // Every other one takes effect, and nobody hears of it.
     if nth.is_multiple_of(2) {
         hold.let_through().await?;

@@ -50,12 +50,8 @@ async fn stopped_and_killed(ctx: &Ctx) -> Result<Stage, NotPassed> {
     let mut hold = stage.server().hold_nth(INTENT_OF_THE_DOWNS, |asked| {
         asked.method != hyper::Method::GET && asked.path.contains("/configmaps")
     });
-    let mut rollback = stage.credentials.start(&stage.folder("1.2.0"), ROLLBACK)?;
-    tokio::select! {
-        held = hold.arrived() => drop(held?),
-        ended = rollback.ended() => return fail(format_args!("it ended before that write: {}", ended?)),
-    }
-    rollback.kill().await?;
+    let rollback = stage.credentials.start(&stage.folder("1.2.0"), ROLLBACK)?;
+    rollback.kill_at(&mut hold).await?;
     assert_eq!(hold.let_through().await?, 200);
     Ok(stage)
 }
@@ -140,12 +136,8 @@ async fn moved_between(ctx: Ctx) -> Outcome {
         // The first step stops a pod, to the same count.
         writes_the_set(asked) && asked.json()["spec"]["replicas"] == json!(1) && step_of(asked) > Some(1)
     });
-    let mut rollback = stage.credentials.start(&stage.folder("1.2.0"), ROLLBACK)?;
-    tokio::select! {
-        held = hold.arrived() => drop(held?),
-        ended = rollback.ended() => return fail(format_args!("it ended before that write: {}", ended?)),
-    }
-    rollback.kill().await?;
+    let rollback = stage.credentials.start(&stage.folder("1.2.0"), ROLLBACK)?;
+    rollback.kill_at(&mut hold).await?;
     hold.drop_request().await?;
     let target = stage.sets.get("shop").await?.spec.template;
     assert_eq!(stage.sets.get("shop").await?.spec.replicas, Some(0));

@@ -214,12 +214,8 @@ pub fn told(outcome: Result<Outcome, tokio::time::error::Elapsed>, place: &str) 
 async fn killed_at(engine: Engine, write: Write, then: Then, dir: &Path, hint: &str) -> Outcome {
     let stage = scene(engine, dir, hint).await?;
     let mut hold = stage.server().hold_nth(write.nth(), move |asked| write.matches(asked));
-    let mut rollback = stage.credentials.start(&stage.folder("1.2.0"), ROLLBACK)?;
-    tokio::select! {
-        held = hold.arrived() => drop(held?),
-        ended = rollback.ended() => return fail(format_args!("it ended before that write: {}", ended?)),
-    }
-    rollback.kill().await?;
+    let rollback = stage.credentials.start(&stage.folder("1.2.0"), ROLLBACK)?;
+    rollback.kill_at(&mut hold).await?;
     match then {
         Then::Lost => hold.drop_request().await?,
         // Refused where the controller has written since it was sent: then it is one more that is lost.

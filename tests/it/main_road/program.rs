@@ -5,6 +5,7 @@ use std::{
     process::Stdio,
 };
 
+use stepback_sandbox::api::Hold;
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
     process::{Child, Command},
@@ -107,6 +108,15 @@ impl Running {
     pub async fn kill(mut self) -> Result<Ran, NotPassed> {
         self.child.start_kill()?;
         self.ended().await
+    }
+
+    /// `kill -9` once the write that is held has arrived; fails where it ends before.
+    pub async fn kill_at(mut self, hold: &mut Hold) -> Result<Ran, NotPassed> {
+        tokio::select! {
+            held = hold.arrived() => drop(held?),
+            ended = self.ended() => return fail(format_args!("it ended before that write: {}", ended?)),
+        }
+        self.kill().await
     }
 
     /// Sends it a signal by its name, without `SIG`.
