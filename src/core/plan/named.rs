@@ -82,27 +82,19 @@ impl Named {
         use NamedKind::{ConfigMap, Secret};
         let place = format!("the environment of container {}", container.name);
         for source in container.env_from.iter().flatten() {
-            if let Some(map) = source.config_map_ref.as_ref().filter(|map| map.optional != Some(true)) {
+            if let Some(map) = required(&source.config_map_ref, |map| map.optional) {
                 self.add(ConfigMap, &map.name, &place);
             }
-            if let Some(secret) = source
-                .secret_ref
-                .as_ref()
-                .filter(|secret| secret.optional != Some(true))
-            {
+            if let Some(secret) = required(&source.secret_ref, |secret| secret.optional) {
                 self.add(Secret, &secret.name, &place);
             }
         }
         let variables = container.env.iter().flatten();
         for source in variables.filter_map(|variable| variable.value_from.as_ref()) {
-            if let Some(key) = source
-                .config_map_key_ref
-                .as_ref()
-                .filter(|key| key.optional != Some(true))
-            {
+            if let Some(key) = required(&source.config_map_key_ref, |key| key.optional) {
                 self.add(ConfigMap, &key.name, &place);
             }
-            if let Some(key) = source.secret_key_ref.as_ref().filter(|key| key.optional != Some(true)) {
+            if let Some(key) = required(&source.secret_key_ref, |key| key.optional) {
                 self.add(Secret, &key.name, &place);
             }
         }
@@ -111,10 +103,10 @@ impl Named {
     fn add_volume(&mut self, volume: &Volume) {
         use NamedKind::{Claim, ConfigMap, Secret};
         let place = format!("volume {}", volume.name);
-        if let Some(map) = volume.config_map.as_ref().filter(|map| map.optional != Some(true)) {
+        if let Some(map) = required(&volume.config_map, |map| map.optional) {
             self.add(ConfigMap, &map.name, &place);
         }
-        let secret = volume.secret.as_ref().filter(|secret| secret.optional != Some(true));
+        let secret = required(&volume.secret, |secret| secret.optional);
         if let Some(name) = secret.and_then(|secret| secret.secret_name.as_ref()) {
             self.add(Secret, name, &place);
         }
@@ -126,10 +118,10 @@ impl Named {
             .iter()
             .flat_map(|projected| projected.sources.iter().flatten());
         for source in projected {
-            if let Some(map) = source.config_map.as_ref().filter(|map| map.optional != Some(true)) {
+            if let Some(map) = required(&source.config_map, |map| map.optional) {
                 self.add(ConfigMap, &map.name, &place);
             }
-            if let Some(secret) = source.secret.as_ref().filter(|secret| secret.optional != Some(true)) {
+            if let Some(secret) = required(&source.secret, |secret| secret.optional) {
                 self.add(Secret, &secret.name, &place);
             }
         }
@@ -143,6 +135,11 @@ impl Named {
             self.add(Secret, &share.secret_name, &place);
         }
     }
+}
+
+/// What is named, unless the template calls it optional.
+fn required<T>(named: &Option<T>, optional: fn(&T) -> Option<bool>) -> Option<&T> {
+    named.as_ref().filter(|named| optional(named) != Some(true))
 }
 
 /// Since when pods are made from the present template, where that is not the target's.
@@ -262,6 +259,24 @@ mod tests {
         .unwrap()
     }
 
+    /// Everything that is named is there, and nothing is known of when it changed.
+    fn all_there(named: &BTreeMap<NamedObject, Use>) -> SeenAround {
+        SeenAround {
+            workload: WorkloadRef {
+                kind: WorkloadKind::StatefulSet,
+                namespace: "a".into(),
+                name: "web".into(),
+            },
+            autoscalers: Ok(vec![]),
+            objects: named
+                .keys()
+                .map(|object| (object.clone(), Ok(Some(FoundObject { changed: None }))))
+                .collect(),
+            nodes: BTreeMap::new(),
+            pod: None,
+        }
+    }
+
     #[test]
     fn w3_every_name_is_found_and_what_is_optional_is_left_out() {
         let found: Vec<String> = named_in(&pod()).keys().map(ToString::to_string).collect();
@@ -284,20 +299,7 @@ mod tests {
     #[test]
     fn w3_what_is_missing_refuses_and_what_is_not_known_is_said() {
         let named = named_in(&pod());
-        let mut seen = SeenAround {
-            workload: WorkloadRef {
-                kind: WorkloadKind::StatefulSet,
-                namespace: "a".into(),
-                name: "web".into(),
-            },
-            autoscalers: Ok(vec![]),
-            objects: named
-                .keys()
-                .map(|object| (object.clone(), Ok(Some(FoundObject { changed: None }))))
-                .collect(),
-            nodes: BTreeMap::new(),
-            pod: None,
-        };
+        let mut seen = all_there(&named);
         let said = |seen: &SeenAround| {
             let mut findings = Vec::new();
             check_named("it", &named, Some(Timestamp::UNIX_EPOCH), seen, &mut findings);
@@ -340,20 +342,7 @@ mod tests {
             };
             (object, Ok(Some(FoundObject { changed })))
         };
-        let mut seen = SeenAround {
-            workload: WorkloadRef {
-                kind: WorkloadKind::StatefulSet,
-                namespace: "a".into(),
-                name: "web".into(),
-            },
-            autoscalers: Ok(vec![]),
-            objects: named
-                .keys()
-                .map(|object| (object.clone(), Ok(Some(FoundObject { changed: None }))))
-                .collect(),
-            nodes: BTreeMap::new(),
-            pod: None,
-        };
+        let mut seen = all_there(&named);
         seen.objects.extend([
             found(NamedKind::ConfigMap, "from-map", Some(at(10_000 - 60))),
             found(NamedKind::Secret, "both", Some(at(10_060))),

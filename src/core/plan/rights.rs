@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::model::{Finding, OwnedTable, ScriptRef};
-use crate::sql::{NamedTables, Statement, named_tables, split};
+use crate::sql::{NamedTables, Statement, named_tables, quoted, split};
 
 use super::Refusals;
 use super::accept::Accepted;
@@ -108,8 +108,4 @@ fn changed_tables<'a>(seen: &'a Seen, body: &str) -> Vec<&'a OwnedTable> {
                 .any(|named| named.may_name(Some(&table.schema), &table.name))
         })
         .collect()
-}
-
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }

@@ -19,7 +19,7 @@ mod transaction;
 pub use effects::{Effects, effects, named_tables};
 pub use lex::{LexError, Opened, is_blank};
 pub use loss::{Loss, Rows};
-pub use name::{NamedTables, TableName};
+pub use name::{NamedTables, TableName, quoted};
 pub use normal::normal_tokens;
 pub use pragma::{Hoisted, PragmaElsewhere, leading_foreign_keys_pragma};
 pub use rebuild::script_effects;

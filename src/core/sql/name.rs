@@ -89,3 +89,8 @@ impl NamedTables {
         }
     }
 }
+
+/// A name as an identifier of PostgreSQL or SQLite: `"` is doubled, so that any name stays one identifier.
+pub fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}

@@ -3,6 +3,9 @@
 //! Messages of several statements cannot bind values, so each value is written as a typed literal here. Templates are
 //! constants of this program; nothing that was read anywhere becomes part of a template.
 
+/// The one function that quotes a name for PostgreSQL.
+pub(super) use stepback_core::sql::quoted as name;
+
 /// A value that is written into SQL text.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Value<'a> {
@@ -35,11 +38,6 @@ impl From<i64> for Value<'_> {
     fn from(number: i64) -> Self {
         Self::Int(number)
     }
-}
-
-/// A name as an identifier: `"` is doubled, so any name stays one identifier.
-pub(super) fn name(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// A string constant without a type, as `DO` takes it.

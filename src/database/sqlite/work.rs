@@ -14,6 +14,9 @@ use super::{SqliteDatabase, capture, in_transaction, look};
 use crate::database::DbError;
 use crate::database::ledger::{Entry, Ledger};
 
+/// The one function that quotes a name for SQLite.
+pub(super) use stepback_core::sql::quoted as quote;
+
 /// How long `advance` goes on before it returns with the rest undone, so that a signal or a progress bar is not kept
 /// waiting by a thousand migrations.
 const BATCH_TIME: Duration = Duration::from_millis(500);
@@ -357,11 +360,6 @@ async fn count_rows(
         counts.insert(table, count.try_get(0)?);
     }
     Ok(counts)
-}
-
-/// The one function that quotes a name for SQLite.
-pub(super) fn quote(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 #[cfg(test)]
