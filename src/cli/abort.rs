@@ -1,16 +1,16 @@
 //! `stepback abort`.
 
 use stepback_core::model::RunId;
-use stepback_core::report::{Kind, write_plan};
+use stepback_core::report::write_plan;
 
 use super::Exit;
-use super::carry::conclude;
+use super::carry::{broke_off, conclude};
 use super::explain::CliError;
 use super::found::{Place, find_run, read_journal};
-use super::ground::join_cluster;
 use super::lost::close_lost;
 use super::options::Options;
 use super::rebind::agree_to_rebind;
+use super::resume::nothing_to;
 use super::signals::stop_on_signals;
 use super::terminal::Terminal;
 use crate::live::Lines;
@@ -58,23 +58,20 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
     let place = Place::parse(args.journal.as_deref())?;
     let wanted = args.run.clone().map(RunId);
     let mut found = match find_run(options, &place, wanted.as_ref()).await {
-        Err(error) if matches!(error.downcast_ref(), Some(CliError::NoRun)) => return nothing_to_abort(terminal),
+        Err(error) if matches!(error.downcast_ref(), Some(CliError::NoRun)) => return nothing_to("abort", terminal),
         found => found?,
     };
     let open = found.coordinator.database.look().await?.open_run;
     let Some(row) = open.filter(|row| found.run.as_ref().is_none_or(|run| row.run == *run)) else {
         let Some(run) = &found.run else {
-            return nothing_to_abort(terminal);
+            return nothing_to("abort", terminal);
         };
         // Says whether the run is closed or unknown.
         found.coordinator.plan_abort(Some(run), &Consent::default()).await?;
         return Err(RoadError::NoRun.into());
     };
     let stored = read_journal(options, &mut found.coordinator, &row).await?;
-    let mut coordinator = found.under(&stored.plan)?;
-    if stored.plan.has_workload_steps() || found.coordinator.cluster.is_some() {
-        join_cluster(options, &mut coordinator).await?;
-    }
+    let coordinator = found.under(options, &stored.plan).await?;
     let consent = Consent {
         writes: args.accept_writes_since,
         rebind: agree_to_rebind(terminal, &coordinator, &stored, args.rebind).await?,
@@ -88,20 +85,6 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
     let mut lines = Lines::new(terminal.progress(), &plan, terminal.quiet).drawn(terminal.draws);
     let aborted = coordinator.abort(&row, &plan, &consent, stop, &mut lines).await;
     let (opened, partly) = (lines.opened().cloned(), lines.partly());
-    let finished = aborted.map_err(|error| match opened {
-        Some(run) => anyhow::Error::new(CliError::BrokeOff {
-            run,
-            source: Box::new(error),
-        }),
-        None => error.into(),
-    })?;
+    let finished = aborted.map_err(|error| broke_off(opened, error))?;
     conclude(terminal, options.verbose > 0, &finished, partly)
-}
-
-fn nothing_to_abort(terminal: &Terminal) -> anyhow::Result<Exit> {
-    let nothing = serde_json::json!({ "items": [] });
-    terminal.answer(Kind::RunList, &nothing, |page| {
-        page.line("nothing to abort: every run is closed")
-    })?;
-    Ok(Exit::Done)
 }

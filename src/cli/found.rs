@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stepback_core::appfile::Limits;
-use stepback_core::journal::RunState;
 use stepback_core::model::{JournalPlace, RunId, RunRow, RunStatus};
 use stepback_core::plan::Plan;
 
@@ -69,9 +68,14 @@ impl Found {
         }
     }
 
-    /// A coordinator as the plan wants it: in its state schema and under its limits, whatever file lies here.
-    pub(super) fn under(&self, plan: &Plan) -> anyhow::Result<Coordinator> {
-        under(&self.url, plan)
+    /// A coordinator as the plan wants it: in its state schema and under its limits, whatever file lies here; with the
+    /// cluster, where the plan or its journal needs it.
+    pub(super) async fn under(&self, options: &Options, plan: &Plan) -> anyhow::Result<Coordinator> {
+        let mut coordinator = under(&self.url, plan)?;
+        if plan.has_workload_steps() || self.coordinator.cluster.is_some() {
+            join_cluster(options, &mut coordinator).await?;
+        }
+        Ok(coordinator)
     }
 }
 
@@ -134,9 +138,7 @@ async fn unfinished(journal: &dyn Journal) -> anyhow::Result<RunId> {
     let mut open = Vec::new();
     for run in journal.runs().await? {
         let stored = journal.read(&run).await?;
-        let state = RunState::replay(&stored.entries, stored.plan.steps.len())
-            .map_err(|illegal| JournalError::illegal(&run, &illegal))?;
-        if state.is_some_and(|state| !state.is_over()) {
+        if stored.state(&run)?.is_some_and(|state| !state.is_over()) {
             open.push((run, stored.plan.title));
         }
     }

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use stepback_core::plan::{Goal, Origin, Plan, Request, SavedPlan, Seen};
-use stepback_core::report::{Kind, write_plan, write_plan_markdown, write_plan_sql};
+use stepback_core::plan::{Goal, Origin, Plan, Request, SavedPlan};
+use stepback_core::report::{Bodies, Kind, write_plan, write_plan_markdown, write_plan_sql};
 
 use super::Exit;
 use super::carry::{bodies_of, look_and_plan};
@@ -52,7 +52,7 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
     let (plan, seen) = look_and_plan(&ground, &request).await?;
     let bodies = bodies_of(&plan, &ground, &seen);
     if let Some(file) = &args.out {
-        save(&ground, &request, &plan, &seen, file)?;
+        save(&ground, &request, &plan, &bodies, file)?;
     }
     match terminal.output {
         Output::Markdown => terminal.print(|out| write_plan_markdown(out, &plan, &bodies))?,
@@ -69,17 +69,16 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
     Ok(Exit::Done)
 }
 
-fn save(ground: &Ground, request: &Request<'_>, plan: &Plan, seen: &Seen, file: &Path) -> anyhow::Result<()> {
+fn save(ground: &Ground, request: &Request<'_>, plan: &Plan, bodies: &Bodies, file: &Path) -> anyhow::Result<()> {
     let by = &ground.coordinator.by;
     let origin = Origin {
         by: format!("{}@{}", by.user, by.host),
         program: by.program.clone(),
         at: jiff::Timestamp::now(),
     };
-    let bodies = bodies_of(plan, ground, seen);
     // Every workload is in a namespace of its own or in the current one, which is that of whoever looks.
     let namespace = ground.namespace.as_deref();
-    let saved = SavedPlan::gather(request, plan.clone(), &bodies, namespace, origin);
+    let saved = SavedPlan::gather(request, plan.clone(), bodies, namespace, origin);
     let saved = saved.map_err(|error| LoadError::Saved {
         path: file.to_owned(),
         error,

@@ -2,7 +2,6 @@
 
 use std::future::Future;
 
-use stepback_core::journal::{HaltKind, RunState};
 use stepback_core::model::{RunRow, RunStatus};
 use stepback_core::plan::{Goal, Plan, Seen, goal_of, plan};
 
@@ -15,8 +14,8 @@ use super::options::Options;
 use super::resume::carry_on;
 use super::signals::stop_on_signals;
 use super::terminal::Terminal;
-use crate::journal::{JournalError, Stored};
-use crate::run::{RoadError, Stop, Unfit};
+use crate::journal::Stored;
+use crate::run::{RoadError, Stop, Unfit, leaves_nothing};
 
 /// How often it is decided anew where the world has changed between the decision and the lease.
 const TRIES: u32 = 4;
@@ -153,19 +152,18 @@ enum OpenRun {
 }
 
 fn judge(row: &RunRow, stored: &Stored, to: &semver::Version) -> anyhow::Result<OpenRun> {
-    let state = RunState::replay(&stored.entries, stored.plan.steps.len())
-        .map_err(|illegal| JournalError::illegal(&row.run, &illegal))?;
-    let halted = state.as_ref().and_then(|state| state.halted.as_ref());
-    let is_doubtful = halted.is_some_and(|halt| halt.kind == HaltKind::Doubtful);
-    let is_over = state.as_ref().is_some_and(RunState::is_over);
-    if !is_over && state.is_some_and(|state| state.newer_format) {
+    let state = stored.state(&row.run)?;
+    if state
+        .as_ref()
+        .is_some_and(|state| state.newer_format && !state.is_over())
+    {
         return Err(RoadError::Unfit {
             run: row.run.clone(),
             why: Unfit::NewerFormat,
         }
         .into());
     }
-    Ok(if is_over || (row.closes_itself && !is_doubtful) {
+    Ok(if leaves_nothing(row, state.as_ref()) {
         OpenRun::Leave
     } else if stored.plan.to.release.as_ref() == Some(to) {
         OpenRun::Resume

@@ -7,7 +7,6 @@ use super::Exit;
 use super::carry::conclude;
 use super::explain::CliError;
 use super::found::{Found, Place, find_run, read_journal};
-use super::ground::join_cluster;
 use super::options::Options;
 use super::rebind::agree_to_rebind;
 use super::signals::stop_on_signals;
@@ -45,13 +44,13 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
     let place = Place::parse(args.journal.as_deref())?;
     let wanted = args.run.clone().map(RunId);
     let mut found = match find_run(options, &place, wanted.as_ref()).await {
-        Err(error) if matches!(error.downcast_ref(), Some(CliError::NoRun)) => return nothing_to_resume(terminal),
+        Err(error) if matches!(error.downcast_ref(), Some(CliError::NoRun)) => return nothing_to("resume", terminal),
         found => found?,
     };
     let open = found.coordinator.database.look().await?.open_run;
     let Some(row) = open.filter(|row| found.run.as_ref().is_none_or(|run| row.run == *run)) else {
         if found.run.is_none() {
-            return nothing_to_resume(terminal);
+            return nothing_to("resume", terminal);
         }
         // Says whether the run is closed or unknown. A journal that is not over, in a database that does not know its run,
         // is no reason to be content.
@@ -75,10 +74,7 @@ pub(super) async fn carry_on(
     stored: &Stored,
     rebind: bool,
 ) -> anyhow::Result<Exit> {
-    let mut coordinator = found.under(&stored.plan)?;
-    if stored.plan.has_workload_steps() || found.coordinator.cluster.is_some() {
-        join_cluster(options, &mut coordinator).await?;
-    }
+    let coordinator = found.under(options, &stored.plan).await?;
     if !terminal.quiet {
         let what = format!("{}: {}", stored.plan.title, row.run);
         terminal.tell(|page| page.labelled("resuming ", None, &what));
@@ -105,10 +101,11 @@ pub(super) async fn carry_on(
     }
 }
 
-fn nothing_to_resume(terminal: &Terminal) -> anyhow::Result<Exit> {
+/// Answers that no run waits for that.
+pub(super) fn nothing_to(what: &str, terminal: &Terminal) -> anyhow::Result<Exit> {
     let nothing = serde_json::json!({ "items": [] });
     terminal.answer(Kind::RunList, &nothing, |page| {
-        page.line("nothing to resume: every run is closed")
+        page.line(&format!("nothing to {what}: every run is closed"))
     })?;
     Ok(Exit::Done)
 }

@@ -1,6 +1,5 @@
 //! `stepback runs`.
 
-use stepback_core::journal::RunState;
 use stepback_core::model::{JournalPlace, RunId, RunRow};
 use stepback_core::report::{Kind, Report, RunSummary, write_runs};
 
@@ -95,8 +94,7 @@ async fn of_journal(options: &Options, place: &Place, n: usize) -> anyhow::Resul
 
 /// A run's report, once its journal is seen to be a legal one.
 pub(super) fn report_of(run: &RunId, stored: &Stored) -> Result<Report, JournalError> {
-    RunState::replay(&stored.entries, stored.plan.steps.len())
-        .map_err(|illegal| JournalError::illegal(run, &illegal))?;
+    stored.state(run)?;
     Ok(Report::new(run, &stored.plan, &stored.entries))
 }
 

@@ -12,7 +12,7 @@ mod places;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use stepback_core::journal::{Entry, What};
+use stepback_core::journal::{Entry, RunState, What};
 use stepback_core::model::{JournalPlace, RunId, Token};
 use stepback_core::plan::{FORMAT, Plan};
 
@@ -31,6 +31,16 @@ pub struct Stored {
     pub entries: Vec<Entry>,
     /// A torn last line, cut off when the next entry is appended.
     pub torn: Option<String>,
+}
+
+impl Stored {
+    /// The state of the run, as its entries tell it; `None` where there is none.
+    ///
+    /// # Errors
+    /// [`JournalError::Damaged`] where the entries do not follow from one another.
+    pub fn state(&self, run: &RunId) -> Result<Option<RunState>, JournalError> {
+        RunState::replay(&self.entries, self.plan.steps.len()).map_err(|illegal| JournalError::illegal(run, &illegal))
+    }
 }
 
 /// A store of journals.

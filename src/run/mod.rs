@@ -27,7 +27,9 @@ pub use append::append;
 use append::{Patience, append_patiently};
 pub use event::{Event, Listen};
 pub use look::look;
-pub use road::{Consent, Coordinator, Finished, Lost, RoadError, StillHeld, Unfit, WhatIsLost, bound_to};
+pub use road::{
+    Consent, Coordinator, Finished, Lost, RoadError, StillHeld, Unfit, WhatIsLost, bound_to, leaves_nothing,
+};
 pub use world::World;
 
 /// How carrying out a run ended.

@@ -81,9 +81,7 @@ impl Coordinator {
         let stored = self.journals.open(&row.journal)?.read(&row.run).await?;
         let newest = stored.entries.last().map_or(0, |entry| entry.token.number);
         let above = self.highest_stamp(&stored.plan.workloads()).await?.max(newest);
-        let limit = std::time::Duration::from_millis(stored.plan.limits.lock_ms);
-        self.say_who_holds(limit, listener).await?;
-        let held = self.take_leases(&stored.plan, above, &stop).await?;
+        let held = self.take_leases(&stored.plan, above, &stop, listener).await?;
         let aborted = self.abort_held(&held, &row.run, planned, consent, stop, listener).await;
         self.release().await;
         aborted

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use stepback_core::journal::{RunState, StepState};
 use stepback_core::model::{
-    LeaseSeen, RunId, RunRow, RunStatus, SeenDatabase, Stamp, StepId, Token, WorkloadRef, annotation,
+    LeaseSeen, RunId, RunRow, RunStatus, SeenDatabase, SeenWorkload, Stamp, StepId, Token, WorkloadRef, annotation,
 };
 use stepback_core::plan::{Plan, RunLimits};
 use tokio::time::Instant;
@@ -31,7 +31,7 @@ pub(super) struct Claim<'a> {
 
 impl Coordinator {
     /// Says whose lease is waited for, where somebody's is alive: the wait can take as long as that lease lives.
-    pub(super) async fn say_who_holds(&self, limit: Duration, listener: &mut dyn Listen) -> Result<(), RoadError> {
+    async fn say_who_holds(&self, limit: Duration, listener: &mut dyn Listen) -> Result<(), RoadError> {
         if let Some(lease) = self.database.look().await?.lease.filter(LeaseSeen::is_alive) {
             let seconds = |ms: u64| Duration::from_millis(ms).as_secs_f32();
             listener.hear(Event::Held {
@@ -46,17 +46,17 @@ impl Coordinator {
         Ok(())
     }
 
+    /// The workloads as they are; none where no cluster is connected.
+    pub(super) async fn look_at(&self, workloads: &[WorkloadRef]) -> Result<Vec<SeenWorkload>, RoadError> {
+        match self.cluster.as_ref().filter(|_| !workloads.is_empty()) {
+            Some(cluster) => Ok(cluster.look(workloads).await?.workloads),
+            None => Ok(Vec::new()),
+        }
+    }
+
     /// The highest token that is written on a workload: a lease must be issued above it.
     pub(super) async fn highest_stamp(&self, workloads: &[WorkloadRef]) -> Result<u64, RoadError> {
-        let Some(cluster) = self.cluster.as_ref().filter(|_| !workloads.is_empty()) else {
-            return Ok(0);
-        };
-        let seen = cluster.look(workloads).await?;
-        let stamps = seen
-            .workloads
-            .iter()
-            .filter_map(|seen| seen.annotation(annotation::STAMP)?.parse::<Stamp>().ok());
-        Ok(stamps.map(|stamp| stamp.token.number).max().unwrap_or(0))
+        Ok(highest_stamp(&self.look_at(workloads).await?))
     }
 
     /// Sees that no workload is in the hands of another run, such as one that halted on another database, or on this one
@@ -64,12 +64,9 @@ impl Coordinator {
     pub(super) async fn see_workloads_free(
         &self,
         database: &SeenDatabase,
-        workloads: &[WorkloadRef],
+        workloads: &[SeenWorkload],
     ) -> Result<(), RoadError> {
-        let Some(cluster) = self.cluster.as_ref().filter(|_| !workloads.is_empty()) else {
-            return Ok(());
-        };
-        for seen in cluster.look(workloads).await?.workloads {
+        for seen in workloads {
             let stamp = seen.annotation(annotation::STAMP).map(str::parse::<Stamp>);
             let Some(Ok(stamp)) = stamp else { continue };
             let own = database.open_run.as_ref().is_some_and(|row| row.run == stamp.run);
@@ -79,28 +76,52 @@ impl Coordinator {
             }
             return Err(RoadError::WorkloadHeld {
                 line: seen.annotation(annotation::STATE).map(str::to_owned),
-                workload: seen.workload,
+                workload: seen.workload.clone(),
                 run: stamp.run,
             });
         }
         Ok(())
     }
 
-    /// The database's lease first, because it issues the token; then the cluster's (LAWS W6).
+    /// Takes both leases for a plan, with a token above that one, and says whose lease is waited for.
     ///
     /// # Errors
-    /// [`RoadError::Stopped`] when a stop was asked for before, or is while another's lease is waited for.
-    pub(super) async fn take_leases(&self, plan: &Plan, above: u64, stop: &Stop) -> Result<Held, RoadError> {
+    /// [`RoadError::Stopped`] when a stop was asked for before, or is until both are held: then none is.
+    pub(super) async fn take_leases(
+        &self,
+        plan: &Plan,
+        above: u64,
+        stop: &Stop,
+        listener: &mut dyn Listen,
+    ) -> Result<Held, RoadError> {
         let claim = Claim {
             limits: plan.limits,
             app: plan.app.as_deref(),
             namespace: plan.cluster.as_ref().map(|cluster| cluster.namespace.as_str()),
         };
-        self.take(&claim, above, stop).await
+        self.take(&claim, above, stop, listener).await
     }
 
     /// As [`Coordinator::take_leases`], where there is no plan.
-    pub(super) async fn take(&self, claim: &Claim<'_>, above: u64, stop: &Stop) -> Result<Held, RoadError> {
+    pub(super) async fn take(
+        &self,
+        claim: &Claim<'_>,
+        above: u64,
+        stop: &Stop,
+        listener: &mut dyn Listen,
+    ) -> Result<Held, RoadError> {
+        self.say_who_holds(Duration::from_millis(claim.limits.lock_ms), listener)
+            .await?;
+        let held = self.take_both(claim, above, stop).await?;
+        if stop.is_asked() {
+            self.release().await;
+            return Err(RoadError::Stopped);
+        }
+        Ok(held)
+    }
+
+    /// The database's lease first, because it issues the token; then the cluster's (LAWS W6).
+    async fn take_both(&self, claim: &Claim<'_>, above: u64, stop: &Stop) -> Result<Held, RoadError> {
         let life = Duration::from_millis(claim.limits.lease_ms);
         let wait = Duration::from_millis(claim.limits.lock_ms);
         let holder = self.by.to_string();
@@ -216,6 +237,14 @@ impl Coordinator {
         }
         Ok(())
     }
+}
+
+/// The highest token that is written on one of these.
+pub(super) fn highest_stamp(seen: &[SeenWorkload]) -> u64 {
+    let stamps = seen
+        .iter()
+        .filter_map(|seen| seen.annotation(annotation::STAMP)?.parse::<Stamp>().ok());
+    stamps.map(|stamp| stamp.token.number).max().unwrap_or(0)
 }
 
 /// Stamps an object whose controller or kubelet may be writing its status at the same moment. Looking again each time,

@@ -4,7 +4,6 @@
 //! no row of the ledger, and starts, stops or points no pod: what the run has undone and borrowed stays as it is, is written on
 //! the database and the workloads, and the next plan goes on from there (LAWS W7). Losing the journal loses history only.
 
-use stepback_core::journal::{Outcome, RunState, What};
 use stepback_core::model::{
     Digest, JournalPlace, MigrationSet, PlanId, RunId, RunRow, RunStatus, SeenDatabase, Stamp, StepId, WorkloadRef,
     annotation,
@@ -15,7 +14,7 @@ use super::lease::{Claim, stamp_over_status};
 use super::resume::unfit;
 use super::{Coordinator, Held, RoadError, Unfit};
 use crate::journal::{JournalError, Stored};
-use crate::run::{Listen, Stop, append};
+use crate::run::{Listen, Stop};
 
 /// A run that nothing else can be done with, and what closing it leaves behind.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,8 +128,9 @@ impl Coordinator {
             let why = format!("it holds another plan than {}, which the database knows", row.plan);
             return Ok(WhatIsLost::Readable(why));
         }
-        if let Err(illegal) = RunState::replay(&stored.entries, stored.plan.steps.len()) {
-            return Ok(WhatIsLost::Readable(illegal.to_string()));
+        match stored.state(&row.run) {
+            Err(JournalError::Damaged { message, .. }) => return Ok(WhatIsLost::Readable(message)),
+            state => drop(state?),
         }
         let gone = self.replaced(&stored).await?;
         if gone.is_empty() {
@@ -208,24 +208,13 @@ impl Coordinator {
             namespace,
         };
         let above = self.highest_stamp(workloads).await?.max(lost.row.token.number);
-        self.say_who_holds(std::time::Duration::from_millis(limits.lock_ms), listener)
-            .await?;
-        let held = self.take(&claim, above, &stop).await?;
-        let closed = self.close_held(&held, lost, workloads, &stop).await;
+        let held = self.take(&claim, above, &stop, listener).await?;
+        let closed = self.close_held(&held, lost, workloads).await;
         self.release().await;
         closed
     }
 
-    async fn close_held(
-        &self,
-        held: &Held,
-        lost: &Lost,
-        workloads: &[WorkloadRef],
-        stop: &Stop,
-    ) -> Result<RunRow, RoadError> {
-        if stop.is_asked() {
-            return Err(RoadError::Stopped);
-        }
+    async fn close_held(&self, held: &Held, lost: &Lost, workloads: &[WorkloadRef]) -> Result<RunRow, RoadError> {
         let now = self.find_lost(&lost.run, workloads).await?;
         if now != *lost {
             return Err(unfit(&lost.run, Unfit::Changed));
@@ -242,7 +231,7 @@ impl Coordinator {
             stamp_over_status(|| cluster.stamp(&still.workload, &still.uid, &stamp, &line)).await?;
         }
         if let WhatIsLost::Workloads(_) = &lost.what {
-            self.end_journal(held, &lost.row).await?;
+            self.end_journal_of(held, &lost.row).await?;
         }
         let row = RunRow {
             status: RunStatus::Closed,
@@ -253,23 +242,13 @@ impl Coordinator {
         Ok(row)
     }
 
-    /// The last entries of a journal that is there.
-    async fn end_journal(&self, held: &Held, row: &RunRow) -> Result<(), RoadError> {
+    /// Ends a journal that is there.
+    async fn end_journal_of(&self, held: &Held, row: &RunRow) -> Result<(), RoadError> {
         let journal = self.journals.open(&row.journal)?;
         let stored = journal.read(&row.run).await?;
         let mut state = super::carry::replayed(&row.run, &stored.entries, &stored.plan)?;
-        if state.is_over() {
-            return Ok(());
-        }
-        let outcome = Outcome::Stopped;
-        for what in [
-            What::RunResumed {
-                by: self.by.clone(),
-                rebound: None,
-            },
-            What::RunClosed { outcome },
-        ] {
-            append(&*journal, &mut state, held.token, what).await?;
+        if !state.is_over() {
+            self.end_journal(held, &*journal, &mut state).await?;
         }
         Ok(())
     }

@@ -14,7 +14,6 @@ mod unverified;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::future::try_join_all;
 use stepback_core::journal::{By, Entry};
@@ -23,6 +22,7 @@ use stepback_core::plan::{
     Change, Goal, Plan, Refusals, Request, Seen, changes, is_at, look_around, other_steps, plan, refuse_rights,
 };
 
+use self::lease::highest_stamp;
 use super::look::complete;
 use super::{Ending, Listen, RunError, Stop, look};
 use crate::cluster::{Cluster, ClusterError};
@@ -32,7 +32,7 @@ use crate::probe::{Seams, try_probes};
 
 pub use abort::Consent;
 pub use lost::{Lost, StillHeld, WhatIsLost};
-pub use resume::bound_to;
+pub use resume::{bound_to, leaves_nothing};
 pub use unfit::Unfit;
 
 /// Who acts on what.
@@ -136,7 +136,8 @@ impl Coordinator {
             }
             looked => looked?,
         };
-        self.see_workloads_free(&seen.database, workloads).await?;
+        let found = seen.cluster.as_ref().map_or(&[][..], |cluster| &cluster.workloads);
+        self.see_workloads_free(&seen.database, found).await?;
         if !matches!(request.goal, Goal::Up(_)) {
             seen.unverified = self.find_unverified(&seen).await?;
         }
@@ -211,16 +212,13 @@ impl Coordinator {
         stop: Stop,
         listener: &mut dyn Listen,
     ) -> Result<Finished, RoadError> {
-        self.see_workloads_free(&self.database.look().await?, workloads).await?;
+        let database = self.database.look().await?;
+        let found = self.look_at(workloads).await?;
+        self.see_workloads_free(&database, &found).await?;
         self.database.prepare().await?;
-        let above = self.highest_stamp(workloads).await?;
-        self.say_who_holds(Duration::from_millis(planned.limits.lock_ms), listener)
+        let held = self
+            .take_leases(planned, highest_stamp(&found), &stop, listener)
             .await?;
-        let held = self.take_leases(planned, above, &stop).await?;
-        if stop.is_asked() {
-            self.release().await;
-            return Err(RoadError::Stopped);
-        }
         let started = self
             .start_held(&held, request, planned, workloads, stop, listener)
             .await;
@@ -238,7 +236,8 @@ impl Coordinator {
         listener: &mut dyn Listen,
     ) -> Result<Finished, RoadError> {
         let before = self.database.look().await?;
-        self.see_workloads_free(&before, workloads).await?;
+        let found = self.look_at(workloads).await?;
+        self.see_workloads_free(&before, &found).await?;
         let leftover = self.judge_leftover(before).await?;
         let used = planned.scripts();
         let captured: Vec<_> = request

@@ -40,13 +40,7 @@ impl Coordinator {
         self.check_cluster(&row, &stored.plan).await?;
         let newest = stored.entries.last().map_or(0, |entry| entry.token.number);
         let above = self.highest_stamp(&workloads).await?.max(newest);
-        self.say_who_holds(std::time::Duration::from_millis(stored.plan.limits.lock_ms), listener)
-            .await?;
-        let held = self.take_leases(&stored.plan, above, &stop).await?;
-        if stop.is_asked() {
-            self.release().await;
-            return Err(RoadError::Stopped);
-        }
+        let held = self.take_leases(&stored.plan, above, &stop, listener).await?;
         let resumed = self.resume_held(&held, row, &*journal, rebind, stop, listener).await;
         self.release().await;
         resumed
@@ -155,19 +149,11 @@ impl Coordinator {
             Err(error) => return Err(error.into()),
         };
         let state = match &stored {
-            Some(stored) => RunState::replay(&stored.entries, stored.plan.steps.len())
-                .map_err(|illegal| JournalError::illegal(&row.run, &illegal))?,
+            Some(stored) => stored.state(&row.run)?,
             None => None,
         };
-        let doubtful = state
-            .as_ref()
-            .and_then(|state| state.halted.as_ref())
-            .is_some_and(|halt| halt.kind == HaltKind::Doubtful);
-        let over = state.as_ref().is_some_and(RunState::is_over);
-        // What a newer program has left is closed by one that can write its journal.
-        let newer = state.as_ref().is_some_and(|state| state.newer_format);
-        if over || row.status == RunStatus::Opening || (row.closes_itself && !doubtful && !newer) {
-            let state = state.filter(|_| !over);
+        if leaves_nothing(&row, state.as_ref()) {
+            let state = state.filter(|state| !state.is_over());
             return Ok(Some(Leftover { row, journal, state }));
         }
         Err(RoadError::RunOpen(Box::new(row)))
@@ -181,20 +167,42 @@ impl Coordinator {
             state,
         } = leftover;
         if let Some(mut state) = state {
-            let by = self.by.clone();
-            let resumed = What::RunResumed { by, rebound: None };
-            let closed = What::RunClosed {
-                outcome: Outcome::Stopped,
-            };
-            for what in [resumed, closed] {
-                append(&*journal, &mut state, held.token, what).await?;
-            }
+            self.end_journal(held, &*journal, &mut state).await?;
         }
         row.status = RunStatus::Closed;
         row.token = held.token;
         self.database.write_run(held.token, &row).await?;
         Ok(())
     }
+
+    /// The last entries of a journal that is not over, and that nobody continues.
+    pub(super) async fn end_journal(
+        &self,
+        held: &Held,
+        journal: &dyn Journal,
+        state: &mut RunState,
+    ) -> Result<(), RoadError> {
+        let by = self.by.clone();
+        let resumed = What::RunResumed { by, rebound: None };
+        let closed = What::RunClosed {
+            outcome: Outcome::Stopped,
+        };
+        for what in [resumed, closed] {
+            append(journal, state, held.token, what).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a run that is not closed may be closed by the next one: it never began, its journal is over, or it leaves
+/// nothing half-way and closes itself. What a newer program has left is closed by one that can write its journal.
+pub fn leaves_nothing(row: &RunRow, state: Option<&RunState>) -> bool {
+    let Some(state) = state else {
+        return row.status == RunStatus::Opening || row.closes_itself;
+    };
+    let halted = state.halted.as_ref();
+    let is_doubtful = halted.is_some_and(|halt| halt.kind == HaltKind::Doubtful);
+    state.is_over() || row.status == RunStatus::Opening || (row.closes_itself && !is_doubtful && !state.newer_format)
 }
 
 /// A run that a dead coordinator left, and that may be closed.

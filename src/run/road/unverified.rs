@@ -46,7 +46,7 @@ impl Coordinator {
     async fn steps_of(&self, row: &RunRow) -> Option<(Vec<Step>, RunState)> {
         let journal = self.journals.open(&row.journal).ok()?;
         let stored = journal.read(&row.run).await.ok()?;
-        let state = RunState::replay(&stored.entries, stored.plan.steps.len()).ok()??;
+        let state = stored.state(&row.run).ok()??;
         Some((stored.plan.steps, state)).filter(|(steps, _)| !steps.is_empty())
     }
 }
