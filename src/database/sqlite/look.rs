@@ -194,11 +194,11 @@ impl SqliteDatabase {
             highest_token: 0,
             missing_rights: stepback_core::model::MissingRights::default(),
         };
-        let Connected::Open(mut slot) = self.connected(false).await? else {
+        let Connected::Open(mut working) = self.connected(false).await? else {
             seen.ledger_table = choose(&self.options.ledger, find::nothing())?.seen();
             return Ok(seen);
         };
-        let connection = slot.as_mut().expect("`connected` has opened it");
+        let connection = &mut *working;
         let ledger = self.find_ledger(connection).await?;
         let read = async {
             sqlx::raw_sql("BEGIN").execute(&mut *connection).await?;
@@ -229,10 +229,10 @@ impl SqliteDatabase {
     }
 
     pub(super) async fn read_runs(&self) -> Result<Vec<RunRow>, DbError> {
-        let Connected::Open(mut slot) = self.connected(false).await? else {
+        let Connected::Open(mut working) = self.connected(false).await? else {
             return Ok(Vec::new());
         };
-        let connection = slot.as_mut().expect("`connected` has opened it");
+        let connection = &mut *working;
         let read = async {
             if has_table(connection, "stepback_run").await? {
                 runs(connection).await

@@ -89,10 +89,17 @@ impl SqliteDatabase {
             .log_slow_statements(tracing::log::LevelFilter::Trace, Duration::MAX)
     }
 
-    /// The connection, opened when there is none. `None` where the file does not exist and must not be made.
+    /// The connection, opened when there is none, and in no transaction.
     async fn connected(&self, create: bool) -> Result<Connected<'_>, DbError> {
         let mut slot = self.connection.lock().await;
         self.expect_same_file()?;
+        // Refused where there is no transaction, which is the rule. Whoever began one was given up half-way: a look at the
+        // cluster failed beside it, say.
+        if let Some(connection) = slot.as_mut()
+            && sqlx::raw_sql("ROLLBACK").execute(connection).await.is_ok()
+        {
+            *slot = None;
+        }
         if slot.is_none() {
             if !create && !self.path.exists() {
                 return if self.options.create {
@@ -105,13 +112,13 @@ impl SqliteDatabase {
             *slot = Some(opened.map_err(|error| self.explain("opening the database", error))?);
             self.keep_file();
         }
-        Ok(Connected::Open(slot))
+        Ok(Connected::Open(Working(slot)))
     }
 
     /// The connection of a method that may change something.
     async fn working(&self) -> Result<Working<'_>, DbError> {
         match self.connected(self.options.create).await? {
-            Connected::Open(slot) => Ok(Working(slot)),
+            Connected::Open(working) => Ok(working),
             Connected::Missing => Err(self.missing()),
         }
     }
@@ -172,7 +179,8 @@ impl SqliteDatabase {
 }
 
 enum Connected<'a> {
-    Open(tokio::sync::MutexGuard<'a, Option<SqliteConnection>>),
+    Open(Working<'a>),
+    /// The file does not exist, and is not made here.
     Missing,
 }
 
@@ -265,10 +273,9 @@ impl Database for SqliteDatabase {
     async fn ledger(&self) -> Result<Vec<LedgerRow>, DbError> {
         match self.connected(false).await? {
             Connected::Missing => Ok(Vec::new()),
-            Connected::Open(mut slot) => {
-                let connection = slot.as_mut().expect("`connected` has opened it");
-                let ledger = self.find_ledger(connection).await?;
-                look::ledger(connection, &ledger)
+            Connected::Open(mut connection) => {
+                let ledger = self.find_ledger(&mut connection).await?;
+                look::ledger(&mut connection, &ledger)
                     .await
                     .map_err(|error| self.explain("reading the ledger", error))
             }
@@ -278,10 +285,9 @@ impl Database for SqliteDatabase {
     async fn fingerprint(&self) -> Result<Fingerprint, DbError> {
         match self.connected(false).await? {
             Connected::Missing => Ok(fingerprint::of_nothing()),
-            Connected::Open(mut slot) => {
-                let connection = slot.as_mut().expect("`connected` has opened it");
-                let ledger = self.find_ledger(connection).await?;
-                fingerprint::take(connection, &ledger)
+            Connected::Open(mut connection) => {
+                let ledger = self.find_ledger(&mut connection).await?;
+                fingerprint::take(&mut connection, &ledger)
                     .await
                     .map_err(|error| self.explain("reading the schema", error))
             }

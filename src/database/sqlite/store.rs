@@ -137,10 +137,10 @@ impl SqliteDatabase {
     }
 
     pub(super) async fn read_fingerprint(&self, schema: &MigrationSet) -> Result<Option<Fingerprint>, DbError> {
-        let Connected::Open(mut slot) = self.connected(false).await? else {
+        let Connected::Open(mut working) = self.connected(false).await? else {
             return Ok(None);
         };
-        let connection = slot.as_mut().expect("`connected` has opened it");
+        let connection = &mut *working;
         let failed = |error| self.explain("reading a recorded fingerprint", error);
         if !has_table(connection, "stepback_fingerprint").await.map_err(failed)? {
             return Ok(None);
@@ -201,10 +201,10 @@ impl SqliteDatabase {
     }
 
     pub(super) async fn read_journal(&self, run: &RunId) -> Result<Option<(Vec<u8>, Vec<String>)>, DbError> {
-        let Connected::Open(mut slot) = self.connected(false).await? else {
+        let Connected::Open(mut working) = self.connected(false).await? else {
             return Ok(None);
         };
-        let connection = slot.as_mut().expect("`connected` has opened it");
+        let connection = &mut *working;
         let read = async {
             if !has_table(connection, "stepback_plan").await? {
                 return Ok(None);

@@ -1,5 +1,7 @@
 //! Laws about what is read, recorded and compared.
 
+use std::task::Poll;
+
 use futures::future::try_join_all;
 use stepback::database::{DbError, Record};
 use stepback_core::model::{Direction, MigrationSet, RunId, RunStatus, Token, Version};
@@ -36,6 +38,40 @@ pub async fn looking_creates_nothing(fresh: Fresh) -> Outcome {
     assert_eq!(database.bodies(&[]).await?, Vec::<Vec<u8>>::new());
     assert_eq!(fresh.place.dump().await?, before);
     Ok(())
+}
+
+/// Polls a future this often at most, then drops it. Whether it came to its end.
+async fn give_up<T>(polls: usize, work: impl Future<Output = T>) -> bool {
+    let mut work = std::pin::pin!(work);
+    let mut polled = 0;
+    std::future::poll_fn(|context| {
+        if polled == polls {
+            return Poll::Ready(false);
+        }
+        polled += 1;
+        work.as_mut().poll(context).map(|_| true)
+    })
+    .await
+}
+
+pub async fn a_call_that_is_given_up_leaves_the_next_one_whole(fresh: Fresh) -> Outcome {
+    let (database, token) = fresh.holder("a").await?;
+    let staged = [migration("1", "CREATE TABLE a (id INT)", "DROP TABLE a")];
+    database.stage(token, &staged).await?;
+    let (before, taken) = (database.look().await?, database.fingerprint().await?);
+    let mut polls = 0;
+    loop {
+        let looked = give_up(polls, database.look()).await;
+        assert_eq!(database.look().await?.archive, before.archive, "after {polls} polls");
+        let compared = give_up(polls, database.fingerprint()).await;
+        assert_eq!(database.fingerprint().await?, taken, "after {polls} polls");
+        let wrote = give_up(polls, database.stage(token, &staged)).await;
+        database.stage(token, &staged).await?;
+        if looked && compared && wrote {
+            return Ok(());
+        }
+        polls += 1;
+    }
 }
 
 pub async fn preparing_is_idempotent_and_several_may_do_it_at_once(fresh: Fresh) -> Outcome {

@@ -30,6 +30,7 @@ macro_rules! laws {
 #[rustfmt::skip]
 const LAWS: &[(&str, Law)] = laws![
     looking::looking_creates_nothing,
+    looking::a_call_that_is_given_up_leaves_the_next_one_whole,
     looking::preparing_is_idempotent_and_several_may_do_it_at_once,
     looking::d13_an_identity_stays_and_is_no_other_databases,
     looking::d12_a_fingerprint_is_the_same_after_a_down_and_a_difference_can_be_read,
