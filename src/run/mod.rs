@@ -9,6 +9,7 @@
 mod append;
 mod event;
 mod look;
+mod over_status;
 mod road;
 mod world;
 

@@ -11,6 +11,7 @@ use stepback_core::run::{observe_scripts, recheck_scripts};
 use stepback_core::workload::{is_at, judge, observe_removal, observe_repoint, observe_scale, observe_update_strategy};
 
 use self::verify::LeftOut;
+use super::over_status::over_status;
 use super::{Event, Listen, Stop};
 use crate::cluster::{Cluster, Counts, is_given_back};
 use crate::database::{Database, Record};
@@ -322,13 +323,16 @@ impl World<'_> {
                     original: *original,
                     template,
                 };
-                self.cluster()?
-                    .scale(workload, uid, counts, stamp)
+                let at = self.cluster()?;
+                over_status(|| at.scale(workload, uid, counts, stamp))
                     .await
                     .map_err(cluster)
             }
             Action::Repoint { workload, uid, to, .. } => {
-                self.cluster()?.repoint(workload, uid, to, stamp).await.map_err(cluster)
+                let at = self.cluster()?;
+                over_status(|| at.repoint(workload, uid, to, stamp))
+                    .await
+                    .map_err(cluster)
             }
             Action::UpdateStrategy {
                 workload,
@@ -336,11 +340,12 @@ impl World<'_> {
                 from,
                 to,
                 original,
-            } => self
-                .cluster()?
-                .update_strategy(workload, uid, from, to, original, stamp)
-                .await
-                .map_err(cluster),
+            } => {
+                let at = self.cluster()?;
+                over_status(|| at.update_strategy(workload, uid, from, to, original, stamp))
+                    .await
+                    .map_err(cluster)
+            }
             Action::RemovePod {
                 workload,
                 uid,
@@ -353,7 +358,10 @@ impl World<'_> {
                 .map_err(cluster),
             Action::CheckPod { .. } => Ok(()),
             Action::GiveBack { workload, uid } => {
-                self.cluster()?.give_back(workload, uid, stamp).await.map_err(cluster)
+                let at = self.cluster()?;
+                over_status(|| at.give_back(workload, uid, stamp))
+                    .await
+                    .map_err(cluster)
             }
         }
     }

@@ -13,10 +13,8 @@ use super::resume::unfit;
 use super::{Coordinator, Held, RoadError, Unfit};
 use crate::cluster::ClusterError;
 use crate::database::{DbError, LeaseRequest};
+use crate::run::over_status::over_status;
 use crate::run::{Event, Listen, Stop};
-
-/// How often a takeover tries to stamp a workload that others are writing to, waiting longer each time: 40 to 640 ms.
-const STAMP_TRIES: u32 = 6;
 
 /// How long one wait for the database's lease is, before it is asked whether to stop.
 const LISTEN: Duration = Duration::from_millis(500);
@@ -220,7 +218,7 @@ impl Coordinator {
                 token: held.token,
             };
             let line = format!("run {run}: resumed at step {step}; to continue: stepback resume {run}");
-            match stamp_over_status(|| cluster.stamp(&workload, &uid, &stamp, &line)).await {
+            match over_status(|| cluster.stamp(&workload, &uid, &stamp, &line)).await {
                 Err(gone @ ClusterError::Gone { .. }) => {
                     return Err(unfit(run, Unfit::WorkloadGone(gone.to_string())));
                 }
@@ -232,7 +230,7 @@ impl Coordinator {
             let seen = cluster.look(std::slice::from_ref(&workload)).await?;
             let removed = seen.workloads.first().and_then(|seen| current.action.removes(seen));
             if let Some((pod, removal)) = removed {
-                stamp_over_status(|| cluster.stamp_pod(&workload, &uid, &pod, &removal, &stamp)).await?;
+                over_status(|| cluster.stamp_pod(&workload, &uid, &pod, &removal, &stamp)).await?;
             }
         }
         Ok(())
@@ -245,19 +243,4 @@ pub(super) fn highest_stamp(seen: &[SeenWorkload]) -> u64 {
         .iter()
         .filter_map(|seen| seen.annotation(annotation::STAMP)?.parse::<Stamp>().ok());
     stamps.map(|stamp| stamp.token.number).max().unwrap_or(0)
-}
-
-/// Stamps an object whose controller or kubelet may be writing its status at the same moment. Looking again each time,
-/// the stamp meets a higher token if there is one.
-pub(super) async fn stamp_over_status<F>(stamp: impl Fn() -> F) -> Result<(), ClusterError>
-where
-    F: Future<Output = Result<(), ClusterError>>,
-{
-    for tries in 1..STAMP_TRIES {
-        match stamp().await {
-            Err(ClusterError::Conflict { .. }) => tokio::time::sleep(Duration::from_millis(20 << tries)).await,
-            done => return done,
-        }
-    }
-    stamp().await
 }

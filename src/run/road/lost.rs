@@ -10,10 +10,11 @@ use stepback_core::model::{
 };
 use stepback_core::plan::RunLimits;
 
-use super::lease::{Claim, stamp_over_status};
+use super::lease::Claim;
 use super::resume::unfit;
 use super::{Coordinator, Held, RoadError, Unfit};
 use crate::journal::{JournalError, Stored};
+use crate::run::over_status::over_status;
 use crate::run::{Listen, Stop};
 
 /// A run that nothing else can be done with, and what closing it leaves behind.
@@ -228,7 +229,7 @@ impl Coordinator {
                 token: held.token,
             };
             let line = format!("run {} {LINE}", lost.run);
-            stamp_over_status(|| cluster.stamp(&still.workload, &still.uid, &stamp, &line)).await?;
+            over_status(|| cluster.stamp(&still.workload, &still.uid, &stamp, &line)).await?;
         }
         if let WhatIsLost::Workloads(_) = &lost.what {
             self.end_journal_of(held, &lost.row).await?;

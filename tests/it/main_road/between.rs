@@ -22,6 +22,10 @@ pub fn cases() -> Vec<Case> {
             started_between,
         ),
         case(
+            "main_road::what_the_controller_writes_meanwhile_is_no_failed_attempt",
+            status_between,
+        ),
+        case(
             "main_road::no_down_runs_while_a_pod_that_somebody_stopped_is_on_its_way_out",
             draining,
         ),
@@ -82,6 +86,31 @@ async fn started_between(ctx: Ctx) -> Outcome {
     assert_eq!(stage.store.ask("SELECT what FROM audit").await?, [""; 0]);
     scale(&stage, 0).await?;
     stage.credentials.run(0, &stage.empty_folder(), "resume").await?;
+    TO_1_2_0.check(&stage).await?;
+    check_journals(&stage).await?;
+    Ok(())
+}
+
+/// The controller writes a status whenever it likes: also between the look of a write of ours and the write.
+async fn status_between(ctx: Ctx) -> Outcome {
+    let stage = Stage::set(setting(Engine::Sqlite), ctx.dir(), ctx.name()).await?;
+    place_orders(&stage).await?;
+    let mut hold = stage
+        .server()
+        .hold_nth(1, |asked| writes_the_set(asked) && step_of(asked) == Some(1));
+    let mut rollback = stage.credentials.start(&stage.folder("1.2.0"), ROLLBACK)?;
+    hold.arrived().await?;
+    let status = Patch::Merge(json!({ "status": { "collisionCount": 7 } }));
+    stage
+        .sets
+        .patch_status("shop", &PatchParams::default(), &status)
+        .await?;
+    assert_eq!(hold.let_through().await?, 409);
+    let ran = rollback.ended().await?.with(0)?;
+    assert!(ran.says("step 1/"), "{ran}");
+    for line in ran.err.lines().filter(|line| line.starts_with("step 1/")) {
+        assert!(!line.contains("trying again") && !line.contains("attempt"), "{line}");
+    }
     TO_1_2_0.check(&stage).await?;
     check_journals(&stage).await?;
     Ok(())
