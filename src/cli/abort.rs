@@ -13,6 +13,7 @@ use super::rebind::agree_to_rebind;
 use super::resume::nothing_to;
 use super::signals::stop_on_signals;
 use super::terminal::Terminal;
+use super::unopened::open_run;
 use crate::live::Lines;
 use crate::run::{Consent, RoadError};
 
@@ -61,8 +62,11 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
         Err(error) if matches!(error.downcast_ref(), Some(CliError::NoRun)) => return nothing_to("abort", terminal),
         found => found?,
     };
-    let open = found.coordinator.database.look().await?.open_run;
-    let Some(row) = open.filter(|row| found.run.as_ref().is_none_or(|run| row.run == *run)) else {
+    let open = match open_run(options, terminal, &mut found).await? {
+        Ok(open) => open,
+        Err(told) => return Ok(told),
+    };
+    let Some(row) = open else {
         let Some(run) = &found.run else {
             return nothing_to("abort", terminal);
         };

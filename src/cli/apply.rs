@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use stepback_core::model::{RunRow, RunStatus};
 use stepback_core::plan::{Change, Goal, Order, SavedPlan, changes, other_steps, plan};
 
 use super::Exit;
@@ -48,7 +49,8 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
     let mut request = saved.request(&ground.catalog);
     request.accepted.extend(&args.accept.codes());
     let seen = ground.coordinator.look_for(&request, &ground.workloads).await?;
-    if let Some(row) = seen.database.open_run.as_ref().filter(|row| !row.closes_itself) {
+    let blocks = |row: &&RunRow| !row.closes_itself && row.status != RunStatus::Opening;
+    if let Some(row) = seen.database.open_run.as_ref().filter(blocks) {
         return Err(RoadError::RunOpen(Box::new(row.clone())).into());
     }
     let changed = changes(&saved.plan, &seen, &ground.catalog);

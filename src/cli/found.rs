@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stepback_core::appfile::Limits;
-use stepback_core::model::{JournalPlace, RunId, RunRow, RunStatus};
+use stepback_core::model::{JournalPlace, RunId, RunRow};
 use stepback_core::plan::Plan;
 
 use super::explain::CliError;
@@ -166,8 +166,7 @@ pub(super) async fn read_journal(
         join_cluster(options, coordinator).await?;
     }
     match coordinator.journals.open(&row.journal)?.read(&row.run).await {
-        // A row that is `opening` did nothing, and its journal may not be there: the coordinator closes it.
-        Err(JournalError::NotFound(_)) if row.status != RunStatus::Opening => Err(RoadError::Unfit {
+        Err(JournalError::NotFound(_)) => Err(RoadError::Unfit {
             run: row.run.clone(),
             why: Unfit::JournalGone(row.journal.clone()),
         }

@@ -36,6 +36,7 @@ mod schema;
 mod signals;
 mod status;
 mod terminal;
+mod unopened;
 mod who;
 
 use std::ffi::OsString;

@@ -11,6 +11,7 @@ use super::options::Options;
 use super::rebind::agree_to_rebind;
 use super::signals::stop_on_signals;
 use super::terminal::Terminal;
+use super::unopened::open_run;
 use crate::journal::Stored;
 use crate::live::Lines;
 
@@ -19,7 +20,8 @@ use crate::live::Lines;
 /// Needs neither the app file nor the migrations folder, only the database: the
 /// plan, the journal and the scripts were stored before the first change. What
 /// the journal left open is looked at first, and nothing is done twice. It does
-/// not ask: the plan was agreed to when the run was opened.
+/// not ask: the plan was agreed to when the run was opened. A run that was only
+/// being opened has touched nothing: it is closed, and what to type is said.
 ///
 /// Examples:
 ///   stepback resume
@@ -47,8 +49,11 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
         Err(error) if matches!(error.downcast_ref(), Some(CliError::NoRun)) => return nothing_to("resume", terminal),
         found => found?,
     };
-    let open = found.coordinator.database.look().await?.open_run;
-    let Some(row) = open.filter(|row| found.run.as_ref().is_none_or(|run| row.run == *run)) else {
+    let open = match open_run(options, terminal, &mut found).await? {
+        Ok(open) => open,
+        Err(told) => return Ok(told),
+    };
+    let Some(row) = open else {
         if found.run.is_none() {
             return nothing_to("resume", terminal);
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::Pod;
 
 use crate::appfile::Limits;
-use crate::model::{Digest, Finding, JournalPlace, PlanId, ScriptRef, SeenWorkload, StepId};
+use crate::model::{Digest, Finding, JournalPlace, PlanId, RunRow, RunStatus, ScriptRef, SeenWorkload, StepId};
 use crate::workload::{is_ready, revision_of};
 
 use super::probes::judge_tries;
@@ -30,17 +30,7 @@ pub fn plan(request: &Request<'_>, seen: &Seen) -> Result<Plan, Refusals> {
         mut findings,
         scripts,
     } = plan_schema(request, seen);
-    if let Some(row) = &seen.database.open_run {
-        findings.push(Finding::warning(
-            "run-unfinished",
-            row.run.to_string(),
-            format!("the run \"{}\" was broken off or is under way, and is not closed", row.title),
-            format!(
-                "to continue it: `stepback resume {}`; where it is dead and has touched no workload, this run closes it",
-                row.run
-            ),
-        ));
-    }
+    findings.extend(seen.database.open_run.as_ref().map(unfinished));
     let limits = request
         .app
         .map_or_else(RunLimits::default, |app| run_limits(&app.limits));
@@ -200,6 +190,30 @@ fn outdated(seen: &Seen) -> BTreeMap<String, String> {
         (ran != present).then(|| (pod_key(workload, pod), ran.to_owned()))
     });
     outdated.collect()
+}
+
+/// Another run that is not closed.
+fn unfinished(row: &RunRow) -> Finding {
+    let (what, remedy) = match row.status {
+        RunStatus::Opening => (
+            format!(
+                "the run \"{}\" was broken off while it was being opened, or is under way",
+                row.title
+            ),
+            "where it is dead it has touched nothing, and this run closes it".to_owned(),
+        ),
+        _ => (
+            format!(
+                "the run \"{}\" was broken off or is under way, and is not closed",
+                row.title
+            ),
+            format!(
+                "to continue it: `stepback resume {}`; where it is dead and has touched no workload, this run closes it",
+                row.run
+            ),
+        ),
+    };
+    Finding::warning("run-unfinished", row.run.to_string(), what, remedy)
 }
 
 fn title(request: &Request<'_>, from: &crate::model::Target, to: &crate::model::Target) -> String {

@@ -8,6 +8,7 @@ mod capture;
 mod carry;
 mod lease;
 mod lost;
+mod opening;
 mod resume;
 mod unfit;
 mod unverified;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use stepback_core::journal::{HaltKind, Outcome, RunState, What};
+use stepback_core::journal::{HaltKind, Outcome, RunState, StepState, What};
 use stepback_core::model::{DatabaseIdentity, RunId, RunRow, RunStatus, SeenDatabase, WorkloadRef};
 use stepback_core::plan::Plan;
 
@@ -30,8 +30,6 @@ impl Coordinator {
         let row = self.find_run(run, &seen).await?;
         let journal = self.journals.open(&row.journal)?;
         let stored = match journal.read(&row.run).await {
-            // A row that is `opening` did nothing: its journal may not be there.
-            Err(JournalError::NotFound(_)) if row.status == RunStatus::Opening => return Err(RoadError::NoRun),
             Err(JournalError::NotFound(_)) => return Err(unfit(&row.run, Unfit::JournalGone(row.journal))),
             stored => stored?,
         };
@@ -135,17 +133,14 @@ impl Coordinator {
     /// journal is closed already. Any other run that is not closed forbids a new one. Changes nothing.
     pub(super) async fn judge_leftover(&self, seen: SeenDatabase) -> Result<Option<Leftover>, RoadError> {
         let Some(row) = seen.open_run else { return Ok(None) };
-        let journal = match self.journals.open(&row.journal) {
-            Ok(journal) => journal,
-            // Whether it is over cannot be read from here, so it is not: to continue it is the way on.
-            Err(JournalError::Unreachable(_)) => return Err(RoadError::RunOpen(Box::new(row))),
-            Err(error) => return Err(error.into()),
-        };
-        let stored = match journal.read(&row.run).await {
-            Ok(stored) => Some(stored),
-            Err(JournalError::NotFound(_)) => None,
-            // Only the program that wrote it knows whether it is over.
-            Err(JournalError::Newer { .. }) => return Err(RoadError::RunOpen(Box::new(row))),
+        let (journal, stored) = match self.read_leftover(&row).await {
+            Ok(read) => read,
+            // Whatever is to be read of it: its row says that no step of it can have begun.
+            Err(_) if row.status == RunStatus::Opening => return Ok(Some(Leftover { row, journal: None })),
+            // Whether it is over cannot be read from here, or by this program, so it is not: to continue it is the way on.
+            Err(JournalError::Unreachable(_) | JournalError::Newer { .. }) => {
+                return Err(RoadError::RunOpen(Box::new(row)));
+            }
             Err(error) => return Err(error.into()),
         };
         let state = match &stored {
@@ -153,26 +148,32 @@ impl Coordinator {
             None => None,
         };
         if leaves_nothing(&row, state.as_ref()) {
-            let state = state.filter(|state| !state.is_over());
-            return Ok(Some(Leftover { row, journal, state }));
+            let unended = state.filter(|state| !state.is_over() && !state.newer_format);
+            let journal = unended.map(|state| (journal, state));
+            return Ok(Some(Leftover { row, journal }));
         }
         Err(RoadError::RunOpen(Box::new(row)))
     }
 
+    async fn read_leftover(&self, row: &RunRow) -> Result<(Arc<dyn Journal>, Option<Stored>), JournalError> {
+        let journal = self.journals.open(&row.journal)?;
+        match journal.read(&row.run).await {
+            Ok(stored) => Ok((journal, Some(stored))),
+            Err(JournalError::NotFound(_)) => Ok((journal, None)),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Closes what was left, when a run is about to be opened in its place.
-    pub(super) async fn close_leftover(&self, held: &Held, leftover: Leftover) -> Result<(), RoadError> {
-        let Leftover {
-            mut row,
-            journal,
-            state,
-        } = leftover;
-        if let Some(mut state) = state {
+    pub(super) async fn close_leftover(&self, held: &Held, leftover: Leftover) -> Result<RunRow, RoadError> {
+        let Leftover { mut row, journal } = leftover;
+        if let Some((journal, mut state)) = journal {
             self.end_journal(held, &*journal, &mut state).await?;
         }
         row.status = RunStatus::Closed;
         row.token = held.token;
         self.database.write_run(held.token, &row).await?;
-        Ok(())
+        Ok(row)
     }
 
     /// The last entries of a journal that is not over, and that nobody continues.
@@ -202,15 +203,16 @@ pub fn leaves_nothing(row: &RunRow, state: Option<&RunState>) -> bool {
     };
     let halted = state.halted.as_ref();
     let is_doubtful = halted.is_some_and(|halt| halt.kind == HaltKind::Doubtful);
-    state.is_over() || row.status == RunStatus::Opening || (row.closes_itself && !is_doubtful && !state.newer_format)
+    // A database that was restored to the moment of the opening says so of a run that has long begun.
+    let never_began = row.status == RunStatus::Opening && state.steps.iter().all(|step| *step == StepState::Pending);
+    state.is_over() || never_began || (row.closes_itself && !is_doubtful && !state.newer_format)
 }
 
 /// A run that a dead coordinator left, and that may be closed.
 pub(super) struct Leftover {
     row: RunRow,
-    journal: Arc<dyn Journal>,
-    /// What its journal says, where that is not over.
-    state: Option<RunState>,
+    /// Its journal and what that says, where it is not over and can be ended.
+    journal: Option<(Arc<dyn Journal>, RunState)>,
 }
 
 /// Whether the journal's plan is the one that the database knows, and the database the one that the run is bound to; or the

@@ -26,6 +26,7 @@ mod saved;
 mod stage;
 mod store;
 mod strangers;
+mod unopened;
 mod walk;
 mod world;
 
@@ -39,6 +40,7 @@ pub fn cases() -> Vec<Case> {
         strangers::cases(),
         journey::cases(),
         broken::cases(),
+        unopened::cases(),
         walk::cases(),
         kill::cases(),
         measure::cases(),
