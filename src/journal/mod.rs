@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use stepback_core::journal::{Entry, RunState, What};
-use stepback_core::model::{JournalPlace, RunId, Token};
+use stepback_core::model::{JournalPlace, RunId, RunRow, Token};
 use stepback_core::plan::{FORMAT, Plan};
 
 pub use cluster::ClusterJournal;
@@ -70,11 +70,27 @@ pub trait Journal: Send + Sync {
     /// The runs that have a plan here, newest first.
     async fn runs(&self) -> Result<Vec<RunId>, JournalError>;
 
-    /// Removes the oldest finished runs of an app until `keep` are left, and returns which; nothing where room is no
-    /// question. Runs that are not over stay.
-    async fn prune(&self, _app: &str, _keep: usize) -> Result<Vec<RunId>, JournalError> {
+    /// Removes the oldest runs of an app that are over until some are left, and what there is of those that never began; and
+    /// returns which. Nothing where room is no question. Runs that are not over stay.
+    ///
+    /// # Assumptions
+    /// - The caller holds the database's lease, and has read the rows since: nobody else opens a run there.
+    async fn prune(&self, _pruning: &Pruning<'_>) -> Result<Vec<RunId>, JournalError> {
         Ok(Vec::new())
     }
+}
+
+/// Which runs are to be removed, and what only the database knows of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Pruning<'a> {
+    /// The app.
+    pub app: &'a str,
+    /// How many runs that are over stay.
+    pub keep: usize,
+    /// The rows of all runs of the database.
+    pub rows: &'a [RunRow],
+    /// Its own id.
+    pub database: &'a str,
 }
 
 /// Opens journals by their place.

@@ -19,7 +19,7 @@ use stepback_core::model::{RunId, Token};
 use stepback_core::plan::Plan;
 use tokio::sync::Mutex;
 
-use super::{Journal, JournalError, Stored, stored};
+use super::{Journal, JournalError, Pruning, Stored, stored};
 use append::Tail;
 
 /// The name under which we write ConfigMaps.
@@ -129,7 +129,7 @@ impl Journal for ClusterJournal {
         Ok(runs)
     }
 
-    async fn prune(&self, app: &str, keep: usize) -> Result<Vec<RunId>, JournalError> {
-        self.forget(app, keep).await
+    async fn prune(&self, pruning: &Pruning<'_>) -> Result<Vec<RunId>, JournalError> {
+        self.forget(pruning).await
     }
 }

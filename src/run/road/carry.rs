@@ -6,7 +6,7 @@ use stepback_core::plan::Plan;
 
 use super::abort::Aborted;
 use super::{Coordinator, Finished, Held, RoadError};
-use crate::journal::{Journal, JournalError};
+use crate::journal::{Journal, JournalError, Pruning};
 use crate::run::append::{Patience, write};
 use crate::run::{Ending, Event, Execution, Listen, RunError, Stop, World, append, execute};
 
@@ -124,8 +124,7 @@ impl Coordinator {
         self.database.write_run(held.token, &row).await?;
         if row.status == RunStatus::Closed {
             // Room for the next runs (LAWS W10). What cannot be removed now is removed by a later one.
-            let app = plan.app.as_deref().unwrap_or_default();
-            if let Err(error) = journal.prune(app, KEPT_RUNS).await {
+            if let Err(error) = self.prune(&plan, journal).await {
                 tracing::debug!(%error, "old journals could not be removed");
             }
         }
@@ -135,6 +134,22 @@ impl Coordinator {
             entries,
             ending,
         })
+    }
+}
+
+impl Coordinator {
+    /// Removes journals that nobody needs any more. Only for whoever holds the lease.
+    async fn prune(&self, plan: &Plan, journal: &dyn Journal) -> Result<(), RoadError> {
+        let rows = self.database.runs().await?;
+        let pruning = Pruning {
+            app: plan.app.as_deref().unwrap_or_default(),
+            keep: KEPT_RUNS,
+            rows: &rows,
+            database: &plan.database.identity.own,
+        };
+        let removed = journal.prune(&pruning).await?;
+        tracing::debug!(?removed, "old journals were removed");
+        Ok(())
     }
 }
 

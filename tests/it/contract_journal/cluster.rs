@@ -6,16 +6,16 @@ use http::Method;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::json;
-use stepback::journal::{Journal as _, JournalError};
+use stepback::journal::{Journal as _, JournalError, Pruning};
 use stepback_core::{
     journal::{Outcome as RunOutcome, What},
-    model::{Digest, RunId, Token},
+    model::{Digest, RunId, RunRow, RunStatus, Token},
     plan::Plan,
 };
 use stepback_sandbox::api::Hold;
 use tokio::time::timeout;
 
-use super::arena::{Arena, RUN, by, seen, with_id};
+use super::arena::{Arena, RUN, Story, by, seen, with_id};
 use crate::support::runner::{NotPassed, Outcome, fail};
 
 /// A fact whose entry takes up about a kibibyte.
@@ -143,9 +143,10 @@ pub async fn w10_the_newest_ten_finished_runs_are_kept(arena: &Arena) -> Outcome
         stories.push(story);
     }
     // Of 13 runs one is open and one is another app's: of the eleven left, the oldest goes.
-    let pruned = journal.prune("shop", 10).await?;
+    let pruning = pruning(&[]);
+    let pruned = journal.prune(&pruning).await?;
     assert_eq!(pruned, [stories[0].run.clone()]);
-    assert_eq!(journal.prune("shop", 10).await?, []);
+    assert_eq!(journal.prune(&pruning).await?, []);
     let mut left: Vec<RunId> = stories[1..].iter().map(|story| story.run.clone()).collect();
     left.reverse();
     assert_eq!(journal.runs().await?, left);
@@ -157,7 +158,84 @@ pub async fn w10_the_newest_ten_finished_runs_are_kept(arena: &Arena) -> Outcome
     // A removal that was cut off is finished by the next one.
     let name = format!("stepback-{}-plan-0", stories[3].run.0.to_lowercase());
     arena.maps().delete(&name, &DeleteParams::default()).await?;
-    assert_eq!(journal.prune("shop", 10).await?, [stories[3].run.clone()]);
+    assert_eq!(journal.prune(&pruning).await?, [stories[3].run.clone()]);
+    Ok(())
+}
+
+/// What whoever knows these rows removes, in the database of [`THIS`].
+fn pruning(rows: &[RunRow]) -> Pruning<'_> {
+    Pruning {
+        app: "shop",
+        keep: 10,
+        rows,
+        database: THIS,
+    }
+}
+
+const THIS: &str = "this database";
+
+fn row(story: &Story, status: RunStatus) -> RunRow {
+    RunRow {
+        run: story.run.clone(),
+        plan: story.plan.id,
+        app: story.plan.app.clone(),
+        journal: story.plan.journal.clone(),
+        status,
+        title: story.plan.title.clone(),
+        closes_itself: false,
+        token: story.token,
+    }
+}
+
+/// A plan that its coordinator died over goes; one that a living coordinator may be about to open stays.
+pub async fn w10_what_never_began_is_removed(arena: &Arena) -> Outcome {
+    let journal = arena.in_cluster();
+    let mut number = 10;
+    let mut fresh = |own: &str, app: &str| {
+        number += 1;
+        let mut story = arena.story(&format!("01J8ZQ4M5N6P7Q8R9S0T1V2W{number}"));
+        story.plan.database.identity.own = own.to_owned();
+        story.plan.app = Some(app.to_owned());
+        story.plan = with_id(story.plan);
+        story
+    };
+    let mut halted = fresh(THIS, "shop");
+    halted.begin(&journal, 2).await?;
+    // Killed before its row, as its row was written, and by somebody who could not reach its journal closed since.
+    let (killed, opening, closed) = (fresh(THIS, "shop"), fresh(THIS, "shop"), fresh(THIS, "shop"));
+    // Another database's, which has a lease of its own; and another app's.
+    let (elsewhere, other) = (fresh("another database", "shop"), fresh(THIS, "other"));
+    for story in [&killed, &opening, &closed, &elsewhere, &other] {
+        journal.create(&story.run, &story.plan, story.token).await?;
+    }
+    // Two that were to abort a run and died before they took over; of the second one this database does not know the run.
+    let aborts = |story: &Story, aborted: &RunId| What::RunOpened {
+        run: story.run.clone(),
+        plan: story.plan.id,
+        by: by(),
+        aborts: Some(aborted.clone()),
+    };
+    let (mut abort, mut unknown) = (fresh(THIS, "shop"), fresh(THIS, "shop"));
+    for (story, aborted) in [(&mut abort, &halted.run), (&mut unknown, &elsewhere.run)] {
+        journal.create(&story.run, &story.plan, story.token).await?;
+        story.append(&journal, aborts(story, aborted)).await?;
+    }
+    let rows = [
+        row(&halted, RunStatus::Halted),
+        row(&opening, RunStatus::Opening),
+        row(&closed, RunStatus::Closed),
+    ];
+    let pruned = journal.prune(&pruning(&rows)).await?;
+    assert_eq!(pruned, [abort.run.clone(), killed.run.clone()]);
+    let mut left = [&halted, &opening, &closed, &elsewhere, &other, &unknown].map(|story| story.run.clone());
+    left.reverse();
+    assert_eq!(journal.runs().await?, left);
+    // What is closed counts among those that are over.
+    let none = Pruning {
+        keep: 0,
+        ..pruning(&rows)
+    };
+    assert_eq!(journal.prune(&none).await?, std::slice::from_ref(&closed.run));
     Ok(())
 }
 

@@ -51,6 +51,7 @@ pub fn cases() -> Vec<Case> {
     law!(clusters, cluster::w10_too_large_is_refused_beforehand);
     law!(clusters, cluster::w10_a_stale_writer_cannot_pass_a_sealed_segment);
     law!(clusters, cluster::w10_the_newest_ten_finished_runs_are_kept);
+    law!(clusters, cluster::w10_what_never_began_is_removed);
     law!(clusters, cluster::a_missing_part_is_damage);
     law!([Place::Sandbox], cluster::w10_a_lost_reply_is_read_back);
     law!(

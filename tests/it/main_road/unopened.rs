@@ -24,9 +24,9 @@ pub fn cases() -> Vec<Case> {
 /// Which write to the journal the coordinator is killed at: the first is the plan.
 const FIRST_ENTRY: usize = 2;
 
-/// A rollback that is killed at its first entry, which arrives or does not.
-async fn killed_opening(stage: &Stage, arrives: bool) -> Outcome {
-    let mut hold = stage.server().hold_nth(FIRST_ENTRY, |asked| {
+/// A rollback that is killed at this write to the journal, which arrives or does not.
+async fn killed_at(stage: &Stage, write: usize, arrives: bool) -> Outcome {
+    let mut hold = stage.server().hold_nth(write, |asked| {
         asked.method != hyper::Method::GET && asked.path.contains("/configmaps")
     });
     let rollback = stage.credentials.start(&stage.folder("1.2.0"), ROLLBACK)?;
@@ -36,6 +36,12 @@ async fn killed_opening(stage: &Stage, arrives: bool) -> Outcome {
     } else {
         hold.drop_request().await?;
     }
+    Ok(())
+}
+
+/// A rollback that is killed between its row and its opening.
+async fn killed_opening(stage: &Stage, arrives: bool) -> Outcome {
+    killed_at(stage, FIRST_ENTRY, arrives).await?;
     let rows = stage.store.ask("SELECT status FROM stepback_run ORDER BY run").await?;
     assert_eq!(rows.last().map(String::as_str), Some("opening"), "{rows:?}");
     Ok(())
@@ -117,10 +123,18 @@ async fn migrated(ctx: Ctx) -> Outcome {
 async fn applied(ctx: Ctx) -> Outcome {
     let stage = scene(setting(Engine::Sqlite), ctx.dir(), ctx.name()).await?;
     let (folder, elsewhere) = (stage.folder("1.2.0"), stage.empty_folder());
+    // The plan of one that was killed before it had so much as a row.
+    killed_at(&stage, 1, true).await?;
+    assert_eq!(journals(&stage).await?.len(), 1);
     let save = "plan --to 1.2.0 --out ../elsewhere/back.plan";
     stage.credentials.run(0, &folder, save).await?;
     killed_opening(&stage, false).await?;
     stage.credentials.run(0, &elsewhere, "apply back.plan --yes").await?;
     TO_1_2_0.check(&stage).await?;
+    for (run, journal) in journals(&stage).await? {
+        let known = stage.store.ask("SELECT run FROM stepback_run").await?;
+        let is_known = known.contains(&run.0);
+        assert!(is_known, "run {run} of {} entries is left", journal.entries.len());
+    }
     nothing_is_open(&stage).await
 }
