@@ -235,7 +235,7 @@ fn of_cli(error: &CliError) -> Explained {
             )])
             .hint("name the database with --url URL or in DATABASE_URL, or the app file with --config FILE"),
         CliError::NotAsked => Explained::new(Exit::Usage, error).hint("to go ahead, type the same with --yes"),
-        CliError::Declined => Explained::new(Exit::Usage, error),
+        CliError::Declined => Explained::new(Exit::Usage, error).hint("to go ahead after all, type the same again"),
         CliError::Refused(refusals) => of_refusals(refusals),
         CliError::NoWorkload { refusals, hint } => of_refusals(refusals).hint(hint),
         CliError::Stale { changes, again, .. } => Explained::new(Exit::Refused, error)
@@ -329,7 +329,9 @@ fn of_load(error: &LoadError) -> Explained {
             "check --data-dir, that the volume is mounted there, and that this user may read it; where a fresh volume \
              does not have the directory yet, say --allow-empty",
         ),
-        LoadError::Io { source, .. } => explained.because([source]),
+        LoadError::Io { source, .. } => explained
+            .because([source])
+            .hint("check the path, and that this user may use it"),
         LoadError::NoAppFile { near, .. } => match near {
             Some(near) => explained.hint(format!("there is one elsewhere: --config {}", near.display())),
             None => explained
@@ -337,11 +339,15 @@ fn of_load(error: &LoadError) -> Explained {
                 .hint("for the schema alone: stepback migrate … --url URL --dir FOLDER"),
         },
         LoadError::NoFolder(_) => explained.hint("name the migrations folder with --dir FOLDER"),
-        LoadError::App(errors) => explained.because(errors.errors()),
+        LoadError::App(errors) => explained
+            .because(errors.errors())
+            .hint("correct what is named; all that the file may hold: stepback schema"),
         LoadError::Unmatched(errors) => explained
             .because(errors)
             .hint("give the folder of the release that this app file is of with --dir FOLDER"),
-        LoadError::Catalog { errors, .. } => explained.because(errors.errors()),
+        LoadError::Catalog { errors, .. } => explained
+            .because(errors.errors())
+            .hint("correct what is named, or name another folder or layout with --dir and --layout"),
         LoadError::Saved { path, error } => of_saved(explained, path, error),
         LoadError::NotOver(_) => explained.hint("give --out another name; only a saved plan is ever replaced"),
         LoadError::Exists(_) => {
@@ -402,9 +408,12 @@ fn of_road(error: &RoadError) -> Explained {
             let held = Explained::new(Exit::Locked, error).now("nothing was touched");
             held.because(line).hint(hint)
         }
-        RoadError::Stopped => Explained::new(Exit::Interrupted, error).now("nothing was touched"),
+        RoadError::Stopped => Explained::new(Exit::Interrupted, error).hint("to begin, type the same again"),
         RoadError::NoRun => Explained::new(Exit::Refused, error)
             .hint("a run that was only being opened has done nothing: type the command that began it once more"),
         RoadError::Unfit { run, why } => runs::of_unfit(error, run, why),
     }
 }
+
+#[cfg(test)]
+mod tests;

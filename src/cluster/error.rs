@@ -81,7 +81,32 @@ impl ClusterError {
         let hint = match self {
             Self::Forbidden(_) => Some("give the role that runs stepback this right, then resume".to_owned()),
             Self::NoConfig { hint, .. } => Some(hint.clone()),
-            _ => None,
+            Self::Unreachable(_) => Some(
+                "see whether the API server answers (`kubectl get nodes`), and resume when it does; nothing is lost by \
+                 waiting"
+                    .to_owned(),
+            ),
+            Self::Conflict { .. } => Some(
+                "find out who keeps writing to it (`kubectl get -o yaml --show-managed-fields`), make them stop, and \
+                 resume"
+                    .to_owned(),
+            ),
+            Self::Changed { .. } => Some(
+                "find out who changed it (`kubectl get -o yaml --show-managed-fields`); set it back, or leave it if it \
+                 is as it should be, and resume"
+                    .to_owned(),
+            ),
+            Self::Gone { .. } => Some(
+                "find out who removed it (`kubectl get events`); a run is not carried on on another object of the same \
+                 name: what is left to be done then is said by `stepback resume`"
+                    .to_owned(),
+            ),
+            Self::Refused(_) => Some(
+                "the message names what will not have it, such as an admission policy or a quota: change that, and \
+                 resume"
+                    .to_owned(),
+            ),
+            Self::NotListening { .. } | Self::Fenced { .. } | Self::Held { .. } => None,
         };
         Failure {
             message: self.to_string(),

@@ -40,7 +40,29 @@ pub(super) fn of_database(error: &DbError) -> Explained {
         | DbError::Url { hint, .. }
         | DbError::LedgerUnclear { hint, .. }
         | DbError::Forbidden { hint, .. } => explained.hint(hint),
-        _ => explained,
+        DbError::Refused { hint: None, .. } => {
+            explained.hint("the server's log says more; mend what it names, and type the same again")
+        }
+        DbError::Fenced => explained
+            .now("this process has written nothing since")
+            .hint("to see who acts now: stepback status"),
+        DbError::Script { .. } | DbError::Check { .. } | DbError::Limit { .. } => {
+            let hint = error.to_failure().hint;
+            explained
+                .now("nothing of that migration was kept; those before it stand")
+                .hint(hint.unwrap_or_else(|| "see what is applied (stepback migrate status), and correct it".to_owned()))
+        }
+        DbError::Archive { .. } => explained.hint(
+            "what runs is what was captured, and this is not: find out who changed it; where the right script is known, \
+             stepback migrate capture --replace VERSION --reason TEXT",
+        ),
+        DbError::Own { .. } => explained.hint(
+            "find out who changed them, and restore them from a backup; where a newer version of stepback has made them, \
+             use that one",
+        ),
+        DbError::Driver { .. } => explained
+            .now("what was done before that stands; to see where things are: stepback status")
+            .hint("where the message names nothing that can be mended, please report it with what you typed"),
     }
 }
 
@@ -51,20 +73,38 @@ pub(super) fn of_cluster(error: &ClusterError) -> Explained {
         _ => Exit::Refused,
     };
     let explained = Explained::new(exit, error);
-    let failure = error.to_failure();
-    match (error, failure.hint) {
-        (ClusterError::Unreachable(_), _) => {
-            explained.hint(
+    let who_writes = "`kubectl get -o yaml --show-managed-fields` says who";
+    match error {
+        ClusterError::Unreachable(_) => explained.hint(
             "is it the cluster that is meant, and can it be reached from here (VPN)? `kubectl get nodes` asks the same one; \
              another is named with --context or --kubeconfig",
-        )
-        }
-        (ClusterError::Forbidden(_), _) => explained.hint(
+        ),
+        ClusterError::NoConfig { hint, .. } => explained.hint(hint),
+        ClusterError::Forbidden(_) => explained.hint(
             "have that right granted (`kubectl auth can-i --list` says which ones there are), or name another user's \
              context with --context",
         ),
-        (_, Some(hint)) => explained.hint(hint),
-        _ => explained,
+        ClusterError::NotListening { .. } => {
+            explained.hint("check the port of the probe in the app file, and that the pod's container serves it")
+        }
+        ClusterError::Conflict { .. } => explained.hint(format!(
+            "somebody keeps writing to it ({who_writes}): make them stop, and type the same again"
+        )),
+        ClusterError::Changed { .. } => explained.hint(format!(
+            "{who_writes}; set it back, or leave it if it is as it should be, and type the same again"
+        )),
+        ClusterError::Gone { .. } => explained.hint(
+            "check the workload's name and namespace in the app file, and --context; where it was made anew, type the same \
+             again",
+        ),
+        ClusterError::Refused(_) => explained.hint(
+            "the message names what will not have it, such as an admission policy or a quota: change that, and type the \
+             same again",
+        ),
+        ClusterError::Held { .. } => explained.hint("wait until it is done, or look at what it does: stepback status"),
+        ClusterError::Fenced { .. } => explained
+            .now("this process has written nothing since")
+            .hint("to see who acts now: stepback status"),
     }
 }
 
@@ -81,12 +121,27 @@ pub(super) fn of_journal(error: &JournalError) -> Explained {
         JournalError::Newer { .. } => {
             explained.hint("continue it with the version of stepback that began it, or a newer one")
         }
-        JournalError::Unknown(_) => explained.now("at most our own tables were touched"),
+        JournalError::Unknown(_) => explained
+            .now("at most our own tables were touched")
+            .hint("type the same again: what has arrived is looked for first"),
+        JournalError::Unreachable(_) => explained.hint(
+            "it lies where the run was opened: check DATABASE_URL, and --context and --kubeconfig, and that both can be \
+             reached from here",
+        ),
+        JournalError::Fenced(run) => explained
+            .now("this process has written nothing since")
+            .hint(format!("to follow it: stepback report {run}")),
+        JournalError::TooLarge { .. } => explained
+            .hint("go back in smaller parts: to a release in between, or stepback migrate down --to VERSION"),
+        JournalError::Occupied { run, .. } => explained.hint(format!("to continue it: stepback resume {run}")),
+        JournalError::Forbidden(_) => explained.hint(
+            "the journal is kept in ConfigMaps of the workload's namespace: have the right granted (deploy/job has the \
+             least Role that works), or name another user's context with --context",
+        ),
         JournalError::Damaged { run, .. } => explained
             .hint("nothing of a damaged journal is run; restore its ConfigMaps or file where you can")
             .hint(format!(
                 "to close the run as it stands: stepback abort --journal-lost {run}"
             )),
-        _ => explained,
     }
 }

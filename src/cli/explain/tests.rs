@@ -1,0 +1,425 @@
+//! Every error that a user can meet says what happened, what state things are in now, and what to type or do next.
+
+use std::path::PathBuf;
+
+use stepback_core::journal::{Halt, HaltKind};
+use stepback_core::model::{
+    DatabaseIdentity, Digest, Finding, JournalPlace, LeaseSeen, MigrationId, PlanId, RunRow, RunStatus, StepId, Token,
+    Version, WorkloadKind, WorkloadRef,
+};
+use stepback_core::plan::Accepted;
+
+use super::*;
+use crate::run::{RunError, Unfit};
+
+/// One example of each variant. One that is not in the list does not compile.
+macro_rules! every {
+    ($of:ident { $($variant:ident = $example:expr,)* }) => {{
+        fn is_listed(error: &$of) -> &'static str {
+            match error {
+                $($of::$variant { .. } => stringify!($variant),)*
+            }
+        }
+        let examples: Vec<$of> = vec![$($example),*];
+        let listed: Vec<&str> = examples.iter().map(is_listed).collect();
+        assert_eq!(listed, [$(stringify!($variant)),*], "an example stands in another's place");
+        examples
+    }};
+}
+
+fn run() -> RunId {
+    RunId("01J8ZQ4T3KX2M9".to_owned())
+}
+
+fn row() -> RunRow {
+    RunRow {
+        run: run(),
+        plan: PlanId(Digest::of("plan")),
+        app: Some("shop".to_owned()),
+        journal: JournalPlace::Cluster("shop".to_owned()),
+        status: RunStatus::Halted,
+        title: "rollback 1.3.0 -> 1.2.0".to_owned(),
+        closes_itself: false,
+        token: Token { number: 1, nonce: 2 },
+    }
+}
+
+fn migration() -> MigrationId {
+    MigrationId {
+        version: Version::parse("3").expect("it is a version"),
+        name: "orders".to_owned(),
+    }
+}
+
+fn refusals() -> Refusals {
+    let finding = Finding::refusal(
+        "read-only",
+        "the database",
+        "it refuses writes",
+        "connect to the primary",
+    );
+    Refusals::judge(vec![finding], &Accepted::default()).expect_err("a refusal refuses")
+}
+
+fn text() -> String {
+    "as it was told".to_owned()
+}
+
+fn cluster_errors() -> Vec<ClusterError> {
+    let object = || "StatefulSet shop/web".to_owned();
+    every!(ClusterError {
+        Unreachable = ClusterError::Unreachable(text()),
+        NoConfig = ClusterError::NoConfig {
+            message: text(),
+            hint: text()
+        },
+        NotListening = ClusterError::NotListening {
+            object: object(),
+            port: 80
+        },
+        Conflict = ClusterError::Conflict { object: object() },
+        Fenced = ClusterError::Fenced {
+            object: object(),
+            token: Token { number: 1, nonce: 2 }
+        },
+        Held = ClusterError::Held {
+            name: "shop/stepback-shop".to_owned(),
+            holder: "anna".to_owned()
+        },
+        Gone = ClusterError::Gone {
+            object: object(),
+            message: text()
+        },
+        Changed = ClusterError::Changed {
+            object: object(),
+            message: text()
+        },
+        Forbidden = ClusterError::Forbidden(text()),
+        Refused = ClusterError::Refused(text()),
+    })
+}
+
+fn journal_errors() -> Vec<JournalError> {
+    every!(JournalError {
+        Fenced = JournalError::Fenced(run()),
+        Unknown = JournalError::Unknown(text()),
+        Unreachable = JournalError::Unreachable(text()),
+        NotFound = JournalError::NotFound(run()),
+        Damaged = JournalError::Damaged {
+            run: run(),
+            message: text()
+        },
+        Newer = JournalError::Newer { run: run() },
+        TooLarge = JournalError::TooLarge { bytes: 2, limit: 1 },
+        Occupied = JournalError::Occupied {
+            place: "run.jsonl".to_owned(),
+            run: run()
+        },
+        Forbidden = JournalError::Forbidden(text()),
+    })
+}
+
+fn database_errors() -> Vec<DbError> {
+    let message = text;
+    every!(DbError {
+        Unreachable = DbError::Unreachable {
+            database: text(),
+            message: message()
+        },
+        NoEntry = DbError::NoEntry {
+            database: text(),
+            message: message(),
+            hint: text()
+        },
+        Url = DbError::Url {
+            message: message(),
+            hint: text()
+        },
+        Held = DbError::Held(Box::new(LeaseSeen {
+            holder: "anna".to_owned(),
+            token: Token { number: 1, nonce: 2 },
+            age_ms: 1,
+            ahead_ms: 0,
+            life_ms: 15_000,
+            released: false,
+        })),
+        ToolLock = DbError::ToolLock {
+            tool: "sqlx",
+            holder: text()
+        },
+        Fenced = DbError::Fenced,
+        RunOpen = DbError::RunOpen(Box::new(row())),
+        LedgerUnclear = DbError::LedgerUnclear {
+            message: message(),
+            hint: text()
+        },
+        Script = DbError::Script {
+            migration: migration(),
+            message: message(),
+            retry: false
+        },
+        Check = DbError::Check {
+            migration: migration(),
+            message: message()
+        },
+        Limit = DbError::Limit {
+            migration: migration(),
+            message: message()
+        },
+        Archive = DbError::Archive { message: message() },
+        Refused = DbError::Refused {
+            message: message(),
+            hint: None
+        },
+        Forbidden = DbError::Forbidden {
+            message: message(),
+            hint: text()
+        },
+        Busy = DbError::Busy { message: message() },
+        Own = DbError::Own { message: message() },
+        Driver = DbError::Driver {
+            doing: "reading the ledger",
+            message: message()
+        },
+    })
+}
+
+fn unfit() -> Vec<Unfit> {
+    let identity = || Box::new(DatabaseIdentity::default());
+    every!(Unfit {
+        OtherPlan = Unfit::OtherPlan {
+            found: PlanId(Digest::of("found")),
+            known: PlanId(Digest::of("known"))
+        },
+        OtherDatabase = Unfit::OtherDatabase {
+            was: identity(),
+            is: identity()
+        },
+        Elsewhere = Unfit::Elsewhere,
+        JournalGone = Unfit::JournalGone(JournalPlace::Database),
+        WorkloadGone = Unfit::WorkloadGone(text()),
+        NotLost = Unfit::NotLost,
+        OtherCluster = Unfit::OtherCluster,
+        Unknown = Unfit::Unknown,
+        Closed = Unfit::Closed,
+        NewerFormat = Unfit::NewerFormat,
+        IsAbort = Unfit::IsAbort(run()),
+        HoldsNothing = Unfit::HoldsNothing,
+        Changed = Unfit::Changed,
+    })
+}
+
+fn road_errors() -> Vec<RoadError> {
+    let mut errors = every!(RoadError {
+        Database = RoadError::Database(DbError::Fenced),
+        Cluster = RoadError::Cluster(ClusterError::Unreachable(text())),
+        Journal = RoadError::Journal(JournalError::Fenced(run())),
+        Run = RoadError::Run(RunError::Journal(JournalError::Unknown(text()))),
+        Refused = RoadError::Refused(refusals()),
+        Changed = RoadError::Changed(Vec::new()),
+        RunOpen = RoadError::RunOpen(Box::new(row())),
+        WorkloadHeld = RoadError::WorkloadHeld {
+            workload: WorkloadRef {
+                kind: WorkloadKind::StatefulSet,
+                namespace: "shop".to_owned(),
+                name: "web".to_owned()
+            },
+            run: run(),
+            line: None
+        },
+        Stopped = RoadError::Stopped,
+        NoRun = RoadError::NoRun,
+        Unfit = RoadError::Unfit {
+            run: run(),
+            why: Unfit::Closed
+        },
+    });
+    errors.extend(unfit().into_iter().map(|why| RoadError::Unfit { run: run(), why }));
+    errors
+}
+
+fn saved_plan_errors() -> Vec<SavedPlanError> {
+    let what = text;
+    every!(SavedPlanError {
+        Torn = SavedPlanError::Torn { what: what() },
+        Other = SavedPlanError::Other { what: what() },
+        Newer = SavedPlanError::Newer {
+            found: 2,
+            known: 1,
+            program: "stepback 2.0.0".to_owned()
+        },
+        Edited = SavedPlanError::Edited,
+        Unfit = SavedPlanError::Unfit { what: what() },
+        NoBody = SavedPlanError::NoBody { script: text() },
+    })
+}
+
+fn load_errors() -> Vec<LoadError> {
+    let path = || PathBuf::from("stepback.yaml");
+    let source = || std::io::Error::other("as the system says");
+    let app = stepback_core::appfile::AppFile::parse("kind: Nothing\n", "stepback.yaml").expect_err("it is none");
+    let file = [("wrong.sql".to_owned(), Vec::new())];
+    let engine = stepback_core::model::Engine::Sqlite;
+    let catalog = stepback_core::catalog::Catalog::read(&file, engine).expect_err("it has no migration's name");
+    let unmatched = app.errors().to_vec();
+    let mut errors = every!(LoadError {
+        Io = LoadError::Io {
+            doing: "read",
+            path: path(),
+            source: source()
+        },
+        NoAppFile = LoadError::NoAppFile {
+            path: path(),
+            near: None
+        },
+        NoFolder = LoadError::NoFolder(path()),
+        App = LoadError::App(app),
+        Unmatched = LoadError::Unmatched(unmatched),
+        Catalog = LoadError::Catalog {
+            folder: path(),
+            errors: catalog
+        },
+        Saved = LoadError::Saved {
+            path: path(),
+            error: SavedPlanError::Edited
+        },
+        NotOver = LoadError::NotOver(path()),
+        Exists = LoadError::Exists(path()),
+        NoVariable = LoadError::NoVariable("DATABASE_URL".to_owned()),
+        Secret = LoadError::Secret {
+            name: "shop".to_owned(),
+            key: "url".to_owned()
+        },
+        Url = LoadError::Url {
+            from: "--url".to_owned(),
+            why: text()
+        },
+        Layout = LoadError::Layout("goose".to_owned()),
+        DataDir = LoadError::DataDir {
+            path: path(),
+            source: source()
+        },
+        Ledger = LoadError::Ledger("goose".to_owned()),
+    });
+    let path = PathBuf::from("back.plan");
+    let saved = saved_plan_errors().into_iter();
+    errors.extend(saved.map(|error| LoadError::Saved {
+        path: path.clone(),
+        error,
+    }));
+    errors
+}
+
+fn halts() -> Vec<CliError> {
+    let kinds = every!(HaltKind {
+        Interrupted = HaltKind::Interrupted,
+        Failed = HaltKind::Failed,
+        Unhealthy = HaltKind::Unhealthy,
+        TimedOut = HaltKind::TimedOut,
+        Doubtful = HaltKind::Doubtful,
+        Foreign = HaltKind::Foreign,
+    });
+    let halted = |kind, closed| {
+        CliError::Halted(Box::new(Halted {
+            run: run(),
+            halt: Halt {
+                step: Some(StepId(1)),
+                kind,
+                message: text(),
+                hint: None,
+                evidence: None,
+            },
+            step: Some("revert 3_orders".to_owned()),
+            now: "step 1 started, not done".to_owned(),
+            closed,
+            aborts: false,
+        }))
+    };
+    kinds
+        .into_iter()
+        .flat_map(|kind| [halted(kind, false), halted(kind, true)])
+        .collect()
+}
+
+fn cli_errors() -> Vec<CliError> {
+    let hint = text;
+    let mut errors = every!(CliError {
+        Usage = CliError::Usage {
+            message: text(),
+            hint: hint()
+        },
+        NoDatabase = CliError::NoDatabase(PathBuf::from("stepback.yaml")),
+        NotAsked = CliError::NotAsked,
+        Declined = CliError::Declined,
+        Refused = CliError::Refused(refusals()),
+        NoWorkload = CliError::NoWorkload {
+            refusals: refusals(),
+            hint: hint()
+        },
+        Stale = CliError::Stale {
+            file: PathBuf::from("back.plan"),
+            changes: Vec::new(),
+            again: "stepback plan --to 1.2.0".to_owned()
+        },
+        NoRun = CliError::NoRun,
+        Halted = halts().remove(0),
+        Fenced = CliError::Fenced(run()),
+        NotContinued = CliError::NotContinued {
+            run: run(),
+            source: Box::new(RoadError::Stopped)
+        },
+        BrokeOff = CliError::BrokeOff {
+            run: run(),
+            source: Box::new(RoadError::Stopped)
+        },
+    });
+    errors.extend(halts());
+    for source in road_errors() {
+        let source = Box::new(source);
+        errors.push(CliError::NotContinued { run: run(), source });
+    }
+    for source in road_errors() {
+        let source = Box::new(source);
+        errors.push(CliError::BrokeOff { run: run(), source });
+    }
+    errors
+}
+
+fn check(error: anyhow::Error) {
+    let debug = format!("{error:?}");
+    let explained = explain(&error);
+    assert!(!explained.error.is_empty(), "{debug}: what happened");
+    assert!(!explained.now.is_empty(), "{debug}: what state things are in now");
+    let remedies = explained.findings.iter().map(|finding| &finding.remedy);
+    let mut next = explained.hints.iter().chain(remedies).peekable();
+    assert!(next.peek().is_some(), "{debug}: what to do next");
+    for hint in next {
+        assert!(!hint.is_empty() && !hint.ends_with('.'), "{debug}: {hint:?}");
+    }
+    assert_ne!(explained.exit_code, Exit::Done, "{debug}");
+}
+
+#[test]
+fn every_error_says_what_to_do_next() {
+    cluster_errors().into_iter().for_each(|error| check(error.into()));
+    journal_errors().into_iter().for_each(|error| check(error.into()));
+    database_errors().into_iter().for_each(|error| check(error.into()));
+    road_errors().into_iter().for_each(|error| check(error.into()));
+    load_errors().into_iter().for_each(|error| check(error.into()));
+    cli_errors().into_iter().for_each(|error| check(error.into()));
+}
+
+/// What the journal of a halted run keeps, beside how to resume it.
+#[test]
+fn what_halts_a_run_says_what_to_do_about_it() {
+    // Another coordinator acts, or nothing was ever begun: there is no halt of ours.
+    let halts = |error: &ClusterError| {
+        !matches!(
+            error,
+            ClusterError::Fenced { .. } | ClusterError::Held { .. } | ClusterError::NotListening { .. }
+        )
+    };
+    for error in cluster_errors().iter().filter(|error| halts(error)) {
+        assert!(error.to_failure().hint.is_some(), "{error:?}");
+    }
+}
