@@ -11,8 +11,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use stepback_core::model::{
-    LookAround, PodEvent, Removal, SeenAround, SeenCluster, SeenWorkload, Stamp, TemplateRef, Token, UpdateStrategy,
-    WorkloadRef,
+    LookAround, Pairing, PodEvent, Removal, SeenAround, SeenCluster, SeenWorkload, Stamp, TemplateRef, Token,
+    UpdateStrategy, WorkloadRef,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -157,6 +157,20 @@ pub trait Cluster: Send + Sync {
         stamp: &Stamp,
     ) -> Result<(), ClusterError>;
 
+    /// Writes on a revision of the workload, which must have these images, that it is this release (LAWS W1). It stays there
+    /// on purpose; copies of our marks that the controller made of the workload's are taken off in the same patch.
+    ///
+    /// The stamp is asked of the workload, and the write is made under the revision's `resourceVersion`. A sleeper's that
+    /// comes late all the same says what was true before it fell asleep.
+    async fn pair(
+        &self,
+        workload: &WorkloadRef,
+        uid: &str,
+        revision: &TemplateRef,
+        pairing: &Pairing,
+        stamp: &Stamp,
+    ) -> Result<(), ClusterError>;
+
     /// Removes our annotations and our field ownership together, unstamped (LAWS W9).
     async fn give_back(&self, workload: &WorkloadRef, uid: &str, stamp: &Stamp) -> Result<(), ClusterError>;
 
@@ -220,6 +234,11 @@ pub trait Cluster: Send + Sync {
     /// What of the verbs that a plan needs is not allowed, a sentence each; `dials` says whether it asks pods over the
     /// network.
     async fn missing_rights(&self, namespace: &str, dials: bool) -> Result<Vec<String>, ClusterError>;
+
+    /// What of pairing revisions is not allowed, a sentence each: a run goes on without it.
+    async fn missing_pairing_rights(&self, _namespace: &str) -> Result<Vec<String>, ClusterError> {
+        Ok(Vec::new())
+    }
 
     /// What of looking at a pod that fails its gate is not allowed, a sentence each: a run goes on without it.
     async fn missing_evidence_rights(&self, _namespace: &str) -> Result<Vec<String>, ClusterError> {

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use futures::stream::{self, BoxStream};
 use serde_json::json;
 use stepback_core::model::{
-    LookAround, PodEvent, Removal, SeenAround, SeenCluster, Stamp, TemplateRef, Token, UpdateStrategy, WorkloadKind,
-    WorkloadRef,
+    LookAround, Pairing, PodEvent, Removal, SeenAround, SeenCluster, Stamp, TemplateRef, Token, UpdateStrategy,
+    WorkloadKind, WorkloadRef,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
@@ -133,6 +133,17 @@ impl Cluster for Fake {
     }
 
     async fn stamp_pod(&self, _: &WorkloadRef, _: &str, _: &str, _: &Removal, _: &Stamp) -> Result<(), ClusterError> {
+        never()
+    }
+
+    async fn pair(
+        &self,
+        _: &WorkloadRef,
+        _: &str,
+        _: &TemplateRef,
+        _: &Pairing,
+        _: &Stamp,
+    ) -> Result<(), ClusterError> {
         never()
     }
 

@@ -52,6 +52,7 @@ pub(super) async fn complete(
         probes: Vec::new(),
         around: Vec::new(),
         missing_rights: Vec::new(),
+        missing_pairing: Vec::new(),
         missing_evidence: Vec::new(),
     })
 }

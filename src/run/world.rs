@@ -1,5 +1,6 @@
 //! From an action to its seam: observing, performing and settling one step.
 
+mod pair;
 mod verify;
 
 use std::time::Duration;
@@ -138,6 +139,12 @@ impl World<'_> {
             } => Ok(observe_removal(&self.look_at(workload).await?, uid, pod, removal)),
             // There is no effect to look for: its gate is all there is.
             Action::CheckPod { pod, .. } => Ok(Observed::Done(format!("pod {pod} was set in motion"))),
+            Action::Pair {
+                workload,
+                uid,
+                template,
+                pairing,
+            } => self.observe_pairing(workload, uid, template, pairing).await,
             Action::GiveBack { workload, .. } => {
                 let seen = self.look_at(workload).await?;
                 Ok(if is_given_back(&seen) {
@@ -357,6 +364,12 @@ impl World<'_> {
                 .await
                 .map_err(cluster),
             Action::CheckPod { .. } => Ok(()),
+            Action::Pair {
+                workload,
+                uid,
+                template,
+                pairing,
+            } => self.pair(workload, uid, template, pairing, stamp).await,
             Action::GiveBack { workload, uid } => {
                 let at = self.cluster()?;
                 over_status(|| at.give_back(workload, uid, stamp))

@@ -8,7 +8,8 @@ use stepback_core::{
     journal::{Outcome as RunOutcome, RunState},
     model::{
         DatabaseIdentity, DatabaseRef, Digest, Direction, Engine, JournalPlace, LedgerRow, MigrationId, MigrationSet,
-        PlanId, Removal, RunStatus, ScriptRef, StepId, Target, TemplateRef, UpdateStrategy, UrlSource, Version,
+        Pairing, PlanId, Removal, RunStatus, ScriptRef, StepId, Target, TemplateRef, UpdateStrategy, UrlSource,
+        Version,
     },
     plan::{Action, FORMAT, Gate, Plan, RunLimits, Step},
 };

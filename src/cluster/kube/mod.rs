@@ -1,7 +1,8 @@
 //! A real Kubernetes API behind [`Cluster`].
 //!
 //! Responsible for: the client, and which file does what: `connect` finds the cluster, `look` reads and `watch` watches
-//! it, `around` reads what lies around a workload, `write` makes stamped writes, `pods` removes pods, `lease` holds the
+//! it, `around` reads what lies around a workload, `write` makes stamped writes, `pair` one to a revision, `pods` removes
+//! pods, `lease` holds the
 //! cluster Lease, `dial` opens streams to pods, `exec` runs commands in them, `record` reads their logs and events,
 //! `rights` asks what is allowed, `limit` gives up a server that is silent, `failure` says what went wrong. Not for:
 //! deciding anything. `cli` makes one, everybody else sees the trait.
@@ -15,6 +16,7 @@ mod find;
 mod lease;
 mod limit;
 mod look;
+mod pair;
 mod pods;
 mod record;
 mod rights;
@@ -26,8 +28,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use stepback_core::model::{
-    LookAround, PodEvent, Removal, SeenAround, SeenCluster, SeenWorkload, Stamp, TemplateRef, Token, UpdateStrategy,
-    WorkloadRef,
+    LookAround, Pairing, PodEvent, Removal, SeenAround, SeenCluster, SeenWorkload, Stamp, TemplateRef, Token,
+    UpdateStrategy, WorkloadRef,
 };
 use tokio::sync::Mutex;
 
@@ -183,6 +185,20 @@ impl Cluster for KubeCluster {
             .await
     }
 
+    async fn pair(
+        &self,
+        workload: &WorkloadRef,
+        uid: &str,
+        revision: &TemplateRef,
+        pairing: &Pairing,
+        stamp: &Stamp,
+    ) -> Result<(), ClusterError> {
+        let held = self.held.lock().await;
+        self.writer(held.as_ref(), workload, uid, stamp)
+            .pair(revision, pairing)
+            .await
+    }
+
     async fn give_back(&self, workload: &WorkloadRef, uid: &str, stamp: &Stamp) -> Result<(), ClusterError> {
         let held = self.held.lock().await;
         self.writer(held.as_ref(), workload, uid, stamp).give_back().await
@@ -245,6 +261,10 @@ impl Cluster for KubeCluster {
 
     async fn missing_exec_rights(&self, namespace: &str) -> Result<Vec<String>, ClusterError> {
         rights::missing_for_exec(&self.client, namespace).await
+    }
+
+    async fn missing_pairing_rights(&self, namespace: &str) -> Result<Vec<String>, ClusterError> {
+        rights::missing_for_pairing(&self.client, namespace).await
     }
 
     async fn missing_evidence_rights(&self, namespace: &str) -> Result<Vec<String>, ClusterError> {

@@ -33,6 +33,9 @@ const FORWARDING: Needed = ("", "pods", "portforward", &["create", "get"]);
 /// What probes need that run commands. Newer servers ask for both verbs.
 const EXEC: Needed = ("", "pods", "exec", &["create", "get"]);
 
+/// What writes on a revision which release it is.
+const PAIRING: Needed = ("apps", "controllerrevisions", "", &["patch"]);
+
 /// What is read of a pod that fails its gate.
 const EVIDENCE: &[Needed] = &[("", "pods", "log", &["get"]), ("", "events", "", &["list"])];
 
@@ -45,6 +48,11 @@ pub(super) async fn missing(client: &Client, namespace: &str, forwards: bool) ->
 /// What is missing of what probes need that run commands.
 pub(super) async fn missing_for_exec(client: &Client, namespace: &str) -> Result<Vec<String>, ClusterError> {
     ask(client, namespace, std::iter::once(&EXEC)).await
+}
+
+/// What is missing of what pairs revisions.
+pub(super) async fn missing_for_pairing(client: &Client, namespace: &str) -> Result<Vec<String>, ClusterError> {
+    ask(client, namespace, std::iter::once(&PAIRING)).await
 }
 
 /// What is missing of what shows a pod that fails its gate.

@@ -7,6 +7,8 @@
 //! stamp, and the workload may look to a sleeper as it did before; one who takes over later stamps the workload first,
 //! and so changes the version that our patch names.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Patch, PatchParams};
@@ -254,6 +256,36 @@ fn state_line(stamp: &Stamp) -> String {
     )
 }
 
+/// A revision of the workload that has these images.
+pub(super) async fn revision_of(
+    client: &Client,
+    workload: &WorkloadRef,
+    uid: Option<&str>,
+    name: &str,
+    images: &BTreeMap<String, String>,
+) -> Result<ControllerRevision, ClusterError> {
+    let object = revision_name(workload, name);
+    let api: Api<ControllerRevision> = Api::namespaced(client.clone(), &workload.namespace);
+    let revision = api.get(name).await.map_err(|error| failure::of(error, &object))?;
+    let changed = |message: &str| ClusterError::Changed {
+        object: object.clone(),
+        message: message.to_owned(),
+    };
+    let mut owners = revision.metadata.owner_references.iter().flatten();
+    if !owners.any(|owner| owner.controller == Some(true) && Some(owner.uid.as_str()) == uid) {
+        return Err(changed("it does not belong to the workload"));
+    }
+    if revision_images(&revision).as_ref() != Some(images) {
+        return Err(changed("its images are not those that were planned for"));
+    }
+    Ok(revision)
+}
+
+/// A revision, for messages.
+pub(super) fn revision_name(workload: &WorkloadRef, name: &str) -> String {
+    format!("ControllerRevision {}/{name}", workload.namespace)
+}
+
 /// The revision's own data, as the controller wrote it: a strategic merge patch that replaces the template.
 async fn revision_patch(
     client: &Client,
@@ -262,23 +294,11 @@ async fn revision_patch(
     name: &str,
     to: &TemplateRef,
 ) -> Result<Map<String, Value>, ClusterError> {
-    let object = format!("ControllerRevision {}/{name}", workload.namespace);
-    let api: Api<ControllerRevision> = Api::namespaced(client.clone(), &workload.namespace);
-    let revision = api.get(name).await.map_err(|error| failure::of(error, &object))?;
+    let revision = revision_of(client, workload, target.set.metadata.uid.as_deref(), name, &to.images).await?;
     let changed = |message: &str| ClusterError::Changed {
-        object: object.clone(),
+        object: revision_name(workload, name),
         message: message.to_owned(),
     };
-    let owners = revision.metadata.owner_references.iter().flatten();
-    let is_owned = owners
-        .into_iter()
-        .any(|owner| owner.controller == Some(true) && Some(&owner.uid) == target.set.metadata.uid.as_ref());
-    if !is_owned {
-        return Err(changed("it does not belong to the workload"));
-    }
-    if revision_images(&revision).as_ref() != Some(&to.images) {
-        return Err(changed("its images are not those that were planned for"));
-    }
     let Value::Object(data) = revision.data.0 else {
         return Err(changed("it holds no pod template"));
     };

@@ -14,6 +14,7 @@ mod ids;
 mod migration;
 mod nearest;
 mod observed;
+mod pairing;
 mod version;
 mod workload;
 
@@ -31,6 +32,7 @@ pub use ids::{PlanId, RunId, Stamp, StepId, Token, TokenError};
 pub use migration::{Direction, MigrationId, MigrationSet, ScriptRef, Target};
 pub use nearest::closest;
 pub use observed::{Failure, Finding, Observed, Settled, Severity, Verdict};
+pub use pairing::{Pairing, add_pairing, pairings_of};
 pub use version::{Version, VersionError};
 pub use workload::{
     PodEvent, Removal, SeenCluster, SeenWorkload, TemplateRef, UpdateStrategy, WorkloadKind, WorkloadRef, annotation,

@@ -126,7 +126,7 @@ pub struct PodEvent {
     pub count: i32,
 }
 
-/// Annotations of ours. All start with `stepback.dev/` and none stays after a run (LAWS W9).
+/// Annotations of ours. All start with `stepback.dev/`; none but the pairings stays after a run (LAWS W9).
 pub mod annotation {
     /// The stamp of the last write: `RUN/STEP/TOKEN`.
     pub const STAMP: &str = "stepback.dev/stamp";
@@ -136,7 +136,10 @@ pub mod annotation {
     pub const ORIGINAL_REPLICAS: &str = "stepback.dev/original-replicas";
     /// The whole `spec.updateStrategy` before the run, as JSON (LAWS W4, W7).
     pub const ORIGINAL_UPDATE_STRATEGY: &str = "stepback.dev/original-update-strategy";
-    /// All of them.
+    /// On a ControllerRevision, never on a workload: the releases that it is ([`Pairing`](crate::model::Pairing), LAWS
+    /// W1), as a JSON list.
+    pub const PAIRINGS: &str = "stepback.dev/pairings";
+    /// All that are written on workloads and pods.
     pub const ALL: [&str; 4] = [STAMP, STATE, ORIGINAL_REPLICAS, ORIGINAL_UPDATE_STRATEGY];
 }
 

@@ -19,6 +19,7 @@ pub const ACCEPTABLE: &[&str] = &[
     "owner-helm",
     "owner-operator",
     "pod-refused",
+    "revision-differs",
 ];
 
 /// Codes of findings that somebody has accepted.

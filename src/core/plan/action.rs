@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Digest, Drift, MigrationSet, Removal, Scripts, SeenWorkload, TemplateRef, UpdateStrategy, WorkloadRef,
+    Digest, Drift, MigrationSet, Pairing, Removal, Scripts, SeenWorkload, TemplateRef, UpdateStrategy, WorkloadRef,
 };
 
 /// What a step does.
@@ -107,6 +107,17 @@ pub enum Action {
         /// The pod's name.
         pod: String,
     },
+    /// Writes on the revision that the workload's pods were started from which release it is (LAWS W1).
+    Pair {
+        /// Which workload.
+        workload: WorkloadRef,
+        /// Its UID.
+        uid: String,
+        /// The template that its pods were started from.
+        template: TemplateRef,
+        /// What is written.
+        pairing: Pairing,
+    },
     /// Removes our annotations and field ownership from a workload (LAWS W9).
     GiveBack {
         /// Which workload.
@@ -142,6 +153,7 @@ impl Action {
             | Self::UpdateStrategy { workload, .. }
             | Self::RemovePod { workload, .. }
             | Self::CheckPod { workload, .. }
+            | Self::Pair { workload, .. }
             | Self::GiveBack { workload, .. } => Some(workload),
             _ => None,
         }
@@ -189,6 +201,15 @@ impl Action {
             } => format!("remove {pod}, which is left over beyond the replicas of {workload}"),
             Self::RemovePod { workload, pod, .. } => format!("replace {pod} of {workload}"),
             Self::CheckPod { workload, pod, .. } => format!("wait for {pod} of {workload}"),
+            Self::Pair {
+                workload,
+                template,
+                pairing,
+                ..
+            } => match &template.revision {
+                Some(revision) => format!("pair revision {revision} with release {}", pairing.release),
+                None => format!("pair the new revision of {workload} with release {}", pairing.release),
+            },
             Self::GiveBack { workload, .. } => format!("give {workload} back"),
             Self::RecordRelease { release, .. } => format!("record the pairing of release {release}"),
         }

@@ -11,7 +11,7 @@ use super::lost::{check_lost, nodes_of};
 use super::named::{check_named, named_objects, newer_since};
 use super::request::{Goal, Request};
 use super::start::{check_start, first_pod};
-use super::template::target_template;
+use super::template::{Wanted, target_template};
 
 /// What to look at for this request, a question for each workload that exists. Where its target is not known, because
 /// something forbids it, there is no pod to ask about.
@@ -21,9 +21,8 @@ pub fn look_around(request: &Request<'_>, workloads: &[SeenWorkload]) -> Vec<Loo
     };
     let question = |seen: &SeenWorkload| {
         seen.set.as_ref()?;
-        let release = app.release(release);
-        let images = release.and_then(|release| release.images.get(&seen.workload.name));
-        let target = images.and_then(|images| target_template(seen, images, &mut Vec::new()));
+        let wanted = Wanted::of(app, release, None, seen);
+        let target = target_template(seen, &wanted, &mut Vec::new());
         let objects = target.as_ref().map(|target| named_objects(seen, target));
         Some(LookAround {
             workload: seen.workload.clone(),

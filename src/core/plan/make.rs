@@ -48,14 +48,8 @@ pub fn plan(request: &Request<'_>, seen: &Seen) -> Result<Plan, Refusals> {
             let (chosen, unfit) = choice.choose();
             findings.extend(unfit);
             let schema_changes = actions.iter().any(|(action, _)| action.changes_schema());
-            let half = plan_workloads(
-                app,
-                release,
-                &cluster.workloads,
-                &seen.around,
-                chosen.strategy,
-                schema_changes,
-            );
+            let recorded = seen.database.paired(release).map(|row| &row.schema);
+            let half = plan_workloads(&choice, recorded, &seen.around, chosen.strategy, schema_changes);
             let WorkloadHalf {
                 before,
                 after,

@@ -294,6 +294,7 @@ impl Plan {
             | Action::UpdateStrategy { workload, uid, .. }
             | Action::RemovePod { workload, uid, .. }
             | Action::CheckPod { workload, uid, .. }
+            | Action::Pair { workload, uid, .. }
             | Action::GiveBack { workload, uid } => Some((workload.clone(), uid.clone())),
             _ => None,
         };

@@ -97,6 +97,8 @@ pub struct Seen {
     pub around: Vec<SeenAround>,
     /// What a run needs in the cluster and is not allowed, a sentence each. Asked by whoever means to run the plan.
     pub missing_rights: Vec<String>,
+    /// What is not allowed of pairing a revision with its release, a sentence each. A run goes on without it.
+    pub missing_pairing: Vec<String>,
     /// What is not allowed of looking at a pod that fails its gate, a sentence each. A run goes on without it.
     pub missing_evidence: Vec<String>,
 }

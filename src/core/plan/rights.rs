@@ -9,9 +9,19 @@ use super::Refusals;
 use super::accept::Accepted;
 use super::request::Seen;
 
-/// Finds what the role may not do in the cluster. What only shows a pod that fails its gate is no reason to stay down.
+/// Finds what the role may not do in the cluster. What only shows a pod that fails its gate, or remembers which release a
+/// revision is, is no reason to stay down.
 pub(super) fn check_cluster_rights(seen: &Seen, findings: &mut Vec<Finding>) {
     findings.extend(seen.missing_rights.iter().map(missing_in_cluster));
+    findings.extend(seen.missing_pairing.iter().map(|missing| {
+        Finding::warning(
+            "rights-missing",
+            "cluster",
+            missing,
+            "have it granted, or no revision is paired with the release: a later way back to it needs `images` in the app \
+             file",
+        )
+    }));
     findings.extend(seen.missing_evidence.iter().map(|missing| {
         Finding::warning(
             "rights-missing",

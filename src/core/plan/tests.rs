@@ -20,6 +20,7 @@ use crate::model::{
 mod at_zero;
 mod capture;
 mod foreign_ledger;
+mod pairing;
 mod reconcile;
 
 const APP: &str = include_str!("../../../testdata/apps/shop/stepback.yaml");
@@ -140,6 +141,7 @@ fn seen() -> Seen {
         probes: vec![],
         around: vec![],
         missing_rights: vec![],
+        missing_pairing: vec![],
         missing_evidence: vec![],
     }
 }
@@ -217,6 +219,7 @@ fn a_rollback_stops_migrates_repoints_and_starts() {
     start a pod of StatefulSet shop/shop: 0 -> 1
     start a pod of StatefulSet shop/shop: 1 -> 2
     start a pod of StatefulSet shop/shop: 2 -> 3
+    pair revision shop-old with release 1.2.0
     give StatefulSet shop/shop back
     record the pairing of release 1.2.0
     ");

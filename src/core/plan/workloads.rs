@@ -2,14 +2,16 @@
 
 use crate::appfile::{AppFile, OnFailure, WorkloadKind as FileKind};
 use crate::model::{
-    Finding, Removal, SeenAround, SeenWorkload, TemplateRef, UpdateStrategy, WorkloadKind, WorkloadRef, annotation,
+    Finding, MigrationSet, Pairing, Removal, SeenAround, SeenWorkload, TemplateRef, UpdateStrategy, WorkloadKind,
+    WorkloadRef, annotation,
 };
 use crate::workload::is_to_go;
 
 use super::around::check_around;
 use super::owner::check_owners;
 use super::probes::{Probe, check_containers, probes_of};
-use super::template::{present_template, target_template};
+use super::strategy::Choice;
+use super::template::{Wanted, present_template, target_template};
 use super::{Action, Gate, Strategy, offline, walk};
 
 /// The workloads' half, with everything that was found.
@@ -118,6 +120,16 @@ impl Taken<'_> {
         (!was_there).then_some((action, Gate::Settled { workload }))
     }
 
+    /// Pairing what its pods were started from with the release.
+    fn pair(&self, pairing: &Pairing) -> Action {
+        Action::Pair {
+            workload: self.seen.workload.clone(),
+            uid: self.uid.clone(),
+            template: self.target.clone(),
+            pairing: pairing.clone(),
+        }
+    }
+
     pub(super) fn changes_template(&self) -> bool {
         !crate::workload::is_at(self.seen, &self.target)
     }
@@ -139,13 +151,19 @@ impl Taken<'_> {
 
 /// Plans the workloads' half for the release.
 pub(super) fn plan_workloads(
-    app: &AppFile,
-    release: &semver::Version,
-    seen: &[SeenWorkload],
+    choice: &Choice<'_>,
+    recorded: Option<&MigrationSet>,
     around: &[SeenAround],
     strategy: Strategy,
     schema_changes: bool,
 ) -> WorkloadHalf {
+    let (app, release) = (choice.app, choice.release);
+    let pairing = Pairing::new(
+        &app.name,
+        release.clone(),
+        // The app alone went back: the schema is another release's.
+        (strategy != Strategy::AppOnly).then_some(choice.to),
+    );
     let mut half = WorkloadHalf {
         before: Vec::new(),
         after: Vec::new(),
@@ -154,8 +172,8 @@ pub(super) fn plan_workloads(
     };
     check_app(app, &mut half.findings);
     let mut stops: Vec<Vec<(Action, Gate)>> = Vec::new();
-    for seen in seen {
-        let target = check_workload(app, release, seen, &mut half.findings);
+    for seen in choice.workloads {
+        let target = check_workload(app, release, recorded, seen, &mut half.findings);
         let Some((uid, target)) = target else {
             // It is refused already; everything else that forbids it is said with it.
             check_owners(seen, &mut half.findings);
@@ -184,6 +202,10 @@ pub(super) fn plan_workloads(
             Strategy::SchemaFirst if changes => half.after.extend(walk::walk(&taken)),
             _ => continue,
         }
+        let gated = half.before.iter().chain(&half.after);
+        if gated.into_iter().any(|(_, gate)| is_health_of(gate, &seen.workload)) {
+            half.give_back.push((taken.pair(&pairing), Gate::None));
+        }
         check_owners(seen, &mut half.findings);
         check_around(seen, Some(&taken.target), around, &mut half.findings);
         half.give_back.push((
@@ -197,6 +219,11 @@ pub(super) fn plan_workloads(
     // Stopped in reverse of the starting order; the steps of one workload stay together and in order.
     half.before.extend(stops.into_iter().rev().flatten());
     half
+}
+
+/// Whether the gate is the health of one of the workload's pods: without any, nothing is known of the release.
+fn is_health_of(gate: &Gate, of: &WorkloadRef) -> bool {
+    matches!(gate, Gate::PodHealthy { workload, .. } if workload == of)
 }
 
 /// Pods of a `Parallel` set may need one another to become ready, as those of a quorum do (LAWS W15).
@@ -218,6 +245,7 @@ fn check_starting(taken: &Taken<'_>, findings: &mut Vec<Finding>) {
 fn check_workload(
     app: &AppFile,
     release: &semver::Version,
+    recorded: Option<&MigrationSet>,
     seen: &SeenWorkload,
     findings: &mut Vec<Finding>,
 ) -> Option<(String, TemplateRef)> {
@@ -253,19 +281,8 @@ fn check_workload(
         ));
     }
     let uid = set.metadata.uid.clone().unwrap_or_default();
-    let images = app
-        .release(release)
-        .and_then(|release| release.images.get(&seen.workload.name));
-    let Some(images) = images.filter(|images| !images.is_empty()) else {
-        findings.push(Finding::refusal(
-            "images-unknown",
-            subject,
-            format!("the app file names no images of release {release} for it"),
-            "add `images` to the release in the app file",
-        ));
-        return None;
-    };
-    target_template(seen, images, findings).map(|template| (uid, template))
+    let wanted = Wanted::of(app, release, recorded, seen);
+    target_template(seen, &wanted, findings).map(|template| (uid, template))
 }
 
 fn check_app(app: &AppFile, findings: &mut Vec<Finding>) {

@@ -6,6 +6,7 @@
 mod evidence;
 mod judge;
 mod observe;
+mod pairing;
 mod pods;
 #[cfg(test)]
 mod tests;
@@ -14,5 +15,6 @@ pub use evidence::{bounded, event_line, evidence_of, logs_to_read};
 pub use judge::{Readiness, incarnation, judge, readiness};
 pub use observe::has_template as is_at;
 pub use observe::{observe_removal, observe_repoint, observe_scale, observe_update_strategy};
+pub use pairing::{observe_pairing, revision_to_pair};
 pub use pods::is_to_go;
 pub(crate) use pods::{beyond_count, is_ready, is_terminating, revision_of};

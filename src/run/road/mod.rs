@@ -153,6 +153,8 @@ impl Coordinator {
             for namespace in namespaces_of(workloads) {
                 seen.missing_rights
                     .extend(cluster.missing_rights(namespace, dials).await?);
+                seen.missing_pairing
+                    .extend(cluster.missing_pairing_rights(namespace).await?);
                 seen.missing_evidence
                     .extend(cluster.missing_evidence_rights(namespace).await?);
             }

@@ -4,6 +4,7 @@ mod arena;
 mod around;
 mod lease;
 mod looking;
+mod pairing;
 mod probing;
 mod reach;
 mod removing;
@@ -45,6 +46,10 @@ pub fn cases() -> Vec<Case> {
             writing::w9_giving_back_leaves_no_field_and_no_annotation,
             writing::w9_giving_back_where_all_fields_are_ours,
             writing::w9_the_next_apply_meets_no_conflict_after_giving_back,
+            pairing::w1_a_pairing_is_written_on_the_revision_and_nowhere_else,
+            pairing::w1_a_pairing_is_not_copied_and_not_lost,
+            pairing::w1_only_the_revision_that_was_gated_is_paired,
+            pairing::w1_a_pairing_is_no_conflict_for_whoever_writes_next,
             removing::w4_the_update_strategy_is_recorded_whole_and_given_back_whole,
             removing::an_update_strategy_that_is_somebody_elses_is_changed,
             removing::only_a_pod_that_is_to_go_is_removed,

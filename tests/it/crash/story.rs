@@ -12,7 +12,7 @@ pub enum Story {
     Broken,
     /// 1.3.0 to 1.2.0 pod by pod, with a partition left over and the lowest pod broken; then three downs.
     Walk,
-    /// A walk of one pod after the downs.
+    /// A walk of one pod after the downs; its revision is not paired, as every further step costs many pairs of calls.
     SingleWalk,
     /// `migrate down`: three downs, no cluster in sight.
     Down,
@@ -35,6 +35,8 @@ pub struct Told {
     /// Annotations that are left on the set, and whether a field is still ours.
     pub left: Vec<String>,
     pub releases: Vec<String>,
+    /// Revisions, each with the release that it was paired with.
+    pub paired: Vec<String>,
     pub fingerprint_of_1_to_5: bool,
     pub run: Option<RunStatus>,
 }
@@ -78,6 +80,12 @@ pub fn tell(world: &World) -> Told {
             .releases
             .iter()
             .map(|(release, _)| release.to_string())
+            .collect(),
+        paired: world
+            .set
+            .paired
+            .iter()
+            .map(|(revision, pairing)| format!("{revision} is {}", pairing.release))
             .collect(),
         fingerprint_of_1_to_5: world
             .database
@@ -265,6 +273,7 @@ impl Story {
             pod_history: vec![],
             left: vec![],
             releases: vec![],
+            paired: vec![],
             fingerprint_of_1_to_5: false,
             run: Some(RunStatus::Closed),
         };
@@ -274,6 +283,7 @@ impl Story {
                 pods: told("1.2.0 Ready, 1.2.0 Ready, 1.2.0 Ready"),
                 pod_history: told("-2, -1, -0, +0 1.2.0, +1 1.2.0, +2 1.2.0"),
                 releases: told("1.2.0"),
+                paired: told("1.2.0 is 1.2.0"),
                 ..untouched
             },
             Self::Walk => Told {
@@ -282,9 +292,19 @@ impl Story {
                 pods: told("1.2.0 Ready, 1.2.0 Ready, 1.2.0 Ready"),
                 pod_history: told("-0, +0 1.2.0, -2, +2 1.2.0, -1, +1 1.2.0"),
                 releases: told("1.2.0"),
+                paired: told("1.2.0 is 1.2.0"),
                 ..untouched
             },
-            Self::Single | Self::SingleWalk => Told {
+            Self::Single => Told {
+                replicas: 1,
+                template: "1.2.0".into(),
+                pods: told("1.2.0 Ready"),
+                pod_history: told("-0, +0 1.2.0"),
+                releases: told("1.2.0"),
+                paired: told("1.2.0 is 1.2.0"),
+                ..untouched
+            },
+            Self::SingleWalk => Told {
                 replicas: 1,
                 template: "1.2.0".into(),
                 pods: told("1.2.0 Ready"),
@@ -305,9 +325,9 @@ impl Story {
     /// The journal's entries of an undisturbed run: opened, three for each step, closed.
     pub fn entries(self) -> usize {
         match self {
-            Self::Rollback | Self::Broken => 2 + 3 * 11,
-            Self::Single => 2 + 3 * 7,
-            Self::Walk => 2 + 3 * 10,
+            Self::Rollback | Self::Broken => 2 + 3 * 12,
+            Self::Single => 2 + 3 * 8,
+            Self::Walk => 2 + 3 * 11,
             Self::SingleWalk => 2 + 3 * 8,
             Self::Down | Self::Up => 2 + 3 * 2,
         }
@@ -344,6 +364,12 @@ impl Story {
             workload: workload.clone(),
             to: template("1.2.0"),
         };
+        let pair = Action::Pair {
+            workload: workload.clone(),
+            uid: uid.clone(),
+            template: template("1.2.0"),
+            pairing: Pairing::new("shop", release("1.2.0"), Some(&versions(&[1, 2]))),
+        };
         let record = Action::RecordRelease {
             release: release("1.2.0"),
             schema: versions(&[1, 2]),
@@ -358,6 +384,7 @@ impl Story {
                 strategy(2, false),
                 (revert, Gate::None),
                 (verify, Gate::None),
+                (pair, Gate::None),
                 (Action::GiveBack { workload, uid }, Gate::None),
                 (record, Gate::None),
             ],
@@ -381,6 +408,7 @@ impl Story {
                 scale(0, 1),
                 scale(1, 2),
                 scale(2, 3),
+                (pair, Gate::None),
                 (Action::GiveBack { workload, uid }, Gate::None),
                 (record, Gate::None),
             ],
@@ -390,6 +418,7 @@ impl Story {
                 (verify, Gate::None),
                 (repoint, repointed),
                 scale(0, 1),
+                (pair, Gate::None),
                 (Action::GiveBack { workload, uid }, Gate::None),
                 (record, Gate::None),
             ],

@@ -47,6 +47,8 @@ const ONE: Duration = Duration::from_secs(100);
 enum Write {
     /// The nth to the ConfigMaps that the journal is kept in: the plan, and every entry.
     Append(usize),
+    /// The one to the revision that pods were started from.
+    Pairing,
     /// The first to the StatefulSet that this step of the plan makes; `None`: the one that takes everything of ours off.
     OfStep(Option<u32>),
 }
@@ -65,6 +67,7 @@ impl Write {
     fn matches(self, asked: &Asked) -> bool {
         match self {
             Write::Append(_) => asked.method != Method::GET && asked.path.contains("/configmaps"),
+            Write::Pairing => asked.method == Method::PATCH && asked.path.contains("/controllerrevisions/"),
             Write::OfStep(step) => writes_the_set(asked) && step_of(asked) == step,
         }
     }
@@ -72,7 +75,7 @@ impl Write {
     fn nth(self) -> usize {
         match self {
             Write::Append(nth) => nth,
-            Write::OfStep(_) => 1,
+            Write::Pairing | Write::OfStep(_) => 1,
         }
     }
 }
@@ -149,12 +152,12 @@ async fn each_write(ctx: Ctx, engine: Engine, then: Then) -> Outcome {
         .iter()
         .filter(|step| matches!(step.action, Action::Scale { .. } | Action::Repoint { .. }))
         .map(|step| Write::OfStep(Some(step.id.0)))
-        .chain([Write::OfStep(None)])
+        .chain([Write::Pairing, Write::OfStep(None)])
         .collect();
     assert_eq!(
         writes.len(),
-        6,
-        "each pod down, the template, each pod up, and giving back"
+        7,
+        "each pod down, the template, each pod up, the pairing, and giving back"
     );
     everywhere(ctx, engine, then, writes).await
 }

@@ -17,6 +17,7 @@ mod lost;
 mod measure;
 mod onlookers;
 mod owners;
+mod pairing;
 mod probes;
 mod program;
 mod reconcile;
@@ -50,6 +51,7 @@ pub fn cases() -> Vec<Case> {
         reconcile::cases(),
         refusals::cases(),
         owners::cases(),
+        pairing::cases(),
         around::cases(),
         saved::cases(),
         init::cases(),

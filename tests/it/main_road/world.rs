@@ -1,11 +1,13 @@
 //! The world after a rollback, written by hand, and everything in which it may differ.
 
 use hyper::StatusCode;
+use k8s_openapi::api::apps::v1::ControllerRevision;
+use kube::Api;
 use serde_json::Value;
 use stepback::journal::{ClusterJournal, Journal, Stored};
 use stepback_core::{
     journal::{Outcome, RunState},
-    model::RunId,
+    model::{RunId, annotation, pairings_of},
 };
 
 use super::stage::Stage;
@@ -64,6 +66,12 @@ pub async fn place_orders(stage: &Stage) -> Result<(), NotPassed> {
 impl Expected {
     /// Fails where the world is another one.
     pub async fn check(&self, stage: &Stage) -> Result<(), NotPassed> {
+        self.check_but_pairing(stage).await?;
+        self.check_pairing(stage).await
+    }
+
+    /// The same, whatever the revision is paired with.
+    pub async fn check_but_pairing(&self, stage: &Stage) -> Result<(), NotPassed> {
         let store = &stage.store;
         assert_eq!(store.applied().await?, self.ledger, "the ledger");
         assert_eq!(store.ask(self.orders.0).await?, self.orders.1, "the orders");
@@ -120,6 +128,31 @@ impl Expected {
             !left.contains("stepback"),
             "something of ours is left on the workload: {left}"
         );
+        Ok(())
+    }
+
+    /// The revision whose pods were seen healthy is paired with the release, on its schema; with no pod, nothing was seen.
+    async fn check_pairing(&self, stage: &Stage) -> Result<(), NotPassed> {
+        let releases = |revision: &ControllerRevision| -> Vec<String> {
+            let pairings = pairings_of(revision).into_iter();
+            pairings.map(|pairing| pairing.release.to_string()).collect()
+        };
+        let revisions: Api<ControllerRevision> = Api::namespaced(stage.client.clone(), &stage.namespace);
+        let revision = revisions.get(&stage.old_revision).await?;
+        let expected: &[&str] = if stage.setting.replicas > 0 {
+            &[self.release]
+        } else {
+            &[]
+        };
+        assert_eq!(releases(&revision), expected, "what the revision is paired with");
+        let marks = revision
+            .metadata
+            .annotations
+            .iter()
+            .flatten()
+            .map(|(name, _)| name.as_str());
+        let ours: Vec<&str> = marks.filter(|name| name.starts_with("stepback.dev/")).collect();
+        assert!(ours.iter().all(|name| *name == annotation::PAIRINGS), "{ours:?}");
         Ok(())
     }
 

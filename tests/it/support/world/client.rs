@@ -17,9 +17,9 @@ use stepback_core::{
     catalog::Migration,
     journal::{Entry, read_lines},
     model::{
-        Digest, Direction, Engine, Fingerprint, LedgerRow, LookAround, MigrationSet, PodEvent, Removal, RunId, RunRow,
-        ScriptRef, SeenAround, SeenCluster, SeenDatabase, SeenWorkload, Stamp, TemplateRef, Token, UpdateStrategy,
-        WorkloadRef,
+        Digest, Direction, Engine, Fingerprint, LedgerRow, LookAround, MigrationSet, Pairing, PodEvent, Removal, RunId,
+        RunRow, ScriptRef, SeenAround, SeenCluster, SeenDatabase, SeenWorkload, Stamp, TemplateRef, Token,
+        UpdateStrategy, WorkloadRef,
     },
     plan::Plan,
 };
@@ -435,6 +435,22 @@ impl Cluster for Client {
         assert_eq!(uid, UID);
         let effect = |pod, stamp| Effect::StampPod { pod, stamp };
         self.write_pod(pod, removal, stamp, effect).await
+    }
+
+    async fn pair(
+        &self,
+        _workload: &WorkloadRef,
+        uid: &str,
+        revision: &TemplateRef,
+        pairing: &Pairing,
+        stamp: &Stamp,
+    ) -> Result<(), ClusterError> {
+        assert_eq!(uid, UID);
+        let change = Change::Pair {
+            revision: revision.revision.clone().unwrap_or_default(),
+            pairing: pairing.clone(),
+        };
+        self.patch(change, stamp).await
     }
 
     async fn give_back(&self, _workload: &WorkloadRef, uid: &str, stamp: &Stamp) -> Result<(), ClusterError> {

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use serde_json::{Value, json};
 use stepback::cluster::MANAGER;
-use stepback_core::model::{SeenWorkload, WorkloadKind, WorkloadRef};
+use stepback_core::model::{SeenWorkload, WorkloadKind, WorkloadRef, add_pairing, annotation};
 
 use super::set::{Phase, Set, UID};
 
@@ -32,7 +32,7 @@ fn read<T: serde::de::DeserializeOwned>(value: Value) -> T {
     serde_json::from_value(value).expect("the simulated objects have the API's shape")
 }
 
-/// They never change, and reading them again at every look took half the suite's time.
+/// But for their pairings they never change, and reading them again at every look took half the suite's time.
 static REVISIONS: LazyLock<Vec<ControllerRevision>> = LazyLock::new(|| {
     let revision = |(name, number): (_, i64)| {
         read(json!({
@@ -43,6 +43,18 @@ static REVISIONS: LazyLock<Vec<ControllerRevision>> = LazyLock::new(|| {
     };
     ["1.2.0", "1.3.0"].into_iter().zip(1..).map(revision).collect()
 });
+
+fn revisions(set: &Set) -> Vec<ControllerRevision> {
+    let mut revisions = REVISIONS.clone();
+    for (name, pairing) in &set.paired {
+        let mut named = revisions.iter_mut();
+        if let Some(revision) = named.find(|revision| revision.metadata.name.as_ref() == Some(name)) {
+            let paired = add_pairing(revision, pairing);
+            revision.metadata.annotations = Some([(annotation::PAIRINGS.to_owned(), paired)].into());
+        }
+    }
+    revisions
+}
 
 /// The set, its pods and the revisions 1.2.0 and 1.3.0.
 pub fn seen(set: &Set) -> SeenWorkload {
@@ -91,6 +103,6 @@ pub fn seen(set: &Set) -> SeenWorkload {
             },
         }))),
         pods: pods.collect(),
-        revisions: REVISIONS.clone(),
+        revisions: revisions(set),
     }
 }

@@ -6,18 +6,35 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use stepback_core::model::{Removal, Stamp, TemplateRef, annotation};
+use stepback_core::model::{Pairing, Removal, Stamp, TemplateRef, annotation};
 
 pub const UID: &str = "5e7";
 
 /// A change to the set, in one patch with its stamp.
 #[derive(Clone, Debug)]
 pub enum Change {
-    Scale { from: i32, to: i32, original: i32 },
-    Repoint { to: TemplateRef },
-    Strategy { from: Value, to: Value, original: Value },
+    Scale {
+        from: i32,
+        to: i32,
+        original: i32,
+    },
+    Repoint {
+        to: TemplateRef,
+    },
+    Strategy {
+        from: Value,
+        to: Value,
+        original: Value,
+    },
+    /// To a revision of it; the simulation keeps them with the set.
+    Pair {
+        revision: String,
+        pairing: Pairing,
+    },
     GiveBack,
-    Stamp { state: String },
+    Stamp {
+        state: String,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -48,6 +65,8 @@ pub struct Set {
     pub template: String,
     pub strategy: Value,
     pub annotations: BTreeMap<String, String>,
+    /// Revisions with the releases that they were paired with, in order.
+    pub paired: Vec<(String, Pairing)>,
     /// Whether `managedFields` name us.
     pub owned: bool,
     /// The `resourceVersion`.
@@ -69,6 +88,7 @@ impl Set {
             template: revision.into(),
             strategy: json!({ "type": "RollingUpdate", "rollingUpdate": { "partition": 0 } }),
             annotations: BTreeMap::new(),
+            paired: Vec::new(),
             owned: false,
             version: 1,
             generation: 1,
@@ -181,6 +201,16 @@ impl Set {
                 self.generation += 1;
                 self.annotations
                     .insert(annotation::ORIGINAL_UPDATE_STRATEGY.into(), original.to_string());
+            }
+            Change::Pair { revision, pairing } => {
+                if self.pods.values().any(|pod| pod.phase != Phase::Ready) {
+                    breach = Some(format!("{} was paired before its pods were ready", pairing.release));
+                }
+                // What is written twice is there once.
+                self.paired.retain(|(paired, _)| paired != revision);
+                self.paired.push((revision.clone(), pairing.clone()));
+                self.version += 1;
+                return Ok(breach);
             }
             Change::GiveBack => {
                 self.annotations.clear();
