@@ -79,6 +79,7 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
     let consent = Consent {
         writes: args.accept_writes_since,
         rebind: agree_to_rebind(terminal, &coordinator, &stored, args.rebind).await?,
+        by_itself: false,
     };
     let (row, plan) = coordinator.plan_abort(Some(&row.run), &consent).await?;
     if !terminal.quiet {

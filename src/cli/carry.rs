@@ -14,7 +14,7 @@ use super::signals::stop_on_signals;
 use super::terminal::Terminal;
 use crate::database::similar_file;
 use crate::live::Lines;
-use crate::run::{Ending, Finished, RoadError};
+use crate::run::{Back, Ending, Finished, RoadError};
 
 /// Looks, and makes the plan.
 ///
@@ -183,6 +183,14 @@ pub(super) fn conclude(
     partly: Option<(StepId, Progress)>,
 ) -> anyhow::Result<Exit> {
     let report = Report::new(&finished.run, &finished.plan, &finished.entries);
+    if let (Ending::Closed(_), Some(Back::Of(run))) = (&finished.ending, &finished.back)
+        && let Ending::Halted(halt) = &run.ending
+    {
+        let report = Report::new(&run.run, &run.plan, &run.entries);
+        let halted = halted_at(run, halt, &report, None);
+        let by = finished.run.clone();
+        return Err(CliError::TurnedBack { halted, by }.into());
+    }
     let halt = match &finished.ending {
         Ending::Closed(_) => {
             terminal.answer(Kind::Report, &report, |page| write_report(page, &report, verbose))?;
@@ -199,18 +207,35 @@ pub(super) fn conclude(
 }
 
 fn halted(finished: &Finished, halt: &Halt, report: &Report, partly: Option<(StepId, Progress)>) -> CliError {
+    CliError::Halted(halted_at(finished, halt, report, partly))
+}
+
+fn halted_at(finished: &Finished, halt: &Halt, report: &Report, partly: Option<(StepId, Progress)>) -> Box<Halted> {
     let step = halt.step.and_then(|step| finished.plan.step(step));
-    CliError::Halted(Box::new(Halted {
+    let back = match &finished.back {
+        Some(Back::Not(why)) => {
+            let why = why.iter();
+            why.map(|why| format!("it did not go back by itself (onFailure: abort): {why}"))
+                .collect()
+        }
+        Some(Back::Of(run)) => match &run.ending {
+            Ending::Halted(halt) => vec![format!("it goes back because run {} halted: {}", run.run, halt.message)],
+            _ => Vec::new(),
+        },
+        None => Vec::new(),
+    };
+    Box::new(Halted {
         run: finished.run.clone(),
         halt: halt.clone(),
         step: step.map(|step| step.action.describe()),
         now: state_now(report, partly),
         closed: report.state == "stopped",
+        back,
         aborts: matches!(
             finished.entries.first().map(|entry| &entry.what),
             Some(What::RunOpened { aborts: Some(_), .. })
         ),
-    }))
+    })
 }
 
 /// `steps 1-2 passed, step 3 started, 2 of 4 migrations done, steps 4-7 not started`.

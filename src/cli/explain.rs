@@ -2,13 +2,14 @@
 //!
 //! Every message answers four questions: what happened, where and why, what state things are in now, what to do next.
 
+mod halts;
 mod seams;
 
 use std::io;
 use std::path::PathBuf;
 
 use serde::Serialize;
-use stepback_core::journal::{Halt, HaltKind};
+use stepback_core::journal::Halt;
 use stepback_core::model::{Evidence, Finding, RunId};
 use stepback_core::plan::{Change, Refusals, SavedPlanError};
 use stepback_core::report::{Kind, Page, Paint, write_evidence, write_findings};
@@ -21,6 +22,7 @@ use crate::database::DbError;
 use crate::journal::JournalError;
 use crate::load::LoadError;
 use crate::run::RoadError;
+use halts::{of_halt, of_turned_back};
 use seams::{of_cluster, of_database, of_journal};
 
 mod runs;
@@ -74,6 +76,14 @@ pub(super) enum CliError {
     /// The run stands still.
     #[error("{}", .0.halt.message)]
     Halted(Box<Halted>),
+    /// The run halted, and has gone back by itself.
+    #[error("{}", halted.halt.message)]
+    TurnedBack {
+        /// What halted.
+        halted: Box<Halted>,
+        /// The run that took it back.
+        by: RunId,
+    },
     /// Another coordinator has taken over.
     #[error("another coordinator has taken over run {0}")]
     Fenced(RunId),
@@ -111,6 +121,8 @@ pub(super) struct Halted {
     pub(super) closed: bool,
     /// Whether it is itself the abort of a run.
     pub(super) aborts: bool,
+    /// What came of going back by itself.
+    pub(super) back: Vec<String>,
 }
 
 /// An error in words.
@@ -244,6 +256,7 @@ fn of_cli(error: &CliError) -> Explained {
         CliError::NoRun => Explained::new(Exit::Usage, error)
             .hint("is it the right place? see DATABASE_URL or --url; with --journal also --context and --kubeconfig"),
         CliError::Halted(halted) => of_halt(halted),
+        CliError::TurnedBack { halted, by } => of_turned_back(halted, by),
         CliError::Fenced(run) => Explained::new(Exit::Locked, error)
             .now("this process has written nothing since")
             .hint(format!("to follow it: stepback report {run}")),
@@ -276,46 +289,6 @@ fn of_refusals(refusals: &Refusals) -> Explained {
     let mut explained = Explained::new(Exit::Refused, "the plan is refused");
     explained.findings = refusals.findings().to_vec();
     explained
-}
-
-fn of_halt(halted: &Halted) -> Explained {
-    let Halted {
-        run,
-        halt,
-        step,
-        now,
-        closed,
-        aborts,
-    } = halted;
-    let exit = if halt.kind == HaltKind::Interrupted {
-        Exit::Interrupted
-    } else {
-        Exit::Halted
-    };
-    let what = match halt.kind {
-        HaltKind::Interrupted => "was interrupted",
-        HaltKind::Failed => "failed",
-        HaltKind::Unhealthy => "did not become healthy",
-        HaltKind::TimedOut => "was not done within its limit",
-        HaltKind::Doubtful => "is in doubt",
-        HaltKind::Foreign => "met a change by somebody else",
-    };
-    let heading = match (halt.step, step) {
-        (Some(number), Some(does)) => format!("step {number} ({does}) {what}"),
-        _ => format!("the run {what}"),
-    };
-    let mut explained = Explained::new(exit, heading).because([&halt.message]).now(now);
-    explained.evidence.clone_from(&halt.evidence);
-    let explained = halt.hint.iter().fold(explained, |explained, hint| explained.hint(hint));
-    if *closed {
-        explained.hint("the run is closed: there is nothing to resume; correct the cause and type the same again")
-    } else {
-        let explained = explained.hint(format!("to continue: stepback resume {run}"));
-        if *aborts {
-            return explained;
-        }
-        explained.hint(format!("to go back to where it started: stepback abort {run}"))
-    }
 }
 
 fn of_load(error: &LoadError) -> Explained {

@@ -11,6 +11,7 @@ use std::io::Write;
 use stepback_core::journal::{Entry, What};
 use stepback_core::model::{Observed, Progress, RunId, StepId};
 use stepback_core::plan::{Gate, Plan};
+use stepback_core::report::count;
 
 use crate::run::{Event, Listen};
 use bar::Bar;
@@ -170,6 +171,20 @@ impl<W: Write + Send> Lines<W> {
         }
     }
 
+    /// From here on it is another run of another plan.
+    fn turn_back(&mut self, run: &RunId, why: &str, plan: &Plan) {
+        self.put_away();
+        self.say(&format!("halted: {why}"));
+        let steps = count(plan.steps.len(), "step");
+        self.say(&format!(
+            "onFailure: abort: going back to where the run started, in {steps}; run {run}"
+        ));
+        self.plan = plan.clone();
+        self.bar = self.bar.take().map(|_| Bar::draw(&self.plan));
+        (self.started, self.partly, self.of_step) = (None, None, None);
+        self.seen.clear();
+    }
+
     /// Nothing is under way any more.
     fn put_away(&self) {
         if let Some(bar) = &self.bar {
@@ -202,6 +217,7 @@ impl<W: Write + Send> Listen for Lines<W> {
             Event::Observed { .. } | Event::Performing(_) => {}
             Event::Held { reason } if self.reasons.insert(reason.clone()) => self.say(&format!("waiting: {reason}")),
             Event::Held { .. } => {}
+            Event::TurningBack { run, halt, plan } => self.turn_back(&run, &halt.message, &plan),
             Event::Waiting { step, reason } => self.give_reason(step, format!("waiting: {reason}")),
             Event::Retrying { step, reason } => self.give_reason(step, format!("trying again: {reason}")),
         }

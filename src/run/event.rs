@@ -1,7 +1,8 @@
 //! What is said to whoever is listening, and gone if nobody is.
 
-use stepback_core::journal::Entry;
-use stepback_core::model::{Observed, StepId};
+use stepback_core::journal::{Entry, Halt};
+use stepback_core::model::{Observed, RunId, StepId};
+use stepback_core::plan::Plan;
 
 /// Something that happened just now.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +29,15 @@ pub enum Event {
     Held {
         /// Who, and how long its lease lives if it is dead.
         reason: String,
+    },
+    /// The run has halted and goes back by itself; what is said from here on is of its abort.
+    TurningBack {
+        /// The run that halted.
+        run: RunId,
+        /// Why it halted.
+        halt: Box<Halt>,
+        /// The plan of its abort.
+        plan: Box<Plan>,
     },
     /// Something did not work and is tried again.
     Retrying {

@@ -333,6 +333,7 @@ fn halts() -> Vec<CliError> {
             now: "step 1 started, not done".to_owned(),
             closed,
             aborts: false,
+            back: Vec::new(),
         }))
     };
     kinds
@@ -363,6 +364,10 @@ fn cli_errors() -> Vec<CliError> {
         },
         NoRun = CliError::NoRun,
         Halted = halts().remove(0),
+        TurnedBack = match halts().remove(0) {
+            CliError::Halted(halted) => CliError::TurnedBack { halted, by: run() },
+            other => other,
+        },
         Fenced = CliError::Fenced(run()),
         NotContinued = CliError::NotContinued {
             run: run(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Pod;
 
-use crate::appfile::Limits;
+use crate::appfile::{Limits, OnFailure};
 use crate::model::{Digest, Finding, JournalPlace, PlanId, RunRow, RunStatus, ScriptRef, SeenWorkload, StepId};
 use crate::workload::{is_ready, revision_of};
 
@@ -109,6 +109,8 @@ pub fn plan(request: &Request<'_>, seen: &Seen) -> Result<Plan, Refusals> {
     if let (Some(chosen), Some(cluster)) = (&mut strategy, &seen.cluster) {
         chosen.outage = outage(chosen.strategy, &steps, &cluster.workloads);
     }
+    // A run without workloads closes itself when it halts: it holds nothing that could be given back.
+    let turns_back = strategy.is_some() && request.app.is_some_and(|app| app.on_failure == OnFailure::Abort);
     let mut plan = Plan {
         format: FORMAT,
         id: PlanId(Digest::of(b"")),
@@ -124,6 +126,7 @@ pub fn plan(request: &Request<'_>, seen: &Seen) -> Result<Plan, Refusals> {
         steps,
         unready: unready(seen),
         outdated: outdated(seen),
+        turns_back,
         findings,
         limits,
     };

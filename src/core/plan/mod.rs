@@ -95,6 +95,9 @@ pub struct Plan {
     /// which: they are not replaced for nothing when the run is aborted.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub outdated: BTreeMap<String, String>,
+    /// Whether it goes back by itself when it halts, while that is free (LAWS W5).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub turns_back: bool,
     /// Findings that do not forbid the plan.
     pub findings: Vec<Finding>,
     /// Time limits.

@@ -24,6 +24,11 @@ impl Refusals {
         &self.0
     }
 
+    /// Those that forbid it.
+    pub fn refusing(&self) -> impl Iterator<Item = &Finding> {
+        self.0.iter().filter(|finding| finding.severity == Severity::Refusal)
+    }
+
     /// The codes of the refusals.
     pub fn codes(&self) -> Vec<&str> {
         let refusals = self.0.iter().filter(|finding| finding.severity == Severity::Refusal);

@@ -1,6 +1,6 @@
 //! The workloads' half of a plan: stopping, pointing at the target's template, starting.
 
-use crate::appfile::{AppFile, OnFailure, WorkloadKind as FileKind};
+use crate::appfile::{AppFile, WorkloadKind as FileKind};
 use crate::model::{
     Finding, MigrationSet, Pairing, Removal, SeenAround, SeenWorkload, TemplateRef, UpdateStrategy, WorkloadKind,
     WorkloadRef, annotation,
@@ -302,12 +302,6 @@ fn check_app(app: &AppFile, findings: &mut Vec<Finding>) {
         later(
             "appRoles",
             "this version does not see to it that the roles of `appRoles` have no session left".to_owned(),
-        );
-    }
-    if app.on_failure == OnFailure::Abort {
-        later(
-            "onFailure",
-            "this version halts when a step fails; it does not abort by itself".to_owned(),
         );
     }
     for user in &app.also_uses {

@@ -32,6 +32,9 @@ pub fn write_plan(page: &mut Page<'_>, plan: &Plan, bodies: Option<&Bodies>) -> 
         if !plan.steps.is_empty() && !chosen.outage.is_empty() {
             page.labelled("  outage   ", None, &chosen.outage)?;
         }
+        if !plan.steps.is_empty() && plan.turns_back {
+            page.labelled("  failing  ", None, TURNS_BACK)?;
+        }
     }
     if plan.steps.is_empty() {
         page.labelled("  steps    ", None, "nothing to do")?;
@@ -53,6 +56,9 @@ pub fn write_plan(page: &mut Page<'_>, plan: &Plan, bodies: Option<&Bodies>) -> 
     }
     Ok(())
 }
+
+/// What a plan says that goes back by itself.
+pub(super) const TURNS_BACK: &str = "goes back by itself to where it started, while that is free (onFailure: abort)";
 
 /// `offline: why`.
 pub(super) fn describe_strategy(chosen: &ChosenStrategy) -> String {

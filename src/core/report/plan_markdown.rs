@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use super::Bodies;
 use super::page::{count, limit};
-use super::plan::{describe_gate, describe_journal, describe_strategy};
+use super::plan::{TURNS_BACK, describe_gate, describe_journal, describe_strategy};
 use crate::model::Finding;
 use crate::plan::{Action, Plan, Step};
 
@@ -27,6 +27,9 @@ pub fn write_plan_markdown(out: &mut dyn Write, plan: &Plan, bodies: &Bodies) ->
         row("strategy", text(&describe_strategy(chosen)))?;
         if !plan.steps.is_empty() && !chosen.outage.is_empty() {
             row("outage", text(&chosen.outage))?;
+        }
+        if !plan.steps.is_empty() && plan.turns_back {
+            row("failing", text(TURNS_BACK))?;
         }
     }
     row("journal", text(&describe_journal(&plan.journal)))?;

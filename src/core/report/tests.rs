@@ -146,6 +146,7 @@ fn plan() -> Plan {
         )],
         unready: vec![],
         outdated: BTreeMap::new(),
+        turns_back: false,
         limits: RunLimits::default(),
     }
 }

@@ -6,13 +6,13 @@
 
 use stepback_core::journal::{RunState, What};
 use stepback_core::model::{DatabaseIdentity, JournalPlace, RunId, RunRow};
-use stepback_core::plan::{Plan, plan_abort};
+use stepback_core::plan::{Plan, Seen, plan_abort};
 
 use super::carry::replayed;
 use super::resume::{check_fit, unfit};
 use super::{Coordinator, Finished, Held, RoadError, Unfit};
 use crate::journal::{JournalError, Stored};
-use crate::run::{Listen, Stop, append};
+use crate::run::{Listen, RunError, Stop, append};
 
 /// A run that another one takes over from.
 pub(super) struct Aborted {
@@ -27,6 +27,18 @@ pub struct Consent {
     pub writes: bool,
     /// That the run's database is this one now (LAWS D13).
     pub rebind: Option<DatabaseIdentity>,
+    /// Nobody: the run goes back by itself.
+    pub by_itself: bool,
+}
+
+/// The plan of an abort, which says where nobody asked for it.
+fn plan_back(halted: &Plan, state: &RunState, seen: &Seen, consent: &Consent) -> Result<Plan, RoadError> {
+    let mut plan = plan_abort(halted, state, seen, consent.writes).map_err(RoadError::Refused)?;
+    if consent.by_itself {
+        plan.title.push_str(" (onFailure)");
+        plan.id = plan.compute_id().map_err(RunError::Plan)?;
+    }
+    Ok(plan)
 }
 
 impl Coordinator {
@@ -42,7 +54,7 @@ impl Coordinator {
         check_fit(&row, &stored, &seen, consent.rebind.as_ref())?;
         self.check_cluster(&row, &stored.plan).await?;
         let seen = self.look(&stored.plan.workloads()).await?;
-        let plan = plan_abort(&stored.plan, &state, &seen, consent.writes).map_err(RoadError::Refused)?;
+        let plan = plan_back(&stored.plan, &state, &seen, consent)?;
         Ok((row, plan))
     }
 
@@ -106,7 +118,7 @@ impl Coordinator {
         // What a dead coordinator has sent must not arrive behind our look (LAWS W6).
         self.stamp_takeover(held, run, &stored.plan, &state).await?;
         let seen = self.look(&stored.plan.workloads()).await?;
-        let now = plan_abort(&stored.plan, &state, &seen, consent.writes).map_err(RoadError::Refused)?;
+        let now = plan_back(&stored.plan, &state, &seen, consent)?;
         if now.steps != planned.steps {
             return Err(unfit(run, Unfit::Changed));
         }

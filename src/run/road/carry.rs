@@ -102,6 +102,7 @@ impl Coordinator {
                     plan,
                     entries,
                     ending,
+                    back: None,
                 });
             }
             Ending::Closed(_) => RunStatus::Closed,
@@ -133,6 +134,7 @@ impl Coordinator {
             plan,
             entries,
             ending,
+            back: None,
         })
     }
 }

@@ -10,6 +10,7 @@ mod lease;
 mod lost;
 mod opening;
 mod resume;
+mod turn;
 mod unfit;
 mod unverified;
 
@@ -34,6 +35,7 @@ use crate::probe::{Seams, try_probes};
 pub use abort::Consent;
 pub use lost::{Lost, StillHeld, WhatIsLost};
 pub use resume::{bound_to, leaves_nothing};
+pub use turn::Back;
 pub use unfit::Unfit;
 
 /// Who acts on what.
@@ -59,6 +61,8 @@ pub struct Finished {
     pub entries: Vec<Entry>,
     /// How it ended.
     pub ending: Ending,
+    /// Where it halted and was to go back by itself: what came of that. Where it is the abort, the run that it took back.
+    pub back: Option<Back>,
 }
 
 /// Why a run could not be started, continued or closed.
@@ -223,10 +227,10 @@ impl Coordinator {
             .take_leases(planned, highest_stamp(&found), &stop, listener)
             .await?;
         let started = self
-            .start_held(&held, request, planned, workloads, stop, listener)
+            .start_held(&held, request, planned, workloads, stop.clone(), listener)
             .await;
         self.release().await;
-        started
+        self.or_turn_back(started?, stop, listener).await
     }
 
     async fn start_held(

@@ -39,9 +39,11 @@ impl Coordinator {
         let newest = stored.entries.last().map_or(0, |entry| entry.token.number);
         let above = self.highest_stamp(&workloads).await?.max(newest);
         let held = self.take_leases(&stored.plan, above, &stop, listener).await?;
-        let resumed = self.resume_held(&held, row, &*journal, rebind, stop, listener).await;
+        let resumed = self
+            .resume_held(&held, row, &*journal, rebind, stop.clone(), listener)
+            .await;
         self.release().await;
-        resumed
+        self.or_turn_back(resumed?, stop, listener).await
     }
 
     async fn resume_held(
@@ -81,6 +83,7 @@ impl Coordinator {
                 plan: stored.plan,
                 entries,
                 ending: Ending::Closed(outcome),
+                back: None,
             });
         }
         if state.newer_format {

@@ -473,6 +473,7 @@ impl Story {
             findings: vec![],
             unready: vec![],
             outdated: BTreeMap::new(),
+            turns_back: false,
             limits: RunLimits::default(),
         };
         plan.id = plan.compute_id().unwrap();

@@ -68,13 +68,13 @@ async fn pods(stage: &Stage) -> Result<Vec<Pod>, NotPassed> {
 
 /// What a rollback may not have changed, once it is aborted.
 #[derive(Debug, PartialEq)]
-struct Before {
+pub struct Before {
     applied: Vec<String>,
     orders: Vec<String>,
     spec: Value,
 }
 
-async fn before(stage: &Stage) -> Result<Before, NotPassed> {
+pub async fn before(stage: &Stage) -> Result<Before, NotPassed> {
     let set = stage.sets.get("shop").await?;
     Ok(Before {
         applied: stage.store.applied().await?,
@@ -86,7 +86,7 @@ async fn before(stage: &Stage) -> Result<Before, NotPassed> {
     })
 }
 
-async fn is_as_before(stage: &Stage, expected: &Before) -> Outcome {
+pub async fn is_as_before(stage: &Stage, expected: &Before) -> Outcome {
     assert_eq!(&before(stage).await?, expected);
     let set = stage.sets.get("shop").await?;
     let left = serde_json::to_value(&set.metadata)?.to_string();

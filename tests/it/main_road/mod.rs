@@ -27,6 +27,7 @@ mod saved;
 mod stage;
 mod store;
 mod strangers;
+mod turn;
 mod unopened;
 mod walk;
 mod world;
@@ -41,6 +42,7 @@ pub fn cases() -> Vec<Case> {
         strangers::cases(),
         journey::cases(),
         broken::cases(),
+        turn::cases(),
         unopened::cases(),
         walk::cases(),
         kill::cases(),

@@ -55,6 +55,7 @@ fn saved() -> SavedPlan {
         findings: Vec::new(),
         unready: vec![],
         outdated: BTreeMap::new(),
+        turns_back: false,
         limits: RunLimits::default(),
     };
     plan.id = plan.compute_id().expect("a plan can be written");
