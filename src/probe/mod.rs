@@ -88,7 +88,7 @@ impl Wait<'_> {
             Gate::PodGone { workload, .. }
             | Gate::AllGone { workload }
             | Gate::Repointed { workload, .. }
-            | Gate::Settled { workload }
+            | Gate::Settled { workload, .. }
             | Gate::PodHealthy { workload, .. } => workload,
         };
         loop {

@@ -173,10 +173,17 @@ fn pod_key(workload: &SeenWorkload, pod: &Pod) -> String {
     format!("{}/{name}", workload.workload.namespace)
 }
 
-/// The pods that are not ready now.
+/// The pods that are not ready now, and those that are not even there.
 fn unready(seen: &Seen) -> Vec<String> {
     let unready = pods(seen).filter(|(_, pod)| !is_ready(pod));
-    unready.map(|(workload, pod)| pod_key(workload, pod)).collect()
+    let unready = unready.map(|(workload, pod)| pod_key(workload, pod));
+    let workloads = seen.cluster.iter().flat_map(|cluster| &cluster.workloads);
+    let missing = workloads.filter(|seen| seen.set.is_some()).flat_map(|seen| {
+        let names = (0..seen.replicas()).map(|index| seen.pod_name(index));
+        let missing = names.filter(|name| seen.pod(name).is_none());
+        missing.map(|name| format!("{}/{name}", seen.workload.namespace))
+    });
+    unready.chain(missing).collect()
 }
 
 /// The pods that run another revision than their workload's template, and which.

@@ -227,6 +227,9 @@ pub enum Gate {
     Settled {
         /// Which workload.
         workload: WorkloadRef,
+        /// Whether an update may be under way all the same, because one was before the run that is taken back.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        mid_update: bool,
     },
     /// The pod runs the target, is ready for long enough, and passes every probe.
     PodHealthy {

@@ -12,11 +12,12 @@ use crate::workload::{beyond_count, is_ready};
 
 /// Update strategy, template, one step a pod, update strategy as it was.
 pub(super) fn walk(taken: &Taken<'_>) -> Vec<(Action, Gate)> {
-    walk_but(taken, &BTreeSet::new())
+    walk_but(taken, &BTreeSet::new(), &BTreeSet::new())
 }
 
-/// As [`walk`], sparing these pods.
-pub(super) fn walk_but(taken: &Taken<'_>, spared: &BTreeSet<String>) -> Vec<(Action, Gate)> {
+/// As [`walk`], sparing these pods, and those that nobody waits for at the end: none that is waited for can be made above
+/// one that stays broken.
+pub(super) fn walk_but(taken: &Taken<'_>, spared: &BTreeSet<String>, last: &BTreeSet<String>) -> Vec<(Action, Gate)> {
     let seen = taken.seen;
     let mut steps = Vec::new();
     if seen.replicas() > 0 {
@@ -31,7 +32,7 @@ pub(super) fn walk_but(taken: &Taken<'_>, spared: &BTreeSet<String>) -> Vec<(Act
         };
         steps.push((remove(taken, pod, Removal::BeyondCount), gate));
     }
-    for pod in order(taken).into_iter().filter(|pod| !spared.contains(pod)) {
+    for pod in order(taken, last).into_iter().filter(|pod| !spared.contains(pod)) {
         let gate = taken.healthy(pod.clone());
         steps.push((remove(taken, pod, Removal::Outdated(taken.target.clone())), gate));
     }
@@ -51,12 +52,14 @@ fn remove(taken: &Taken<'_>, pod: String, removal: Removal) -> Action {
 }
 
 /// Broken pods first, because an ordered set makes no pod while one below it is not ready, and among them the lowest
-/// first, for the same reason; then from the highest ordinal down.
-fn order(taken: &Taken<'_>) -> Vec<String> {
+/// first, for the same reason; then from the highest ordinal down, and so with those that are to go last.
+fn order(taken: &Taken<'_>, last: &BTreeSet<String>) -> Vec<String> {
     let names = (0..taken.seen.replicas()).map(|index| taken.seen.pod_name(index));
-    let (mut sound, mut broken): (Vec<String>, Vec<String>) =
-        names.partition(|name| taken.seen.pod(name).is_some_and(is_ready));
-    sound.reverse();
-    broken.extend(sound);
+    let (last, others): (Vec<String>, Vec<String>) = names.partition(|name| last.contains(name));
+    let (sound, mut broken): (Vec<String>, Vec<String>) = others
+        .into_iter()
+        .partition(|name| taken.seen.pod(name).is_some_and(is_ready));
+    broken.extend(sound.into_iter().rev());
+    broken.extend(last.into_iter().rev());
     broken
 }

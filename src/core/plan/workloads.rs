@@ -102,7 +102,11 @@ impl Taken<'_> {
             to: UpdateStrategy::on_delete(),
             original: self.seen.original_update_strategy(),
         };
-        (!was_there).then_some((action, Gate::Settled { workload }))
+        let gate = Gate::Settled {
+            workload,
+            mid_update: false,
+        };
+        (!was_there).then_some((action, gate))
     }
 
     /// Setting it back to what it was before this run, or before one that was lost borrowed it (LAWS W7).
@@ -117,7 +121,11 @@ impl Taken<'_> {
             to: original.clone(),
             original,
         };
-        (!was_there).then_some((action, Gate::Settled { workload }))
+        let gate = Gate::Settled {
+            workload,
+            mid_update: false,
+        };
+        (!was_there).then_some((action, gate))
     }
 
     /// Pairing what its pods were started from with the release.

@@ -115,6 +115,7 @@ pub(super) fn describe_gate(gate: &Gate) -> Option<String> {
         Gate::PodGone { pod, .. } => Some(format!("{pod} is gone")),
         Gate::AllGone { workload } => Some(format!("no pod of {workload} is left")),
         Gate::Repointed { .. } => Some("the controller has seen the template".to_owned()),
+        Gate::Settled { mid_update: true, .. } => Some("the controller has seen it".to_owned()),
         Gate::Settled { .. } => Some("the controller has seen it, and no update is under way".to_owned()),
         Gate::PodHealthy {
             pod,

@@ -55,7 +55,7 @@ pub fn judge(gate: &Gate, seen: &SeenWorkload, ready_for: Duration) -> Verdict {
             )),
         },
         Gate::Repointed { to, .. } => judge_repointed(seen, to),
-        Gate::Settled { .. } => judge_settled(seen),
+        Gate::Settled { mid_update, .. } => judge_settled(seen, *mid_update),
         Gate::PodHealthy {
             pod,
             template,
@@ -103,7 +103,7 @@ fn judge_repointed(seen: &SeenWorkload, to: &TemplateRef) -> Verdict {
     Verdict::Healthy(format!("new pods come from revision {update}"))
 }
 
-fn judge_settled(seen: &SeenWorkload) -> Verdict {
+fn judge_settled(seen: &SeenWorkload, mid_update: bool) -> Verdict {
     let Some(set) = &seen.set else {
         return Verdict::Failed(format!("{} does not exist any more", seen.workload));
     };
@@ -119,7 +119,7 @@ fn judge_settled(seen: &SeenWorkload) -> Verdict {
     let strategy = seen.update_strategy();
     // Under OnDelete the controller never advances the current revision. Under RollingUpdate a pod below a partition
     // that came now would be made from the current one.
-    if !strategy.is_on_delete() && current != update {
+    if !mid_update && !strategy.is_on_delete() && current != update {
         return Verdict::Waiting(format!("the current revision is {current}, not yet {update}"));
     }
     Verdict::Healthy(format!("the update strategy is {}", strategy.type_name()))

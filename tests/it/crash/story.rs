@@ -209,7 +209,11 @@ fn strategy(partition: i64, borrow: bool) -> (Action, Gate) {
         to,
         original,
     };
-    (action, Gate::Settled { workload })
+    let gate = Gate::Settled {
+        workload,
+        mid_update: false,
+    };
+    (action, gate)
 }
 
 impl Story {

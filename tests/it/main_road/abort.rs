@@ -27,7 +27,7 @@ use crate::support::{
     shop::ask,
 };
 
-const ABORT: &str = "abort --yes";
+pub const ABORT: &str = "abort --yes";
 
 pub fn cases() -> Vec<Case> {
     let mut cases = vec![
@@ -62,7 +62,7 @@ pub async fn killed_before(stage: &Stage, is_it: IsIt) -> Outcome {
     Ok(())
 }
 
-async fn pods(stage: &Stage) -> Result<Vec<Pod>, NotPassed> {
+pub async fn pods(stage: &Stage) -> Result<Vec<Pod>, NotPassed> {
     Ok(stage.pods.list(&Default::default()).await?.items)
 }
 

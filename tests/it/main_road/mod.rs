@@ -4,6 +4,7 @@
 //! `stage` sets the scene, `world` is what must be there afterwards, written by hand.
 
 mod abort;
+mod abort_walks;
 mod around;
 mod between;
 mod broken;
@@ -37,6 +38,7 @@ use crate::support::runner::Case;
 pub fn cases() -> Vec<Case> {
     let subjects = [
         abort::cases(),
+        abort_walks::cases(),
         lost::cases(),
         between::cases(),
         strangers::cases(),

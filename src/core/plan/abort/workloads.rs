@@ -1,6 +1,6 @@
 //! Pods go back to what they ran, and workloads to what they were.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::super::template::present_template;
 use super::super::workloads::Taken;
@@ -36,7 +36,8 @@ pub(super) fn plan_workloads(halted: &Halted<'_>, seen: &Seen, moves: bool, find
             probes: Vec::new(),
         };
         let mut starts = Steps::new();
-        if halted.strategy() == Strategy::Offline {
+        let is_offline = halted.strategy() == Strategy::Offline;
+        if is_offline {
             let from = if moves || taken.changes_template() {
                 pods.stops.splice(0..0, offline::stop(&taken));
                 0
@@ -47,7 +48,8 @@ pub(super) fn plan_workloads(halted: &Halted<'_>, seen: &Seen, moves: bool, find
         } else {
             starts.extend(walk_back(halted.plan, &taken));
         }
-        forgive(halted.plan, &found, &mut starts, findings);
+        forgive(halted.plan, &found, is_offline, &mut starts, findings);
+        await_what_was(halted.plan, &workload, &mut starts);
         warn_mixed(halted.plan, &taken, &starts, findings);
         pods.starts.extend(starts);
         pods.give_back.push((Action::GiveBack { workload, uid }, Gate::None));
@@ -156,7 +158,7 @@ fn walk_back(halted: &Plan, taken: &Taken<'_>) -> Steps {
     let as_before: BTreeSet<String> = as_before.filter_map(|pod| pod.metadata.name.clone()).collect();
     let all_there = (0..taken.seen.replicas()).all(|index| as_before.contains(&taken.seen.pod_name(index)));
     if !all_there || taken.changes_template() {
-        walk::walk_but(taken, &as_before)
+        walk::walk_but(taken, &as_before, &once_unready(halted, taken.seen))
     } else if taken.seen.update_strategy() != taken.seen.original_update_strategy() {
         taken.give_strategy_back().into_iter().collect()
     } else {
@@ -175,27 +177,34 @@ fn gated(gate: &Gate) -> Option<&str> {
     }
 }
 
+/// The pods of the workload that were not ready when the run was planned.
+fn once_unready(halted: &Plan, seen: &SeenWorkload) -> BTreeSet<String> {
+    let names = (0..seen.original_replicas()).map(|index| seen.pod_name(index));
+    names
+        .filter(|pod| halted.unready.contains(&key(&seen.workload, pod)))
+        .collect()
+}
+
 /// A pod that was not ready when the run was planned need not be ready now: the gate is the health of then. Where pods
-/// are made in order, none above it can be waited for either.
-fn forgive(halted: &Plan, seen: &SeenWorkload, starts: &mut Steps, findings: &mut Vec<Finding>) {
+/// are made in order, none above it can be waited for either; but those that a walk replaces stand and answer, so each of
+/// them is waited for before the next one goes.
+fn forgive(halted: &Plan, seen: &SeenWorkload, is_offline: bool, starts: &mut Steps, findings: &mut Vec<Finding>) {
     let policy = seen
         .set
         .as_ref()
         .and_then(|set| set.spec.pod_management_policy.as_deref());
-    let places: BTreeMap<String, i32> = (0..seen.original_replicas())
-        .map(|index| (seen.pod_name(index), index))
+    let in_order = is_offline && policy != Some("Parallel");
+    let unready = once_unready(halted, seen);
+    let is_unready = |index: &i32| unready.contains(&seen.pod_name(*index));
+    let behind: BTreeSet<String> = (0..seen.original_replicas())
+        .skip_while(|index| !is_unready(index))
+        .map(|index| seen.pod_name(index))
+        .filter(|_| in_order)
         .collect();
-    let was_unready = |pod: &str| halted.unready.contains(&key(&seen.workload, pod));
-    let lowest = places
-        .iter()
-        .filter(|(pod, _)| was_unready(pod))
-        .map(|(_, place)| *place)
-        .min();
     let mut forgiven = BTreeSet::new();
     for (_, gate) in starts {
         let Some(pod) = gated(gate) else { continue };
-        let behind = policy != Some("Parallel") && lowest.is_some_and(|lowest| places.get(pod) > Some(&lowest));
-        if was_unready(pod) || behind {
+        if unready.contains(pod) || behind.contains(pod) {
             forgiven.insert(pod.to_owned());
             *gate = Gate::None;
         }
@@ -205,11 +214,31 @@ fn forgive(halted: &Plan, seen: &SeenWorkload, starts: &mut Steps, findings: &mu
             "abort-unready",
             seen.workload.to_string(),
             format!(
-                "nobody waits for {}: not ready before the run, or made only after one that was not",
-                forgiven.into_iter().collect::<Vec<_>>().join(", ")
+                "nobody waits for {}: not ready before the run{}",
+                forgiven.into_iter().collect::<Vec<_>>().join(", "),
+                if in_order {
+                    ", or made only after one that was not"
+                } else {
+                    ""
+                }
             ),
             "look at these pods afterwards",
         ));
+    }
+}
+
+/// An update that was under way before the run, stuck or held by a partition, is under way again after its abort: that it
+/// comes to an end cannot be waited for. It cannot come to one while a pod is not ready either.
+fn await_what_was(halted: &Plan, workload: &WorkloadRef, starts: &mut Steps) {
+    let is_of = |pod: &String| {
+        let pod = pod.strip_prefix(&format!("{}/", workload.namespace));
+        pod.and_then(|pod| pod.rsplit_once('-')).map(|(set, _)| set) == Some(&workload.name)
+    };
+    let was_under_way = halted.outdated.keys().chain(&halted.unready).any(is_of);
+    for (_, gate) in starts {
+        if let Gate::Settled { mid_update, .. } = gate {
+            *mid_update = was_under_way;
+        }
     }
 }
 

@@ -316,3 +316,59 @@ fn w5_what_cannot_be_given_back_is_refused() {
     let newer = |seen: &mut Seen| seen.database.ledger[3].migration.version = version("20250101000000");
     assert_eq!(refused(4, 4, &newer), "refused: abort-foreign");
 }
+
+#[test]
+fn w5_a_walk_back_waits_for_every_pod_that_was_ready() {
+    // shop-0 has never been ready on 1.3.0, the walk came past it, and stands still at shop-1.
+    let five = |set: &mut serde_json::Value| set["spec"]["replicas"] = json!(5);
+    let pods = |release, unready| [0, 1, 2, 3, 4].map(|index| (index, release, index != unready));
+    let plan = back(&app(NEW, NEW, ""), shop(&pods("1.3.0", 0), five)).unwrap();
+    let walked = shop(&pods("1.2.0", 1), |set| {
+        five(set);
+        pointed_at_old(set);
+        borrowed(set);
+    });
+    let aborted = plan_abort(&plan, &begun(&plan, 7), &world(walked, 4), false).unwrap();
+    let gates: Vec<(&str, bool)> = aborted
+        .steps
+        .iter()
+        .filter_map(|step| match &step.action {
+            Action::RemovePod { pod, .. } => Some((pod.as_str(), step.gate != Gate::None)),
+            _ => None,
+        })
+        .collect();
+    let last = ("shop-0", false);
+    assert_eq!(
+        gates,
+        [
+            ("shop-1", true),
+            ("shop-4", true),
+            ("shop-3", true),
+            ("shop-2", true),
+            last
+        ]
+    );
+    let said = &aborted.findings[0].message;
+    assert_eq!(said, "nobody waits for shop-0: not ready before the run");
+}
+
+#[test]
+fn w5_an_abort_waits_for_no_end_of_an_update_that_was_under_way() {
+    let settles = |pods: &[PodOf]| {
+        let plan = back(&app(NEW, NEW, ""), shop(pods, |_| {})).unwrap();
+        let aborted = plan_abort(&plan, &begun(&plan, 1), &world(shop(pods, borrowed), 4), false).unwrap();
+        let mut gates = aborted.steps.into_iter().map(|step| step.gate);
+        gates.rfind(|gate| matches!(gate, Gate::Settled { .. })).unwrap()
+    };
+    let gate = |mid_update| Gate::Settled {
+        workload: shop_set(|_| {}).workloads[0].workload.clone(),
+        mid_update,
+    };
+    assert_eq!(settles(&SOUND), gate(false));
+    // Stuck at a pod that is not ready; held by a partition; stuck at one that is not even there.
+    let stuck = [(0, "1.2.0", true), (1, "1.2.0", true), (2, "1.3.0", false)];
+    assert_eq!(settles(&stuck), gate(true));
+    let canary = [(0, "1.2.0", true), (1, "1.2.0", true), (2, "1.3.0", true)];
+    assert_eq!(settles(&canary), gate(true));
+    assert_eq!(settles(&SOUND[..2]), gate(true));
+}

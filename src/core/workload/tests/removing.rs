@@ -157,12 +157,24 @@ fn w4_an_update_strategy_is_done_untouched_or_foreign() {
 
 #[test]
 fn a_set_has_settled_when_no_update_is_under_way() {
-    let gate = Gate::Settled { workload: workload() };
+    let gate = Gate::Settled {
+        workload: workload(),
+        mid_update: false,
+    };
     let rolling = seen(json!({}), &[]);
     assert_eq!(
         judge(&gate, &rolling, Duration::ZERO),
         Verdict::Waiting("the current revision is old, not yet new".into())
     );
+    // One that was under way before the run need not come to an end.
+    let mid_update = Gate::Settled {
+        workload: workload(),
+        mid_update: true,
+    };
+    assert!(matches!(
+        judge(&mid_update, &rolling, Duration::ZERO),
+        Verdict::Healthy(_)
+    ));
     // Under `OnDelete` the controller never advances the current revision.
     let mut on_delete = seen(json!({ "updateStrategy": { "type": "OnDelete" } }), &[]);
     assert!(matches!(judge(&gate, &on_delete, Duration::ZERO), Verdict::Healthy(_)));
