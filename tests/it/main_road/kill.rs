@@ -302,7 +302,8 @@ async fn finish(stage: &Stage) -> Outcome {
         .start(&stage.empty_folder(), "resume --yes")?
         .ended()
         .await?;
-    if resumed.out.contains("nothing to resume") || resumed.err.contains("no run to resume") {
+    let never_began = resumed.out.contains("nothing to resume") || resumed.out.contains(" never began: ");
+    if never_began || resumed.err.contains("no run to resume") {
         stage.credentials.run(0, &stage.folder("1.2.0"), ROLLBACK).await?;
     } else {
         resumed.with(0)?;
