@@ -219,9 +219,13 @@ impl Coordinator {
         stop: Stop,
         listener: &mut dyn Listen,
     ) -> Result<Finished, RoadError> {
-        let database = self.database.look().await?;
-        let found = self.look_at(workloads).await?;
-        self.see_workloads_free(&database, &found).await?;
+        let looked = async {
+            let database = self.database.look().await?;
+            let found = self.look_at(workloads).await?;
+            self.see_workloads_free(&database, &found).await?;
+            Ok(found)
+        };
+        let found = unless_stopped(&stop, looked).await?;
         self.database.prepare().await?;
         let held = self
             .take_leases(planned, highest_stamp(&found), &stop, listener)
@@ -242,10 +246,13 @@ impl Coordinator {
         stop: Stop,
         listener: &mut dyn Listen,
     ) -> Result<Finished, RoadError> {
-        let before = self.database.look().await?;
-        let found = self.look_at(workloads).await?;
-        self.see_workloads_free(&before, &found).await?;
-        let leftover = self.judge_leftover(before).await?;
+        let looked = async {
+            let before = self.database.look().await?;
+            let found = self.look_at(workloads).await?;
+            self.see_workloads_free(&before, &found).await?;
+            self.judge_leftover(before).await
+        };
+        let leftover = unless_stopped(&stop, looked).await?;
         let used = planned.scripts();
         let captured: Vec<_> = request
             .catalog
@@ -255,7 +262,7 @@ impl Coordinator {
             .cloned()
             .collect();
         self.database.stage(held.token, &captured).await?;
-        let seen = self.look_for(request, workloads).await?;
+        let seen = unless_stopped(&stop, self.look_for(request, workloads)).await?;
         let now = plan(request, &seen).map_err(RoadError::Refused)?;
         let mut changed = changes(planned, &seen, request.catalog);
         changed.extend(other_steps(planned, &now));
@@ -272,6 +279,16 @@ impl Coordinator {
             self.close_leftover(held, leftover).await?;
         }
         self.open_and_execute(held, carried, None, stop, listener).await
+    }
+}
+
+/// Looking ends at once when somebody asks to stop, whoever does not answer: nothing was touched.
+async fn unless_stopped<T>(stop: &Stop, looking: impl Future<Output = Result<T, RoadError>>) -> Result<T, RoadError> {
+    let mut stop = stop.clone();
+    tokio::select! {
+        biased;
+        () = stop.asked() => Err(RoadError::Stopped),
+        looked = looking => looked,
     }
 }
 

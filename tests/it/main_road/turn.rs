@@ -23,6 +23,10 @@ pub fn cases() -> Vec<Case> {
             past_the_point,
         ),
         case("main_road::w5_turns_back_but_not_when_told_to_stop", told_to_stop),
+        case(
+            "main_road::stopped_while_nobody_answers_the_last_look",
+            stopped_in_silence,
+        ),
     ];
     for engine in [Engine::Sqlite, Engine::Postgres] {
         let name = format!("main_road::w5_{}_turns_back_when_a_down_fails", engine.name());
@@ -128,6 +132,44 @@ async fn past_the_point(ctx: Ctx) -> Outcome {
     let typed = "abort --accept-writes-since --yes";
     stage.credentials.run(0, &stage.empty_folder(), typed).await?;
     is_as_before(&stage, &expected).await
+}
+
+/// The API server takes the last look's request and never answers: whoever is told to stop has touched nothing, and goes.
+async fn stopped_in_silence(ctx: Ctx) -> Outcome {
+    let stage = scene(setting(Engine::Sqlite), ctx.dir(), ctx.name()).await?;
+    let expected = stage.sets.get("shop").await?.spec;
+    // The leases are taken first; what is looked at after that decides.
+    let leased = std::sync::atomic::AtomicBool::new(false);
+    let mut hold = stage.server().hold(move |asked| {
+        let is_read = asked.method == hyper::Method::GET;
+        if !is_read && asked.path.contains("/leases") {
+            leased.store(true, std::sync::atomic::Ordering::Relaxed);
+        }
+        is_read && asked.path.ends_with("/pods") && leased.load(std::sync::atomic::Ordering::Relaxed)
+    });
+    let mut rollback = stage.credentials.start(&stage.folder("1.2.0"), ROLLBACK)?;
+    tokio::select! {
+        held = hold.arrived() => drop(held?),
+        ended = rollback.ended() => return fail(format_args!("it ended before it looked: {}", ended?)),
+    }
+    rollback.signal("INT").await?;
+    // A request is waited for for 30 s.
+    let Ok(ran) = tokio::time::timeout(std::time::Duration::from_secs(15), rollback.ended()).await else {
+        return fail("it still waits for an answer");
+    };
+    let ran = ran?.with(130)?;
+    assert!(ran.says("nothing was touched"), "{ran}");
+    hold.drop_request().await?;
+    assert!(
+        stage
+            .store
+            .ask("SELECT run FROM stepback_run WHERE status <> 'closed'")
+            .await?
+            .is_empty()
+    );
+    assert_eq!(stage.sets.get("shop").await?.spec, expected);
+    stage.credentials.run(0, &stage.folder("1.2.0"), ROLLBACK).await?;
+    TO_1_2_0.check(&stage).await
 }
 
 async fn told_to_stop(ctx: Ctx) -> Outcome {
