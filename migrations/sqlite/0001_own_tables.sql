@@ -12,6 +12,7 @@ CREATE TABLE IF NOT EXISTS stepback_ledger (
     applied_at TEXT NOT NULL
 );
 CREATE TABLE IF NOT EXISTS stepback_archive (
+    ledger TEXT NOT NULL,                   -- the full name of the ledger that the row belongs to
     version TEXT NOT NULL,
     revision INTEGER NOT NULL,              -- rises when a row is replaced; older revisions stay
     name TEXT NOT NULL,
@@ -21,18 +22,19 @@ CREATE TABLE IF NOT EXISTS stepback_archive (
     down_empty INTEGER NOT NULL,
     layout TEXT NOT NULL,
     ledger_sequence INTEGER,
-    binding_sha256 TEXT NOT NULL,           -- over version, engine, both checksums, the ledger row
+    binding_sha256 TEXT NOT NULL,           -- over engine, ledger, version, both checksums, the ledger's row
     captured_by TEXT NOT NULL,
     captured_at TEXT NOT NULL,
-    PRIMARY KEY (version, revision)
+    PRIMARY KEY (ledger, version, revision)
 );
 CREATE TABLE IF NOT EXISTS stepback_replacement (
+    ledger TEXT NOT NULL,
     version TEXT NOT NULL,
     revision INTEGER NOT NULL,              -- the archive row that was appended by hand
     reason TEXT NOT NULL,
     replaced_by TEXT NOT NULL,
     replaced_at TEXT NOT NULL,
-    PRIMARY KEY (version, revision)
+    PRIMARY KEY (ledger, version, revision)
 );
 CREATE TABLE IF NOT EXISTS stepback_script (
     sha256 TEXT NOT NULL,
@@ -42,13 +44,16 @@ CREATE TABLE IF NOT EXISTS stepback_script (
     PRIMARY KEY (sha256, chunk)
 );
 CREATE TABLE IF NOT EXISTS stepback_fingerprint (
-    schema_sha256 TEXT PRIMARY KEY,         -- of the set of applied migrations
+    ledger TEXT NOT NULL,
+    schema_sha256 TEXT NOT NULL,            -- of the set of applied migrations
     sha256 TEXT NOT NULL,
     body BLOB NOT NULL,                     -- zlib over JSON
-    taken_at TEXT NOT NULL
+    taken_at TEXT NOT NULL,
+    PRIMARY KEY (ledger, schema_sha256)
 );
 CREATE TABLE IF NOT EXISTS stepback_release (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+    ledger TEXT NOT NULL,
     release TEXT NOT NULL,
     migrations TEXT NOT NULL,               -- JSON list of versions
     recorded_at TEXT NOT NULL,
@@ -66,6 +71,7 @@ CREATE TABLE IF NOT EXISTS stepback_lease (
 );
 CREATE TABLE IF NOT EXISTS stepback_run (
     run TEXT PRIMARY KEY,
+    ledger TEXT NOT NULL,
     plan TEXT NOT NULL,
     app TEXT,
     journal TEXT NOT NULL,                  -- JSON: where it is kept
@@ -75,6 +81,7 @@ CREATE TABLE IF NOT EXISTS stepback_run (
     token TEXT NOT NULL,
     changed_at TEXT NOT NULL
 );
+CREATE UNIQUE INDEX IF NOT EXISTS stepback_run_open ON stepback_run (ledger) WHERE status <> 'closed';  -- one run is open on a ledger
 CREATE TABLE IF NOT EXISTS stepback_plan (
     run TEXT PRIMARY KEY,
     body BLOB NOT NULL                      -- zlib over JSON

@@ -15,7 +15,7 @@ use super::signals::stop_on_signals;
 use super::terminal::Terminal;
 use super::unopened::open_run;
 use crate::live::Lines;
-use crate::run::{Consent, RoadError};
+use crate::run::Consent;
 
 /// Take a run that halted or was killed back to where it started
 ///
@@ -62,17 +62,12 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
         Err(error) if matches!(error.downcast_ref(), Some(CliError::NoRun)) => return nothing_to("abort", terminal),
         found => found?,
     };
-    let open = match open_run(options, terminal, &mut found).await? {
+    let open = match open_run(options, terminal, &mut found, "abort").await? {
         Ok(open) => open,
         Err(told) => return Ok(told),
     };
     let Some(row) = open else {
-        let Some(run) = &found.run else {
-            return nothing_to("abort", terminal);
-        };
-        // Says whether the run is closed or unknown.
-        found.coordinator.plan_abort(Some(run), &Consent::default()).await?;
-        return Err(RoadError::NoRun.into());
+        return nothing_to("abort", terminal);
     };
     let stored = read_journal(options, &mut found.coordinator, &row).await?;
     let coordinator = found.under(options, &stored.plan).await?;

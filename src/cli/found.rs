@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stepback_core::appfile::Limits;
-use stepback_core::model::{JournalPlace, RunId, RunRow};
+use stepback_core::model::{JournalPlace, RunId, RunRow, RunStatus};
 use stepback_core::plan::Plan;
 
 use super::explain::CliError;
@@ -56,20 +56,64 @@ pub(super) struct Found {
     /// The run, where its journal was asked for it.
     pub(super) run: Option<RunId>,
     url: DatabaseUrl,
+    /// Where the database's own tables of ours are.
+    state_schema: String,
 }
 
 impl Found {
     /// The open run of a database that is connected already.
-    pub(super) fn on(coordinator: Coordinator, url: DatabaseUrl) -> Self {
+    pub(super) fn on(coordinator: Coordinator, url: DatabaseUrl, state_schema: String) -> Self {
         Self {
             coordinator,
             run: None,
             url,
+            state_schema,
         }
     }
 
-    /// A coordinator as the plan wants it: in its state schema and under its limits, whatever file lies here; with the
-    /// cluster, where the plan or its journal needs it.
+    /// A coordinator on the ledger of a run whose plan cannot be relied on; with the cluster, where there is one.
+    pub(super) async fn of_row(&self, options: &Options, row: &RunRow) -> anyhow::Result<Coordinator> {
+        let ledger = LedgerChoice::Exactly(row.ledger.clone());
+        let connecting = connect_options(&self.url, &self.state_schema, ledger, &Limits::default(), false);
+        let mut coordinator = connected(&self.url, connecting)?;
+        if self.coordinator.cluster.is_some() {
+            join_cluster(options, &mut coordinator).await?;
+        }
+        Ok(coordinator)
+    }
+
+    /// The run that was asked for, or the only one that is not closed on any ledger of the database (LAWS D16); `None` where
+    /// none was asked for and none is open.
+    pub(super) async fn open_run(&self, command: &str) -> anyhow::Result<Option<RunRow>> {
+        let rows = self.coordinator.database.runs().await?;
+        let unfit = |run: &RunId, why| {
+            let run = run.clone();
+            Err(RoadError::Unfit { run, why }.into())
+        };
+        if let Some(run) = &self.run {
+            return match rows.into_iter().find(|row| row.run == *run) {
+                None => unfit(run, Unfit::Unknown),
+                Some(row) if row.status == RunStatus::Closed => unfit(run, Unfit::Closed),
+                open => Ok(open),
+            };
+        }
+        let mut open: Vec<RunRow> = rows.into_iter().filter(|row| row.status != RunStatus::Closed).collect();
+        if open.len() < 2 {
+            return Ok(open.pop());
+        }
+        let list = open
+            .iter()
+            .map(|row| format!("{} ({}, on {})", row.run, row.title, row.ledger));
+        let list: Vec<String> = list.collect();
+        Err(CliError::Usage {
+            message: format!("several runs are not closed: {}", list.join("; ")),
+            hint: format!("name the one that is meant: stepback {command} RUN"),
+        }
+        .into())
+    }
+
+    /// A coordinator as the plan wants it: in its state schema, on its ledger and under its limits, whatever file lies
+    /// here; with the cluster, where the plan or its journal needs it.
     pub(super) async fn under(&self, options: &Options, plan: &Plan) -> anyhow::Result<Coordinator> {
         let mut coordinator = under(&self.url, plan)?;
         if plan.has_workload_steps() || self.coordinator.cluster.is_some() {
@@ -86,9 +130,9 @@ fn under(url: &DatabaseUrl, plan: &Plan) -> anyhow::Result<Coordinator> {
         step: Duration::from_millis(plan.limits.step_ms),
         ..Limits::default()
     };
-    // Where several tables can be the ledger, the lease of the open run says which one it goes by.
     let schema = &plan.database.state_schema;
-    let options = connect_options(url, schema, LedgerChoice::Auto, &limits, false);
+    let ledger = LedgerChoice::Exactly(plan.database.ledger.table.clone());
+    let options = connect_options(url, schema, ledger, &limits, false);
     connected(url, options)
 }
 
@@ -96,9 +140,14 @@ fn under(url: &DatabaseUrl, plan: &Plan) -> anyhow::Result<Coordinator> {
 /// journal outside the database says where the database is.
 pub(super) async fn find_run(options: &Options, place: &Place, run: Option<&RunId>) -> anyhow::Result<Found> {
     if let Place::Database(url) = place {
-        let (coordinator, url) = database_alone(options, url.as_deref()).await?;
+        let (coordinator, url, state_schema) = database_alone(options, url.as_deref()).await?;
         let run = run.cloned();
-        return Ok(Found { coordinator, run, url });
+        return Ok(Found {
+            coordinator,
+            run,
+            url,
+            state_schema,
+        });
     }
     let (journal, _) = open_journal(options, place).await?;
     let run = match run {
@@ -111,6 +160,7 @@ pub(super) async fn find_run(options: &Options, place: &Place, run: Option<&RunI
         coordinator: under(&url, &plan)?,
         run: Some(run),
         url,
+        state_schema: plan.database.state_schema,
     })
 }
 
@@ -118,7 +168,7 @@ pub(super) async fn find_run(options: &Options, place: &Place, run: Option<&RunI
 pub(super) async fn open_journal(options: &Options, place: &Place) -> anyhow::Result<(Arc<dyn Journal>, JournalPlace)> {
     Ok(match place {
         Place::Database(url) => {
-            let (coordinator, _) = database_alone(options, url.as_deref()).await?;
+            let (coordinator, ..) = database_alone(options, url.as_deref()).await?;
             (
                 coordinator.journals.open(&JournalPlace::Database)?,
                 JournalPlace::Database,

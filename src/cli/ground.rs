@@ -178,7 +178,7 @@ impl Ground {
             None => load::from_plan(&saved.plan.database.source)?,
         };
         let app = saved.app.clone();
-        let ledger = choose_ledger(&SchemaArgs::default(), app.as_ref())?;
+        let ledger = LedgerChoice::Exactly(saved.plan.database.ledger.table.clone());
         let schema = &saved.plan.database.state_schema;
         let mut coordinator = coordinator(&url, app.as_ref(), schema, ledger, false)?;
         let with_workloads = app.as_ref().filter(|app| !app.workloads.is_empty());
@@ -241,8 +241,11 @@ pub(super) async fn look_at_workloads(options: &Options) -> anyhow::Result<Optio
     Ok(Some((app, seen)))
 }
 
-/// A database alone, for commands that need nothing else: `resume`, `runs`, `report`.
-pub(super) async fn database_alone(options: &Options, url: Option<&str>) -> anyhow::Result<(Coordinator, DatabaseUrl)> {
+/// A database alone, for commands that need nothing else: `resume`, `runs`, `report`; with its URL and state schema.
+pub(super) async fn database_alone(
+    options: &Options,
+    url: Option<&str>,
+) -> anyhow::Result<(Coordinator, DatabaseUrl, String)> {
     let args = SchemaArgs {
         url: url.map(str::to_owned),
         ..SchemaArgs::default()
@@ -257,7 +260,7 @@ pub(super) async fn database_alone(options: &Options, url: Option<&str>) -> anyh
     let url = find_url(options, &args, app.as_ref())?;
     let ledger = choose_ledger(&args, app.as_ref())?;
     let schema = state_schema(options, &url, app.as_ref()).await?;
-    Ok((coordinator(&url, app.as_ref(), &schema, ledger, false)?, url))
+    Ok((coordinator(&url, app.as_ref(), &schema, ledger, false)?, url, schema))
 }
 
 fn find_app(options: &Options, need: Need) -> Result<Option<AppFile>, LoadError> {

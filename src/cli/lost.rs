@@ -10,10 +10,20 @@ use super::ground::{Ground, Need, SchemaArgs, join_cluster};
 use super::options::Options;
 use super::signals::stop_on_signals;
 use super::terminal::Terminal;
+use crate::database::LedgerChoice;
 use crate::run::{Event, Lost, WhatIsLost};
 
 pub(super) async fn close_lost(options: &Options, terminal: &Terminal, run: &RunId) -> anyhow::Result<Exit> {
     let mut ground = Ground::find(options, &SchemaArgs::default(), Need::Look).await?;
+    // The run may be on another ledger of the database than the app file's, or than can be told from what there is.
+    let rows = ground.coordinator.database.runs().await?;
+    if let Some(row) = rows.into_iter().find(|row| row.run == *run) {
+        let args = SchemaArgs {
+            ledger: Some(LedgerChoice::Exactly(row.ledger)),
+            ..SchemaArgs::default()
+        };
+        ground = Ground::find(options, &args, Need::Look).await?;
+    }
     if ground.coordinator.cluster.is_none() {
         let open = ground.coordinator.database.look().await?.open_run;
         let in_cluster = |row: &RunRow| row.run == *run && matches!(row.journal, JournalPlace::Cluster(_));

@@ -112,7 +112,7 @@ async fn choose(options: &Options, args: &Args, to: &semver::Version) -> anyhow:
             OpenRun::Resume => {
                 let Ground { coordinator, url, .. } = ground;
                 return Ok(Way::Resume {
-                    found: Box::new(Found::on(coordinator, url)),
+                    found: Box::new(Found::on(coordinator, url, database.database.state_schema)),
                     row,
                     stored: Box::new(stored),
                 });

@@ -41,7 +41,7 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
     let (run, stored) = match Place::parse(args.journal.as_deref())? {
         Place::Database(url) => {
             let url = url.as_deref().or(args.url.as_deref());
-            let (mut coordinator, _) = database_alone(options, url).await?;
+            let (mut coordinator, ..) = database_alone(options, url).await?;
             let runs = coordinator.database.runs().await?;
             let row = choose(runs, |row| &row.run, args.run.as_deref())?;
             let stored = read_journal(options, &mut coordinator, &row).await?;

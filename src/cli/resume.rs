@@ -49,22 +49,12 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
         Err(error) if matches!(error.downcast_ref(), Some(CliError::NoRun)) => return nothing_to("resume", terminal),
         found => found?,
     };
-    let open = match open_run(options, terminal, &mut found).await? {
+    let open = match open_run(options, terminal, &mut found, "resume").await? {
         Ok(open) => open,
         Err(told) => return Ok(told),
     };
     let Some(row) = open else {
-        if found.run.is_none() {
-            return nothing_to("resume", terminal);
-        }
-        // Says whether the run is closed or unknown. A journal that is not over, in a database that does not know its run,
-        // is no reason to be content.
-        let stop = stop_on_signals()?;
-        let finished = found
-            .coordinator
-            .resume(found.run.as_ref(), None, stop, &mut |_| {})
-            .await?;
-        return conclude(terminal, options.verbose > 0, &finished, None);
+        return nothing_to("resume", terminal);
     };
     let stored = read_journal(options, &mut found.coordinator, &row).await?;
     carry_on(options, terminal, &found, row, &stored, args.rebind).await

@@ -14,9 +14,9 @@ use crate::run::Coordinator;
 
 /// List the runs on a database, newest first: when, by whom, how each ended
 ///
-/// The list is the database's; when, by whom and how is read from each run's
-/// journal. Where the database is not there, --journal lists the runs whose
-/// journals lie in a namespace or a file.
+/// The list is the database's, of every ledger in it; when, by whom and how is
+/// read from each run's journal. Where the database is not there, --journal lists
+/// the runs whose journals lie in a namespace or a file.
 ///
 /// Examples:
 ///   stepback runs
@@ -48,7 +48,7 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
 
 /// The newest runs, and how many there are.
 async fn of_database(options: &Options, url: Option<&str>, n: usize) -> anyhow::Result<(Vec<RunSummary>, usize)> {
-    let (mut coordinator, _) = database_alone(options, url).await?;
+    let (mut coordinator, ..) = database_alone(options, url).await?;
     let rows = coordinator.database.runs().await?;
     let in_cluster = |row: &RunRow| matches!(row.journal, JournalPlace::Cluster(_));
     // The list is worth much without the cluster too; its runs say that their journals were not read, and why.

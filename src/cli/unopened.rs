@@ -18,10 +18,9 @@ pub(super) async fn open_run(
     options: &Options,
     terminal: &Terminal,
     found: &mut Found,
+    command: &str,
 ) -> anyhow::Result<Result<Option<RunRow>, Exit>> {
-    let wanted = found.run.clone();
-    let is_meant = |row: &RunRow| wanted.as_ref().is_none_or(|run| row.run == *run);
-    let open = found.coordinator.database.look().await?.open_run.filter(is_meant);
+    let open = found.open_run(command).await?;
     let Some(row) = open.as_ref().filter(|row| row.status == RunStatus::Opening) else {
         return Ok(Ok(open));
     };
@@ -32,8 +31,9 @@ pub(super) async fn open_run(
             terminal.tell(|page| page.line(&format!("waiting: {reason}")));
         }
     };
-    let Some(row) = found.coordinator.close_unopened(row, stop, &mut listener).await? else {
-        return Ok(Ok(found.coordinator.database.look().await?.open_run.filter(is_meant)));
+    let coordinator = found.of_row(options, row).await?;
+    let Some(row) = coordinator.close_unopened(row, stop, &mut listener).await? else {
+        return Ok(Ok(found.open_run(command).await?));
     };
     let list = serde_json::json!({ "items": [row] });
     terminal.answer(Kind::RunList, &list, |page| write_closed(page, &row, plan.as_ref()))?;

@@ -70,6 +70,8 @@ pub fn unpack(sha256: &Digest, chunks: usize, found: &[Vec<u8>]) -> Result<Vec<u
 pub struct Binding<'a> {
     /// The engine.
     pub engine: Engine,
+    /// The full name of the ledger.
+    pub ledger: &'a str,
     /// The migration.
     pub version: &'a Version,
     /// SHA-256 of the up script.
@@ -94,7 +96,14 @@ impl Binding<'_> {
     /// digest itself of a row that it has just written.
     pub fn before_ledger_row(&self) -> String {
         let down = self.down.map(ToString::to_string).unwrap_or_default();
-        format!("{}\n{}\n{}\n{down}\n", self.engine, self.version, self.up)
+        let Self {
+            engine,
+            ledger,
+            version,
+            up,
+            ..
+        } = self;
+        format!("{engine}\n{ledger}\n{version}\n{up}\n{down}\n")
     }
 }
 

@@ -103,6 +103,8 @@ const NOT_APPLIED: &str = "the ledger does not hold exactly the migrations that 
 /// One database with its ledger, archive, lease and run row.
 ///
 /// # Guarantees
+/// - What is read and written of ours is this ledger's alone, but for bodies, plans and journal lines, which have names of
+///   their own, and [`Database::runs`] (LAWS D16).
 /// - Looking (`look`, `ledger`, `fingerprint`, `recorded*`, `bodies`) creates nothing and takes no lock beyond a read's.
 /// - Everything that changes something carries a [`Token`], which is checked in the same transaction so that a rival's
 ///   takeover either comes wholly before it or waits for it (LAWS D4).
@@ -210,6 +212,6 @@ pub trait Database: Send + Sync {
     /// The text without what this database's URL keeps secret.
     fn redact(&self, text: &str) -> String;
 
-    /// The runs that have a row here, newest first.
+    /// The runs that have a row here, on whichever ledger, newest first.
     async fn runs(&self) -> Result<Vec<RunRow>, DbError>;
 }

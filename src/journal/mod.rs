@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use stepback_core::journal::{Entry, RunState, What};
-use stepback_core::model::{JournalPlace, RunId, RunRow, Token};
+use stepback_core::model::{DatabaseRef, JournalPlace, RunId, RunRow, Token};
 use stepback_core::plan::{FORMAT, Plan};
 
 pub use cluster::ClusterJournal;
@@ -74,7 +74,7 @@ pub trait Journal: Send + Sync {
     /// returns which. Nothing where room is no question. Runs that are not over stay.
     ///
     /// # Assumptions
-    /// - The caller holds the database's lease, and has read the rows since: nobody else opens a run there.
+    /// - The caller holds the ledger's lease, and has read the rows since: nobody else opens a run on it.
     async fn prune(&self, _pruning: &Pruning<'_>) -> Result<Vec<RunId>, JournalError> {
         Ok(Vec::new())
     }
@@ -89,8 +89,8 @@ pub struct Pruning<'a> {
     pub keep: usize,
     /// The rows of all runs of the database.
     pub rows: &'a [RunRow],
-    /// Its own id.
-    pub database: &'a str,
+    /// The database, and the ledger on which the caller holds the lease.
+    pub database: &'a DatabaseRef,
 }
 
 /// Opens journals by their place.

@@ -7,9 +7,9 @@ use stepback::run::Ending;
 use stepback_core::{
     journal::{Outcome as RunOutcome, RunState},
     model::{
-        DatabaseIdentity, DatabaseRef, Digest, Direction, Engine, JournalPlace, LedgerRow, MigrationId, MigrationSet,
-        Pairing, PlanId, Removal, RunStatus, ScriptRef, StepId, Target, TemplateRef, UpdateStrategy, UrlSource,
-        Version,
+        DatabaseIdentity, DatabaseRef, Digest, Direction, Engine, JournalPlace, LedgerRef, LedgerRow, MigrationId,
+        MigrationSet, Pairing, PlanId, Removal, RunStatus, ScriptRef, StepId, Target, TemplateRef, UpdateStrategy,
+        UrlSource, Version,
     },
     plan::{Action, FORMAT, Gate, Plan, RunLimits, Step},
 };

@@ -32,6 +32,7 @@ pub(super) fn of_unfit(error: &RoadError, run: &RunId, why: &Unfit) -> Explained
             .hint(format!(
                 "where this one has taken that one's place: stepback resume {run} --rebind"
             )),
+        Unfit::OtherLedger { .. } => explained.hint("to see the runs of every ledger: stepback runs"),
         Unfit::Elsewhere => explained
             .hint("check DATABASE_URL: the run can be continued on its own database")
             .hint(report),

@@ -33,6 +33,7 @@ fn run() -> RunId {
 
 fn row() -> RunRow {
     RunRow {
+        ledger: "stepback.ledger".to_owned(),
         run: run(),
         plan: PlanId(Digest::of("plan")),
         app: Some("shop".to_owned()),
@@ -194,6 +195,10 @@ fn unfit() -> Vec<Unfit> {
         OtherDatabase = Unfit::OtherDatabase {
             was: identity(),
             is: identity()
+        },
+        OtherLedger = Unfit::OtherLedger {
+            was: text(),
+            is: text(),
         },
         Elsewhere = Unfit::Elsewhere,
         JournalGone = Unfit::JournalGone(JournalPlace::Database),

@@ -108,7 +108,7 @@ async fn look_at_database(options: &Options, url: Option<&str>) -> Result<Seen, 
     };
     let failed = |error: &dyn std::fmt::Display| because("The database could not be looked at", error);
     let looking = async {
-        let (coordinator, _) = database_alone(options, Some(url)).await?;
+        let (coordinator, ..) = database_alone(options, Some(url)).await?;
         anyhow::Ok(coordinator.look(&[]).await?)
     };
     match tokio::time::timeout(PATIENCE, looking).await {

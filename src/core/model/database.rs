@@ -28,6 +28,8 @@ pub struct DatabaseRef {
     pub redacted: String,
     /// The schema (PostgreSQL) that our own tables live in; elsewhere a table prefix.
     pub state_schema: String,
+    /// Which of its ledgers is meant (LAWS D16).
+    pub ledger: LedgerRef,
     /// Which database this is (LAWS D13).
     pub identity: DatabaseIdentity,
 }
@@ -104,14 +106,28 @@ impl std::fmt::Display for LedgerTool {
     }
 }
 
-/// Which table is the ledger (LAWS D16).
+/// Which table is the ledger: what the lease, the archive, the pairings and the runs are kept for (LAWS D16).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LedgerRef {
     /// Whose it is.
     pub tool: LedgerTool,
-    /// Its full name within the database; empty where it is not known.
+    /// Its full name within the database, which no other table of it has: on PostgreSQL `schema.table`, each of the two in
+    /// double quotes unless it is made of small letters, digits and `_` alone; on SQLite the table's name. Empty where it
+    /// is not known.
     pub table: String,
+}
+
+impl std::fmt::Display for LedgerRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(&self.table)
+    }
+}
+
+/// What was seen of the ledger's table itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LedgerSeen {
     /// Whether the table is there.
     pub exists: bool,
     /// Whether a person named the tool, rather than that it was told from what the database holds.
@@ -195,6 +211,8 @@ pub enum JournalPlace {
 pub struct RunRow {
     /// The run.
     pub run: RunId,
+    /// The full name of the ledger that it is on, as in [`LedgerRef::table`].
+    pub ledger: String,
     /// Its plan.
     pub plan: PlanId,
     /// The app, when there is one.
@@ -286,9 +304,9 @@ pub struct SeenDatabase {
     pub prepared: bool,
     /// Whether the server refuses writes: a replica, a read-only file.
     pub read_only: bool,
-    /// Which table the ledger is.
+    /// The ledger's table.
     #[serde(default)]
-    pub ledger_table: LedgerRef,
+    pub ledger_table: LedgerSeen,
     /// The ledger, in order of application where that is kept.
     pub ledger: Vec<LedgerRow>,
     /// The newest revision of each archived migration.
@@ -297,7 +315,7 @@ pub struct SeenDatabase {
     pub releases: Vec<ReleaseRow>,
     /// The sets of migrations that a fingerprint was recorded for, by [`MigrationSet::digest`], with its digest.
     pub fingerprints: Vec<(Digest, Digest)>,
-    /// The run that is not closed, when there is one.
+    /// The run on this ledger that is not closed, when there is one.
     pub open_run: Option<RunRow>,
     /// The lease.
     pub lease: Option<LeaseSeen>,

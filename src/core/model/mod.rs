@@ -21,8 +21,8 @@ mod workload;
 pub use around::{Autoscaler, FoundObject, LookAround, NamedKind, NamedObject, NodeState, SeenAround, TriedPod};
 pub use checksum::Checksum;
 pub use database::{
-    ArchiveRow, Capture, DatabaseIdentity, DatabaseRef, JournalPlace, LeaseSeen, LedgerRef, LedgerRow, LedgerTool,
-    MissingRights, OwnedTable, Progress, ReleaseRow, RunRow, RunStatus, Scripts, SeenDatabase, UrlSource,
+    ArchiveRow, Capture, DatabaseIdentity, DatabaseRef, JournalPlace, LeaseSeen, LedgerRef, LedgerRow, LedgerSeen,
+    LedgerTool, MissingRights, OwnedTable, Progress, ReleaseRow, RunRow, RunStatus, Scripts, SeenDatabase, UrlSource,
 };
 pub use digest::{Digest, DigestError};
 pub use engine::{Engine, EngineError};

@@ -114,6 +114,10 @@ fn other_database(planned: &Plan, seen: &Seen) -> Option<String> {
 }
 
 fn ledger(planned: &Plan, seen: &Seen) -> String {
+    let (meant, found) = (&planned.database.ledger, &seen.database.database.ledger);
+    if meant != found {
+        return format!("the plan was made for {meant}, and this is {found}");
+    }
     let (was, is) = (&planned.from.schema, seen.database.applied());
     let list = |versions: Vec<&Version>| {
         let names: Vec<String> = versions.into_iter().map(ToString::to_string).collect();

@@ -5,7 +5,7 @@ use crate::model::{Finding, LedgerTool, SeenDatabase};
 
 /// Finds rows that were begun and not finished, and a folder that is another tool's although the ledger is not.
 pub(super) fn check_ledger(catalog: &Catalog, seen: &SeenDatabase, findings: &mut Vec<Finding>) {
-    let ledger = &seen.ledger_table;
+    let ledger = &seen.database.ledger;
     for row in seen.ledger.iter().filter(|row| row.dirty) {
         findings.push(Finding::refusal(
             "ledger-dirty",
@@ -17,7 +17,7 @@ pub(super) fn check_ledger(catalog: &Catalog, seen: &SeenDatabase, findings: &mu
             "look at what its up script left behind, finish or undo it by hand, and correct or delete the row",
         ));
     }
-    if catalog.layout() == Layout::Sqlx && ledger.tool == LedgerTool::Stepback && !ledger.chosen {
+    if catalog.layout() == Layout::Sqlx && ledger.tool == LedgerTool::Stepback && !seen.ledger_table.chosen {
         findings.push(Finding::refusal(
             "ledger-unclear",
             "ledger",

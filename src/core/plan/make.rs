@@ -244,7 +244,7 @@ pub(super) fn world(seen: &Seen, scripts: &[ScriptRef]) -> BTreeMap<String, Dige
     let identity = &seen.database.database.identity;
     let text = format!("{}\n{}\n{}", identity.system, identity.timeline, identity.database);
     world.insert("database".to_owned(), Digest::of(text.as_bytes()));
-    let ledger: String = seen
+    let rows: String = seen
         .database
         .ledger
         .iter()
@@ -254,7 +254,10 @@ pub(super) fn world(seen: &Seen, scripts: &[ScriptRef]) -> BTreeMap<String, Dige
             format!("{version} {:?} {:?}{checksum}\n", row.sequence, row.up_sha256)
         })
         .collect();
-    world.insert("ledger".to_owned(), Digest::of(ledger.as_bytes()));
+    world.insert(
+        "ledger".to_owned(),
+        Digest::of(format!("{}\n{rows}", seen.database.database.ledger).as_bytes()),
+    );
     let scripts: String = scripts
         .iter()
         .map(|script| format!("{} {}\n", script.migration.version, script.sha256))

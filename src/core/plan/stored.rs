@@ -105,7 +105,7 @@ fn image_of(release: &Release, host: &str, server: Server) -> Option<(String, Se
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{DatabaseIdentity, DatabaseRef, LedgerRef, UrlSource};
+    use crate::model::{DatabaseIdentity, DatabaseRef, LedgerRef, LedgerSeen, UrlSource};
 
     /// The findings as `severity code`, for a PostgreSQL that says this of itself.
     fn found(hosted: bool, engine: &str, image: &str, says: &str) -> Vec<String> {
@@ -131,10 +131,11 @@ mod tests {
                 source: UrlSource::Env("DATABASE_URL".to_owned()),
                 redacted: "postgres://db/shop".to_owned(),
                 state_schema: "stepback".to_owned(),
+                ledger: LedgerRef::default(),
                 identity: DatabaseIdentity::default(),
             },
             server_version: says.to_owned(),
-            ledger_table: LedgerRef::default(),
+            ledger_table: LedgerSeen::default(),
             prepared: true,
             read_only: false,
             ledger: Vec::new(),

@@ -13,8 +13,8 @@ use super::*;
 use crate::appfile::AppFile;
 use crate::catalog::Catalog;
 use crate::model::{
-    ArchiveRow, Capture, DatabaseIdentity, Engine, Fingerprint, LedgerRef, LedgerRow, MigrationId, ReleaseRow,
-    SeenCluster, SeenDatabase, SeenWorkload, UrlSource, Version, WorkloadKind, annotation,
+    ArchiveRow, Capture, DatabaseIdentity, Engine, Fingerprint, LedgerRef, LedgerRow, LedgerSeen, MigrationId,
+    ReleaseRow, SeenCluster, SeenDatabase, SeenWorkload, UrlSource, Version, WorkloadKind, annotation,
 };
 
 mod at_zero;
@@ -113,12 +113,13 @@ fn seen() -> Seen {
                 source: UrlSource::Env("DATABASE_URL".to_owned()),
                 redacted: "sqlite://shop.db".to_owned(),
                 state_schema: "stepback".to_owned(),
+                ledger: LedgerRef::default(),
                 identity: DatabaseIdentity::default(),
             },
             server_version: "SQLite 3".to_owned(),
             prepared: true,
             read_only: false,
-            ledger_table: LedgerRef::default(),
+            ledger_table: LedgerSeen::default(),
             ledger,
             archive,
             releases: Vec::new(),

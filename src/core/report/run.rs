@@ -21,6 +21,8 @@ pub struct Report {
     pub app: Option<String>,
     /// The database, without its password.
     pub database: String,
+    /// The full name of the ledger that it was on.
+    pub ledger: String,
     /// Where it came from.
     pub from: Target,
     /// Where it goes.
@@ -114,6 +116,7 @@ impl Report {
             title: plan.title.clone(),
             app: plan.app.clone(),
             database: plan.database.redacted.clone(),
+            ledger: plan.database.ledger.table.clone(),
             from: plan.from.clone(),
             to: plan.to.clone(),
             strategy: plan.strategy.clone(),

@@ -20,6 +20,8 @@ pub struct RunSummary {
     pub title: String,
     /// The app, when there is one.
     pub app: Option<String>,
+    /// The full name of the ledger that it was on.
+    pub ledger: String,
     /// Where its journal is.
     pub journal: JournalPlace,
     /// How far the database says that it is; without one, what the journal comes to.
@@ -59,6 +61,7 @@ impl RunSummary {
             run: report.run.clone(),
             title: report.title.clone(),
             app: report.app.clone(),
+            ledger: report.ledger.clone(),
             journal,
             status: row.map_or(status, |row| row.status),
             started_at: report.opened_at,
@@ -81,6 +84,7 @@ impl RunSummary {
             run: row.run.clone(),
             title: row.title.clone(),
             app: row.app.clone(),
+            ledger: row.ledger.clone(),
             journal: row.journal.clone(),
             status: row.status,
             started_at,
@@ -126,7 +130,8 @@ impl RunSummary {
     }
 }
 
-/// Writes a list of runs, newest first as given; `more` are not listed.
+/// Writes a list of runs, newest first as given; `more` are not listed. The ledger of each is named where they are not all
+/// on one.
 ///
 /// # Errors
 /// As the writer's.
@@ -134,6 +139,7 @@ pub fn write_runs(page: &mut Page<'_>, runs: &[RunSummary], more: usize) -> io::
     if runs.is_empty() {
         return page.line("no runs");
     }
+    let on_one = runs.iter().all(|run| run.ledger == runs[0].ledger);
     for run in runs {
         let at = run
             .started_at
@@ -143,6 +149,10 @@ pub fn write_runs(page: &mut Page<'_>, runs: &[RunSummary], more: usize) -> io::
         page.columns(&[(&at, None), (&ended, Some(run.paint()))], &run.title)?;
         let by = run.by.as_ref().map(|by| format!("  by {}@{}", by.user, by.host));
         page.line(&format!("{:<19}{}{}", "", run.run, by.unwrap_or_default()))?;
+        if !on_one {
+            let ledger = format!("on {}", run.ledger);
+            page.labelled(&format!("{:<19}", ""), None, &ledger)?;
+        }
         let behind = run.handed_over_to.as_ref().map(|to| format!("taken back by run {to}"));
         for text in behind.iter().chain(&run.why) {
             page.labelled(&format!("{:<19}", ""), None, text)?;

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::journal::{By, Entry, FORMAT, Halt, HaltKind, Outcome, What};
 use crate::model::{
-    DatabaseIdentity, DatabaseRef, Digest, Direction, Engine, Finding, JournalPlace, MigrationId, MigrationSet, PlanId,
-    RunId, RunRow, RunStatus, ScriptRef, StepId, Target, TemplateRef, Token, UrlSource, Version, WorkloadKind,
-    WorkloadRef,
+    DatabaseIdentity, DatabaseRef, Digest, Direction, Engine, Finding, JournalPlace, LedgerRef, MigrationId,
+    MigrationSet, PlanId, RunId, RunRow, RunStatus, ScriptRef, StepId, Target, TemplateRef, Token, UrlSource, Version,
+    WorkloadKind, WorkloadRef,
 };
 use crate::plan::{Action, Ask, ChosenStrategy, ClusterRef, Gate, Plan, Probe, RunLimits, Step, Strategy};
 
@@ -121,6 +121,10 @@ fn plan() -> Plan {
             source: UrlSource::Env("DATABASE_URL".into()),
             redacted: "postgres://shop@db/shop".into(),
             state_schema: "stepback".into(),
+            ledger: LedgerRef {
+                table: "stepback.ledger".into(),
+                ..LedgerRef::default()
+            },
             identity: DatabaseIdentity::default(),
         },
         cluster: Some(ClusterRef {
@@ -401,6 +405,7 @@ fn runs_say_when_by_whom_and_how_they_ended() {
         RunSummary::read(&report, JournalPlace::Database, None)
     };
     let row = RunRow {
+        ledger: "stepback.ledger".into(),
         run: RunId("01J8ZQ4T3KX2M9V6B1C5D7E8F1".into()),
         plan: plan().id,
         app: None,
@@ -426,6 +431,12 @@ fn runs_say_when_by_whom_and_how_they_ended() {
         ),
     ];
     insta::assert_snapshot!(page(|page| write_runs(page, &runs, 2)));
+    let mut on_two = runs.clone();
+    on_two[0].ledger = "other._sqlx_migrations".into();
+    let text = page(|page| write_runs(page, &on_two, 2));
+    for ledger in ["on stepback.ledger", "on other._sqlx_migrations"] {
+        assert!(text.contains(ledger), "{text}");
+    }
     assert_eq!(page(|page| write_runs(page, &[], 0)), "no runs\n");
 }
 

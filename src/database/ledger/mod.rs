@@ -6,50 +6,28 @@
 //!
 //! A foreign table is never altered. What we must know beyond it (scripts, fingerprints, who acts) lies in our own.
 
+mod choose;
 mod sqlx;
 mod stepback;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use stepback_core::model::{Checksum, Digest, Engine, LedgerRef, LedgerRow, LedgerTool, MigrationId, Version};
+use stepback_core::model::{
+    Checksum, Digest, Engine, LedgerRef, LedgerRow, LedgerSeen, LedgerTool, MigrationId, RunRow, RunStatus, Version,
+};
 
 use super::DbError;
 
+pub use self::choose::LedgerChoice;
+pub(super) use self::choose::{Candidate, Found, choose};
 pub(super) use self::sqlx::{COLUMNS as SQLX_COLUMNS, TABLE as SQLX_TABLE, lock_id as sqlx_lock_id};
-
-/// What was said about the ledger.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum LedgerChoice {
-    /// Nothing: what the database holds tells it; ours where it holds none.
-    #[default]
-    Auto,
-    /// This tool's.
-    Of(LedgerTool),
-    /// This tool's, in this table: its full name, or its name without the schema.
-    In(LedgerTool, String),
-}
-
-impl LedgerChoice {
-    /// Reads `auto`, `stepback`, `sqlx` or `sqlx:TABLE`.
-    ///
-    /// # Errors
-    /// A sentence with the valid forms.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        match text.split_once(':') {
-            None if text == "auto" => Ok(Self::Auto),
-            None if text == "stepback" => Ok(Self::Of(LedgerTool::Stepback)),
-            None if text == "sqlx" => Ok(Self::Of(LedgerTool::Sqlx)),
-            Some(("sqlx", table)) if !table.is_empty() => Ok(Self::In(LedgerTool::Sqlx, table.to_owned())),
-            _ => Err("expected auto, stepback, sqlx, or sqlx:TABLE".to_owned()),
-        }
-    }
-}
 
 /// How a ledger is read and written on one engine.
 ///
-/// `{l}` is the quoted table, `{s}` our own schema on PostgreSQL. Values are text unless said otherwise: `1` is the
-/// version, `2` the name as the tool writes it, `3` the up script's checksum in hexadecimal digits.
+/// `{l}` is the quoted table; on PostgreSQL `{s}` is our own schema and `{k}` the ledger's name as a value. Values are text
+/// unless said otherwise: `1` is the version, `2` the name as the tool writes it, `3` the up script's checksum in
+/// hexadecimal digits.
 pub(super) struct Statements {
     /// Makes the table where it is missing, in the tool's own words; empty where the table is made with our own.
     pub(super) create: &'static str,
@@ -90,7 +68,8 @@ pub(super) struct Columns {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Ledger {
     pub(super) tool: LedgerTool,
-    /// Its full name: what the lease is for (LAWS D16), and what people read.
+    /// Its full name, as in [`LedgerRef::table`]: what lease, archive, facts and runs are kept for (LAWS D16), and what people
+    /// read.
     pub(super) table: String,
     /// Its full name as an identifier.
     pub(super) quoted: String,
@@ -114,13 +93,44 @@ impl Ledger {
         self.tool == LedgerTool::Stepback
     }
 
-    pub(super) fn seen(&self) -> LedgerRef {
+    pub(super) fn by_name(&self) -> LedgerRef {
         LedgerRef {
             tool: self.tool,
             table: self.table.clone(),
+        }
+    }
+
+    pub(super) fn seen(&self) -> LedgerSeen {
+        LedgerSeen {
             exists: self.exists,
             chosen: self.chosen,
         }
+    }
+
+    /// Fails where the row of a run is another ledger's: the lease that is held is this one's, and fences nothing there.
+    pub(super) fn expect_own_run(&self, row: &RunRow) -> Result<(), DbError> {
+        if row.ledger == self.table {
+            return Ok(());
+        }
+        Err(DbError::Own {
+            message: format!(
+                "run {} is on the ledger {}, and the lease is that of {}",
+                row.run, row.ledger, self.table
+            ),
+        })
+    }
+
+    /// Fails where the row of a run cannot be written beside these: another one on this ledger is not closed, or the run is
+    /// another ledger's.
+    pub(super) fn expect_no_other_run(&self, row: &RunRow, known: Vec<RunRow>) -> Result<(), DbError> {
+        for other in known {
+            if other.run == row.run {
+                self.expect_own_run(&other)?;
+            } else if other.ledger == self.table && other.status != RunStatus::Closed {
+                return Err(DbError::RunOpen(Box::new(other)));
+            }
+        }
+        Ok(())
     }
 
     /// How it is read and written on an engine.
@@ -195,45 +205,11 @@ impl Ledger {
     }
 }
 
-/// A table whose columns are those of a tool's ledger.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Candidate {
-    pub(super) ledger: Ledger,
-    /// Whether the tool, connecting as we do, would take this one.
-    pub(super) in_path: bool,
-    pub(super) has_rows: bool,
-}
-
-impl Candidate {
-    /// Our own ledger.
-    pub(super) fn own(ledger: Ledger, has_rows: bool) -> Self {
-        Self {
-            ledger,
-            in_path: true,
-            has_rows,
-        }
-    }
-
-    /// A table with the columns of sqlx's ledger.
-    pub(super) fn sqlx(table: String, quoted: String, in_path: bool, has_rows: bool) -> Self {
-        Self {
-            ledger: Ledger {
-                tool: LedgerTool::Sqlx,
-                table,
-                quoted,
-                exists: true,
-                chosen: false,
-            },
-            in_path,
-            has_rows,
-        }
-    }
-}
-
 /// The ledger of one value of a database: looked for again by every look, and settled from the moment on that the lease
 /// is taken for it (LAWS D16).
 pub(super) struct Current {
     ledger: RwLock<Arc<Ledger>>,
+    found: AtomicBool,
     settled: AtomicBool,
 }
 
@@ -242,6 +218,7 @@ impl Current {
     pub(super) fn new(own: Ledger) -> Self {
         Self {
             ledger: RwLock::new(Arc::new(own)),
+            found: AtomicBool::new(false),
             settled: AtomicBool::new(false),
         }
     }
@@ -250,9 +227,15 @@ impl Current {
         Arc::clone(&self.ledger.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// The one that was found last; `None` where none was looked for yet.
+    pub(super) fn known(&self) -> Option<Arc<Ledger>> {
+        self.found.load(Ordering::Acquire).then(|| self.get())
+    }
+
     pub(super) fn set(&self, ledger: Ledger) -> Arc<Ledger> {
         let ledger = Arc::new(ledger);
         *self.ledger.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&ledger);
+        self.found.store(true, Ordering::Release);
         ledger
     }
 
@@ -264,101 +247,3 @@ impl Current {
         self.settled.load(Ordering::Relaxed)
     }
 }
-
-/// What there is to choose from.
-pub(super) struct Found {
-    pub(super) own: Candidate,
-    pub(super) foreign: Vec<Candidate>,
-    /// Where sqlx would make its table: full name, and quoted.
-    pub(super) sqlx_default: (String, String),
-    /// The ledger of a run that is not closed: what was chosen for it holds until it is.
-    pub(super) of_open_run: Option<String>,
-}
-
-/// Which of the tables is the ledger.
-///
-/// # Errors
-/// [`DbError::LedgerUnclear`] when that must be said; it names the choices.
-pub(super) fn choose(choice: &LedgerChoice, found: Found) -> Result<Ledger, DbError> {
-    let chosen = |ledger: Ledger| Ledger { chosen: true, ..ledger };
-    let in_path: Vec<Candidate> = found.foreign.iter().filter(|one| one.in_path).cloned().collect();
-    let near = if in_path.is_empty() {
-        found.foreign.clone()
-    } else {
-        in_path
-    };
-    match choice {
-        LedgerChoice::Of(LedgerTool::Stepback) | LedgerChoice::In(LedgerTool::Stepback, _) => {
-            Ok(chosen(found.own.ledger))
-        }
-        LedgerChoice::Of(LedgerTool::Sqlx) => match near.as_slice() {
-            [] => {
-                let (table, quoted) = found.sqlx_default;
-                Ok(Ledger {
-                    tool: LedgerTool::Sqlx,
-                    table,
-                    quoted,
-                    exists: false,
-                    chosen: true,
-                })
-            }
-            [one] => Ok(chosen(one.ledger.clone())),
-            several => Err(unclear(several)),
-        },
-        LedgerChoice::In(LedgerTool::Sqlx, table) => {
-            let is_named = |one: &&Candidate| {
-                let full = &one.ledger.table;
-                full == table || full.rsplit_once('.').is_some_and(|(_, name)| name == table)
-            };
-            let named: Vec<Candidate> = found.foreign.iter().filter(is_named).cloned().collect();
-            match named.as_slice() {
-                [one] => Ok(chosen(one.ledger.clone())),
-                [] => Err(DbError::LedgerUnclear {
-                    message: format!("there is no table {table} with the columns of sqlx's ledger"),
-                    hint: match found.foreign.as_slice() {
-                        [] => "no table of this database has them; `--ledger sqlx` makes sqlx's own".to_owned(),
-                        some => format!("these have them: {}", names(some)),
-                    },
-                }),
-                several => Err(unclear(several)),
-            }
-        }
-        LedgerChoice::Auto => {
-            let mut with_rows: Vec<Candidate> = near.iter().filter(|one| one.has_rows).cloned().collect();
-            if found.own.has_rows {
-                with_rows.insert(0, found.own.clone());
-            }
-            match (with_rows.as_slice(), near.as_slice()) {
-                ([one], _) | ([], [one]) => Ok(one.ledger.clone()),
-                ([], []) => Ok(found.own.ledger),
-                ([], several) | (several, _) => several
-                    .iter()
-                    .find(|one| Some(&one.ledger.table) == found.of_open_run.as_ref())
-                    .map(|one| one.ledger.clone())
-                    .ok_or_else(|| unclear(several)),
-            }
-        }
-    }
-}
-
-fn names(candidates: &[Candidate]) -> String {
-    let names: Vec<&str> = candidates.iter().map(|one| one.ledger.table.as_str()).collect();
-    names.join(", ")
-}
-
-fn unclear(candidates: &[Candidate]) -> DbError {
-    let several_foreign = candidates.iter().filter(|one| !one.ledger.is_own()).count() > 1;
-    let option = |one: &Candidate| match one.ledger.tool {
-        LedgerTool::Stepback => "--ledger stepback".to_owned(),
-        LedgerTool::Sqlx if several_foreign => format!("--ledger sqlx:{}", one.ledger.table),
-        LedgerTool::Sqlx => "--ledger sqlx".to_owned(),
-    };
-    let options: Vec<String> = candidates.iter().map(option).collect();
-    DbError::LedgerUnclear {
-        message: format!("several tables can be the ledger: {}", names(candidates)),
-        hint: format!("say which one the app goes by: {}", options.join(", or ")),
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -51,7 +51,7 @@ pub(super) const POSTGRES: Statements = Statements {
     find: concat!(postgres_columns!(), " AS l WHERE l.version = $1::bigint"),
     holds: "SELECT 1 FROM {l} AS l WHERE l.version = $1::bigint AND l.checksum = pg_catalog.decode($3, 'hex') AND l.success \
             AND (extract(epoch FROM l.installed_on) * 1000000)::bigint = \
-            (SELECT a.ledger_sequence FROM {s}.archive a WHERE a.version = $4 ORDER BY a.revision DESC LIMIT 1)",
+            (SELECT a.ledger_sequence FROM {s}.archive a WHERE a.ledger = {k} AND a.version = $4 ORDER BY a.revision DESC LIMIT 1)",
     insert: "INSERT INTO {l} (version, description, success, checksum, execution_time) VALUES ($1::bigint, $2, true, \
              pg_catalog.decode($3, 'hex'), \
              (extract(epoch FROM pg_catalog.clock_timestamp() - pg_catalog.now()) * 1000000000)::bigint)",

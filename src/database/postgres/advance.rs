@@ -40,8 +40,8 @@ const SETTINGS: &str = "PERFORM pg_catalog.set_config('lock_timeout', $1, true),
     pg_catalog.set_config('application_name', $3, true); ";
 const NOT_HELD: &str = "RAISE EXCEPTION USING ERRCODE = $1, DETAIL = $2, MESSAGE = 'the ledger does not hold it with the up script that the plan names'; END IF; ";
 const HELD: &str = "RAISE EXCEPTION USING ERRCODE = $1, DETAIL = $2, MESSAGE = 'the ledger holds it already'; END IF; ";
-const IN_ARCHIVE: &str = "PERFORM 1 FROM {s}.archive a WHERE version = $1 AND up_sha256 = $2 AND $3 IN (up_sha256, down_sha256) \
-    AND revision = (SELECT max(revision) FROM {s}.archive b WHERE b.version = a.version); \
+const IN_ARCHIVE: &str = "PERFORM 1 FROM {s}.archive a WHERE ledger = {k} AND version = $1 AND up_sha256 = $2 AND $3 IN (up_sha256, down_sha256) \
+    AND revision = (SELECT max(revision) FROM {s}.archive b WHERE b.ledger = a.ledger AND b.version = a.version); \
     IF NOT FOUND THEN RAISE EXCEPTION USING ERRCODE = $4, DETAIL = $1, MESSAGE = 'the archive''s newest revision does not hold the script that the plan names'; END IF; ";
 /// Everything that a script may have set, back to how the session began; then ours again, for the commit.
 const RESET: &str = "RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; DISCARD TEMP; ";

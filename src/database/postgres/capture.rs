@@ -12,11 +12,11 @@ use crate::database::capture::{Keep, applied_since, keep, replacement};
 
 const SCRIPT: &str =
     "INSERT INTO {s}.script (sha256, chunk, chunks, body) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
-const ARCHIVE: &str = "INSERT INTO {s}.archive (version, revision, name, capture, up_sha256, down_sha256, down_empty, \
-    layout, ledger_sequence, binding_sha256, captured_by, captured_at) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, {now})";
-const REPLACEMENT: &str =
-    "INSERT INTO {s}.replacement (version, revision, reason, replaced_by, replaced_at) VALUES ($1, $2, $3, $4, {now})";
+const ARCHIVE: &str = "INSERT INTO {s}.archive (ledger, version, revision, name, capture, up_sha256, down_sha256, \
+    down_empty, layout, ledger_sequence, binding_sha256, captured_by, captured_at) \
+    VALUES ({k}, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, {now})";
+const REPLACEMENT: &str = "INSERT INTO {s}.replacement (ledger, version, revision, reason, replaced_by, replaced_at) \
+    VALUES ({k}, $1, $2, $3, $4, {now})";
 
 /// Sets what an archive row is bound to. The digest is that of [`Binding`], made by the server, because only it knows
 /// the ledger row that it has just written.
@@ -28,7 +28,7 @@ macro_rules! bind {
             "', ledger_sequence = ",
             $sequence,
             ", binding_sha256 = pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(pg_catalog.concat('postgres', \
-             pg_catalog.chr(10), a.version, pg_catalog.chr(10), a.up_sha256, pg_catalog.chr(10), a.down_sha256, \
+             pg_catalog.chr(10), a.ledger, pg_catalog.chr(10), a.version, pg_catalog.chr(10), a.up_sha256, pg_catalog.chr(10), a.down_sha256, \
              pg_catalog.chr(10), ",
             $sequence,
             ", pg_catalog.chr(10)), 'UTF8')), 'hex')"
@@ -39,7 +39,8 @@ macro_rules! bind {
 /// The newest revision of version `$1`.
 macro_rules! newest {
     () => {
-        " WHERE a.version = $1 AND a.revision = (SELECT max(b.revision) FROM {s}.archive b WHERE b.version = $1)"
+        " WHERE a.ledger = {k} AND a.version = $1 \
+         AND a.revision = (SELECT max(b.revision) FROM {s}.archive b WHERE b.ledger = {k} AND b.version = $1)"
     };
 }
 
@@ -140,7 +141,8 @@ impl PostgresDatabase {
         let select = self.fill(from.statements(Engine::Postgres).select, &[]);
         let queries = [self.fill(rows::ARCHIVE, &[]), select].join("; ");
         let results = self.read(doing, &queries).await?;
-        let archived = results[0].iter().map(rows::archive).collect::<Result<_, _>>()?;
+        let archived = results[0].iter().map(|row| rows::archive(row, &from));
+        let archived = archived.collect::<Result<_, _>>()?;
         let ledger = results[1].iter().map(|row| rows::ledger(row, &from));
         Ok((archived, ledger.collect::<Result<_, _>>()?))
     }
@@ -156,10 +158,12 @@ impl PostgresDatabase {
                 statements.push(self.fill(SCRIPT, &values));
             }
         }
+        let ledger = self.ledger.get();
         let up = migration.up.sha256();
         let down = migration.down.as_ref().map(Script::sha256);
         let binding = Binding {
             engine: Engine::Postgres,
+            ledger: &ledger.table,
             version: &migration.version,
             up: &up,
             down: down.as_ref(),
@@ -185,7 +189,7 @@ impl PostgresDatabase {
             (&up).into(),
             down_text.as_deref().into(),
             Value::Bool(down_empty),
-            self.ledger.get().tool.name().into(),
+            ledger.tool.name().into(),
             ledger_sequence.into(),
             (&binding).into(),
             (&self.options.by).into(),

@@ -28,20 +28,28 @@ const TABLES: &str = "SET LOCAL search_path TO DEFAULT; \
             AND a.atttypid = 'pg_catalog.int8'::pg_catalog.regtype) \
     ORDER BY 1, 2; \
     SELECT coalesce(pg_catalog.current_schema()::text, 'public') AS default_schema, \
-        EXISTS (SELECT FROM pg_catalog.pg_tables WHERE schemaname = $3 AND tablename = 'ledger') AS has_own, \
-        EXISTS (SELECT FROM pg_catalog.pg_tables WHERE schemaname = $3 AND tablename = 'lease') AS has_lease";
-
-const OF_OPEN_RUN: &str = "SELECT (SELECT ledger FROM {s}.lease ORDER BY heartbeat_ms DESC LIMIT 1) AS ledger \
-    WHERE EXISTS (SELECT FROM {s}.run WHERE status <> 'closed')";
+        EXISTS (SELECT FROM pg_catalog.pg_tables WHERE schemaname = $3 AND tablename = 'ledger') AS has_own";
 
 /// Our own ledger in this state schema.
 pub(super) fn own_ledger(schema: &str) -> Ledger {
-    Ledger::own(format!("{schema}.ledger"), format!("{}.ledger", quote::name(schema)))
+    let (table, quoted) = full_name(schema, "ledger");
+    Ledger::own(table, quoted)
 }
 
+/// A table's name as it is told to people and kept in our rows, where two tables never have the same, and quoted.
 fn full_name(schema: &str, table: &str) -> (String, String) {
     let quoted = format!("{}.{}", quote::name(schema), quote::name(table));
-    (format!("{schema}.{table}"), quoted)
+    (format!("{}.{}", spell(schema), spell(table)), quoted)
+}
+
+/// A name that may hold a dot, or a letter that looks like another one's small one, is quoted.
+fn spell(name: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    if !name.is_empty() && name.bytes().all(is_plain) {
+        name.to_owned()
+    } else {
+        quote::name(name)
+    }
 }
 
 impl PostgresDatabase {
@@ -52,6 +60,14 @@ impl PostgresDatabase {
         }
         let found = self.search().await?;
         choose(&self.options.ledger, found).map(|ledger| self.ledger.set(ledger))
+    }
+
+    /// Sees to it that the ledger is known: found once, if not by the last look.
+    pub(super) async fn know_ledger(&self) -> Result<(), DbError> {
+        match self.ledger.known() {
+            Some(_) => Ok(()),
+            None => self.find_ledger().await.map(drop),
+        }
     }
 
     async fn search(&self) -> Result<Found, DbError> {
@@ -68,51 +84,40 @@ impl PostgresDatabase {
         for row in tables {
             let (schema, name): (String, String) = read_name(row).map_err(failed)?;
             let (table, quoted) = full_name(&schema, &name);
+            let names = vec![format!("{schema}.{name}"), name];
             let in_path = row.try_get("in_path").map_err(failed)?;
-            foreign.push(Candidate::sqlx(table, quoted, in_path, false));
+            foreign.push(Candidate::sqlx(table, quoted, names, in_path, false));
         }
         let mut found = Found {
             own: Candidate::own(own_ledger(state), false),
             foreign,
             sqlx_default: full_name(&default_schema, SQLX_TABLE),
-            of_open_run: None,
         };
         found.own.ledger.exists = has_own;
         // With nothing else in sight our own is the ledger, whatever it holds.
         if !found.foreign.is_empty() {
-            self.look_for_rows(&mut found, about.try_get("has_lease").map_err(failed)?)
-                .await?;
+            self.look_for_rows(&mut found).await?;
         }
         Ok(found)
     }
 
-    /// Which of the tables hold rows, and which of them an open run goes by.
-    async fn look_for_rows(&self, found: &mut Found, has_lease: bool) -> Result<(), DbError> {
+    /// Which of the tables hold rows.
+    async fn look_for_rows(&self, found: &mut Found) -> Result<(), DbError> {
         let doing = "looking for the ledger";
         let failed = |error: sqlx::Error| self.explain(doing, &error);
         let mut candidates: Vec<&mut Candidate> = found.foreign.iter_mut().collect();
         if found.own.ledger.exists {
             candidates.push(&mut found.own);
         }
-        let mut queries: Vec<String> = candidates
+        let queries: Vec<String> = candidates
             .iter()
             .map(|one| format!("SELECT EXISTS (SELECT FROM {})", one.ledger.quoted))
             .collect();
-        if has_lease {
-            queries.push(self.fill(OF_OPEN_RUN, &[]));
-        }
         let results = self.read(doing, &queries.join("; ")).await?;
-        let count = candidates.len();
         for (one, rows) in candidates.into_iter().zip(&results) {
             let row = rows.first().ok_or(sqlx::Error::RowNotFound).map_err(failed)?;
             one.has_rows = row.try_get(0).map_err(failed)?;
         }
-        let of_open_run = results.get(count).and_then(|rows| rows.first());
-        found.of_open_run = of_open_run
-            .map(|row| row.try_get(0))
-            .transpose()
-            .map_err(failed)?
-            .flatten();
         Ok(())
     }
 

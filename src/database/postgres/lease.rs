@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::error::is_lock_timeout;
-use super::lock::look_after;
+use super::lock::{Wanted, look_after};
 use super::message::number;
 use super::session::{Session, SessionId};
 use super::{Own, PostgresDatabase, rows};
@@ -40,8 +40,8 @@ const NAME_SESSION: &str = "UPDATE {s}.lease SET session = $4 WHERE ledger = $1 
 /// A lease that is ours, and the task that keeps it alive. Dropping it stops the heartbeat and gives nothing back.
 pub(super) struct Heart {
     token: Token,
-    /// The number of the lock that is held beside the lease.
-    pub(super) tool_lock: Option<i64>,
+    /// The lock that is held beside the lease.
+    pub(super) tool_lock: Option<Wanted>,
     task: JoinHandle<()>,
 }
 
@@ -92,11 +92,11 @@ impl PostgresDatabase {
     async fn hold(&self, token: Token, life: Duration, deadline: Instant) -> Result<Token, DbError> {
         *self.heart.lock().await = Some(self.start_heart(token, life, None));
         let locked = async {
-            let Some(id) = self.tool_lock_id().await? else {
+            let Some(wanted) = self.wanted_tool_lock().await? else {
                 return Ok(());
             };
-            self.take_tool_lock(id, deadline).await?;
-            *self.heart.lock().await = Some(self.start_heart(token, life, Some(id)));
+            self.take_tool_lock(&wanted, deadline).await?;
+            *self.heart.lock().await = Some(self.start_heart(token, life, Some(wanted)));
             Ok(())
         };
         let locked: Result<(), DbError> = locked.await;
@@ -111,10 +111,7 @@ impl PostgresDatabase {
     }
 
     async fn see_lease(&self) -> Result<Seen, DbError> {
-        let queries = [
-            self.fill(rows::LEASE, &[(&self.ledger.get().table).into()]),
-            self.fill(HIGHEST, &[]),
-        ];
+        let queries = [self.fill(rows::LEASE, &[]), self.fill(HIGHEST, &[])];
         let doing = "looking at the lease";
         let results = self.read(doing, &queries.join("; ")).await?;
         let failed = |error: sqlx::Error| self.explain(doing, &error);
@@ -198,7 +195,7 @@ impl PostgresDatabase {
     }
 
     /// Renews the heartbeat every third of the lease's life. One that cannot be written is not a loss: the token decides.
-    fn start_heart(&self, token: Token, life: Duration, tool_lock: Option<i64>) -> Heart {
+    fn start_heart(&self, token: Token, life: Duration, tool_lock: Option<Wanted>) -> Heart {
         let connect = self.connect.clone();
         let ledger = self.ledger.get();
         let values = [
@@ -212,14 +209,15 @@ impl PostgresDatabase {
             self.settings()
         );
         let slot = Arc::clone(&self.tool_lock);
+        let looked_after = tool_lock.clone();
         let task = tokio::spawn(async move {
             let mut session = None;
             loop {
                 tokio::time::sleep(life / 3).await;
                 match beat_once(&connect, &mut session, &message).await {
                     Ok(true) => {
-                        if let Some(id) = tool_lock {
-                            look_after(&connect, &slot, id).await;
+                        if let Some(wanted) = &looked_after {
+                            look_after(&connect, &slot, wanted).await;
                         }
                     }
                     Ok(false) => {

@@ -29,8 +29,9 @@ const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; \
     ('tcp_keepalives_count', '3')) v(name, value) JOIN pg_catalog.pg_settings s ON s.name = v.name; \
     SELECT pg_catalog.pg_try_advisory_xact_lock($1) AS taken, pg_catalog.pg_backend_pid()::bigint AS pid";
 
-/// Says that the session is alive; and tells others by its text what the session is for.
-const PING: &str = "SELECT 1 AS stepback_holds_the_lock";
+/// Says that the session is alive; and tells others by its text under which lease it was taken: sqlx has one lock for all of
+/// its ledgers in a database, and each ledger has a lease of its own (LAWS D16).
+const PING: &str = "SELECT $1 AS stepback_holds_the_lock, {k} AS for_ledger";
 
 /// How long an answer to one of these may take.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -52,7 +53,8 @@ const WHO: &str = concat!(
     holders!()
 );
 
-/// Ends the session of a coordinator that is not the holder of the lease any more: we are.
+/// Ends the session of a coordinator that is not the holder of this lease any more: we are. One of another ledger is let
+/// be, whose holder may be at work.
 const END_DEAD: &str = concat!(
     "SELECT pg_catalog.pg_terminate_backend(a.pid)",
     holders!(),
@@ -67,10 +69,18 @@ const HELD: &str = concat!(
      MESSAGE = 'the lock of sqlx was lost'; END IF; "
 );
 
+/// Which lock is taken, and under which lease.
+#[derive(Clone)]
+pub(super) struct Wanted {
+    id: i64,
+    ping: String,
+}
+
 /// The lock, held by a session of its own. Dropping it gives it back.
 pub(super) struct ToolLock {
     session: Session,
     pid: i64,
+    ping: String,
 }
 
 /// Where the lock is kept: the heartbeat looks after it too.
@@ -82,9 +92,11 @@ fn parts(id: i64) -> (i64, i64) {
 
 impl ToolLock {
     /// Takes the lock if it is free.
-    async fn take(connect: &PgConnectOptions, id: i64) -> Result<Option<Self>, Failed> {
+    async fn take(connect: &PgConnectOptions, wanted: &Wanted) -> Result<Option<Self>, Failed> {
         let mut session = Session::open(connect, ANSWER).await?;
-        let results = session.send(fill(BEGIN, Names::default(), &[Value::Int(id)])).await?;
+        let results = session
+            .send(fill(BEGIN, Names::default(), &[Value::Int(wanted.id)]))
+            .await?;
         let row = results
             .last()
             .and_then(|rows| rows.first())
@@ -93,25 +105,26 @@ impl ToolLock {
             return Ok(None);
         }
         let pid = row.try_get("pid")?;
-        session.send(PING.to_owned()).await?;
-        Ok(Some(Self { session, pid }))
+        let ping = wanted.ping.clone();
+        session.send(ping.clone()).await?;
+        Ok(Some(Self { session, pid, ping }))
     }
 
     /// Whether it is still held.
     async fn is_held(&mut self) -> bool {
-        self.session.send(PING.to_owned()).await.is_ok()
+        self.session.send(self.ping.clone()).await.is_ok()
     }
 }
 
 /// Looks after a lock between two heartbeats: takes it again where its session was lost.
-pub(super) async fn look_after(connect: &PgConnectOptions, slot: &Slot, id: i64) {
+pub(super) async fn look_after(connect: &PgConnectOptions, slot: &Slot, wanted: &Wanted) {
     let mut held = slot.lock().await;
     if let Some(lock) = held.as_mut()
         && lock.is_held().await
     {
         return;
     }
-    *held = match ToolLock::take(connect, id).await {
+    *held = match ToolLock::take(connect, wanted).await {
         Ok(taken) => taken,
         Err(failed) => {
             tracing::debug!(error = %failed.error, "sqlx's lock was lost and could not be taken again");
@@ -121,8 +134,8 @@ pub(super) async fn look_after(connect: &PgConnectOptions, slot: &Slot, id: i64)
 }
 
 impl PostgresDatabase {
-    /// The number of the lock that the ledger's tool takes; `None` where it takes none.
-    pub(super) async fn tool_lock_id(&self) -> Result<Option<i64>, DbError> {
+    /// The lock that the ledger's tool takes; `None` where it takes none.
+    pub(super) async fn wanted_tool_lock(&self) -> Result<Option<Wanted>, DbError> {
         if self.ledger.get().tool != LedgerTool::Sqlx {
             return Ok(None);
         }
@@ -132,28 +145,31 @@ impl PostgresDatabase {
         let name: String = row
             .and_then(|row| row.try_get(0))
             .map_err(|error| self.explain(doing, &error))?;
-        Ok(Some(sqlx_lock_id(&name)))
+        Ok(Some(Wanted {
+            id: sqlx_lock_id(&name),
+            ping: self.fill(PING, &[(&self.options.state_schema).into()]),
+        }))
     }
 
     /// Takes the lock of the ledger's tool, polling until the deadline. Only the holder of the lease calls this.
-    pub(super) async fn take_tool_lock(&self, id: i64, deadline: Instant) -> Result<(), DbError> {
+    pub(super) async fn take_tool_lock(&self, wanted: &Wanted, deadline: Instant) -> Result<(), DbError> {
         let ending = Instant::now() + ANSWER;
         loop {
             let failed = |failed: Failed| self.explain("taking sqlx's lock", &failed.error);
-            let taken = ToolLock::take(&self.connect, id).await.map_err(failed)?;
+            let taken = ToolLock::take(&self.connect, wanted).await.map_err(failed)?;
             if taken.is_some() {
                 *self.tool_lock.lock().await = taken;
                 return Ok(());
             }
-            let (high, low) = parts(id);
-            let values = [high.into(), low.into(), PING.into()];
+            let (high, low) = parts(wanted.id);
+            let values = [high.into(), low.into(), (&wanted.ping).into()];
             // Without the right to end it, the server finds out by itself; who holds the lock is said below.
             let ended = self.ask("ending a dead session", self.fill(END_DEAD, &values)).await;
             let is_ending = ended.is_ok_and(|results| results.iter().any(|rows| !rows.is_empty()));
             let until = if is_ending { deadline.max(ending) } else { deadline };
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(self.who_holds(id).await?);
+                return Err(self.who_holds(wanted.id).await?);
             }
             if is_ending {
                 tokio::time::sleep(left.min(SOON)).await;
@@ -196,18 +212,24 @@ impl PostgresDatabase {
     /// Makes sure that the lock is held, as far as can be known beforehand, and returns the check of it as statements of a
     /// `DO` body: empty where there is no such lock.
     pub(super) async fn check_tool_lock(&self, token: Token) -> Result<String, DbError> {
-        let Some(id) = self.heart.lock().await.as_ref().and_then(|heart| heart.tool_lock) else {
+        let wanted = self
+            .heart
+            .lock()
+            .await
+            .as_ref()
+            .and_then(|heart| heart.tool_lock.clone());
+        let Some(wanted) = wanted else {
             return Ok(String::new());
         };
-        look_after(&self.connect, &self.tool_lock, id).await;
+        look_after(&self.connect, &self.tool_lock, &wanted).await;
         let held = self.tool_lock.lock().await;
         let Some(lock) = held.as_ref() else {
             drop(held);
             // Perhaps the lease went the same way.
             self.change("checking the lease", token, "SELECT").await?;
-            return Err(self.who_holds(id).await?);
+            return Err(self.who_holds(wanted.id).await?);
         };
-        let (high, low) = parts(id);
+        let (high, low) = parts(wanted.id);
         let values = [high.into(), low.into(), lock.pid.into(), error::TOOL_LOCK.into()];
         Ok(self.fill(HELD, &values))
     }

@@ -133,7 +133,6 @@ impl PostgresDatabase {
     pub(super) async fn read_everything(&self) -> Result<SeenDatabase, DbError> {
         let from = self.find_ledger().await?;
         let there = self.look_what_is_there().await?;
-        let ledger_key = [(&from.table).into()];
         let has_ledger = if from.is_own() {
             there.has("ledger")
         } else {
@@ -142,7 +141,7 @@ impl PostgresDatabase {
         let nothing = "SELECT WHERE false";
         let of = |table: &str, query: &'static str| {
             if there.has(table) {
-                self.fill(query, &ledger_key)
+                self.fill(query, &[])
             } else {
                 nothing.to_owned()
             }
@@ -191,7 +190,7 @@ impl PostgresDatabase {
         let (server, control) = (&server[first(server)?], &control[first(control)?]);
         let timeline: i64 = control.try_get("timeline").map_err(failed)?;
         let own = identity.first().map(|row| row.try_get(0)).transpose().map_err(failed)?;
-        let mut archive = all(archive, rows::archive)?;
+        let mut archive = all(archive, |row| rows::archive(row, &from))?;
         archive.sort_by(|one, other| one.migration.version.cmp(&other.migration.version));
         let runs = all(runs, rows::run)?;
         let lease = lease.first().map(rows::lease).transpose()?;
@@ -204,6 +203,7 @@ impl PostgresDatabase {
                 source: self.options.source.clone(),
                 redacted: self.redacted.clone(),
                 state_schema: self.options.state_schema.clone(),
+                ledger: from.by_name(),
                 identity: DatabaseIdentity {
                     system: control.try_get("system").map_err(failed)?,
                     timeline: u32::try_from(timeline).unwrap_or(0),
@@ -220,7 +220,9 @@ impl PostgresDatabase {
             releases: all(releases, rows::release)?,
             fingerprints: all(fingerprints, rows::fingerprint)?,
             highest_token: lease.as_ref().map_or(0, |lease| lease.token.number).max(in_runs),
-            open_run: runs.into_iter().find(|run| run.status != RunStatus::Closed),
+            open_run: runs
+                .into_iter()
+                .find(|run| run.ledger == from.table && run.status != RunStatus::Closed),
             lease,
         })
     }

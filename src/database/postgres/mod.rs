@@ -50,7 +50,7 @@ use super::silence::Silence;
 use super::{ConnectOptions, Database, DbError, LeaseRequest, Record, Reply};
 use lease::Heart;
 pub(super) use prepare::own_tables;
-use quote::{Names, Value, fill};
+use quote::{Names, Value, fill, literal};
 use session::{Failed, Life, PROGRAM, Results, Session, SessionId};
 
 /// Our own tables.
@@ -144,9 +144,11 @@ impl PostgresDatabase {
     }
 
     fn fill(&self, template: &'static str, values: &[Value<'_>]) -> String {
+        let ledger = self.ledger.get();
         let names = Names {
             schema: &self.schema,
-            ledger: &self.ledger.get().quoted,
+            ledger: &ledger.quoted,
+            key: &literal((&ledger.table).into()),
         };
         fill(template, names, values)
     }

@@ -86,9 +86,11 @@ pub(super) struct Names<'a> {
     pub(super) schema: &'a str,
     /// For `{l}`: the ledger.
     pub(super) ledger: &'a str,
+    /// For `{k}`: the ledger's full name, which our rows belong to, as a literal.
+    pub(super) key: &'a str,
 }
 
-/// Fills a template: `{s}` with the quoted state schema, `{l}` with the quoted ledger, `{now}` and `{now_ms}` with the
+/// Fills a template: `{s}` with the quoted state schema, `{l}` with the quoted ledger, `{k}` with its name as a literal, `{now}` and `{now_ms}` with the
 /// present, `$1` and on with the values as literals. What was filled in is not read again.
 pub(super) fn fill(template: &'static str, names: Names<'_>, values: &[Value<'_>]) -> String {
     let mut filled = String::with_capacity(template.len() + 64 * values.len());
@@ -99,6 +101,7 @@ pub(super) fn fill(template: &'static str, names: Names<'_>, values: &[Value<'_>
         let named = [
             ("{s}", names.schema),
             ("{l}", names.ledger),
+            ("{k}", names.key),
             ("{now}", NOW),
             ("{now_ms}", NOW_MS),
         ];
@@ -155,16 +158,17 @@ mod tests {
     #[test]
     fn a_template_is_filled_and_its_values_are_not_read_again() {
         let filled = fill(
-            "DELETE FROM {s}.t WHERE a = $2 AND b = $1 {x} $",
+            "DELETE FROM {s}.t WHERE a = $2 AND b = $1 AND k = {k} {x} $",
             Names {
                 schema: "\"$1\"",
-                ledger: "",
+                key: "'$2'::text",
+                ..Names::default()
             },
             &["$2 {s} {now}".into(), 7.into()],
         );
         assert_eq!(
             filled,
-            "DELETE FROM \"$1\".t WHERE a = '7'::bigint AND b = '$2 {s} {now}'::text {x} $"
+            "DELETE FROM \"$1\".t WHERE a = '7'::bigint AND b = '$2 {s} {now}'::text AND k = '$2'::text {x} $"
         );
     }
 

@@ -12,13 +12,14 @@ use crate::database::archive::Binding;
 use crate::database::ledger::{Columns, Ledger};
 
 pub(super) const ARCHIVE: &str = "SELECT DISTINCT ON (version) version, revision, name, capture, up_sha256, down_sha256, \
-    down_empty, ledger_sequence, binding_sha256 FROM {s}.archive ORDER BY version, revision DESC";
-pub(super) const RELEASES: &str = "SELECT release, migrations, recorded_at FROM {s}.release ORDER BY sequence";
-pub(super) const FINGERPRINTS: &str = "SELECT schema_sha256, sha256 FROM {s}.fingerprint ORDER BY 1";
-pub(super) const RUNS: &str = "SELECT run, plan, app, journal, status, title, closes_itself, token FROM {s}.run \
+    down_empty, ledger_sequence, binding_sha256 FROM {s}.archive WHERE ledger = {k} ORDER BY version, revision DESC";
+pub(super) const RELEASES: &str = "SELECT release, migrations, recorded_at FROM {s}.release WHERE ledger = {k} \
+    ORDER BY sequence";
+pub(super) const FINGERPRINTS: &str = "SELECT schema_sha256, sha256 FROM {s}.fingerprint WHERE ledger = {k} ORDER BY 1";
+pub(super) const RUNS: &str = "SELECT run, ledger, plan, app, journal, status, title, closes_itself, token FROM {s}.run \
     ORDER BY run COLLATE \"C\" DESC";
 pub(super) const LEASE: &str = "SELECT token, nonce, holder, session, life_ms, released, heartbeat_ms, \
-    (extract(epoch FROM clock_timestamp()) * 1000)::bigint - heartbeat_ms AS age_ms FROM {s}.lease WHERE ledger = $1";
+    (extract(epoch FROM clock_timestamp()) * 1000)::bigint - heartbeat_ms AS age_ms FROM {s}.lease WHERE ledger = {k}";
 
 /// What a row of ours holds that it cannot.
 pub(super) fn wrong(error: &dyn std::fmt::Display) -> DbError {
@@ -58,7 +59,7 @@ pub(super) fn ledger(row: &PgRow, from: &Ledger) -> Result<LedgerRow, DbError> {
     from.read(columns).map_err(|error| wrong(&error))
 }
 
-pub(super) fn archive(row: &PgRow) -> Result<ArchiveRow, DbError> {
+pub(super) fn archive(row: &PgRow, of: &Ledger) -> Result<ArchiveRow, DbError> {
     let version: Version = read(row, "version")?;
     let up_sha256: Digest = read(row, "up_sha256")?;
     let down: Option<&str> = get(row, "down_sha256")?;
@@ -69,6 +70,7 @@ pub(super) fn archive(row: &PgRow) -> Result<ArchiveRow, DbError> {
     let ledger_sequence = get(row, "ledger_sequence")?;
     let binding = Binding {
         engine: Engine::Postgres,
+        ledger: &of.table,
         version: &version,
         up: &up_sha256,
         down: down_sha256.as_ref(),
@@ -107,6 +109,7 @@ pub(super) fn fingerprint(row: &PgRow) -> Result<(Digest, Digest), DbError> {
 pub(super) fn run(row: &PgRow) -> Result<RunRow, DbError> {
     Ok(RunRow {
         run: RunId(get(row, "run")?),
+        ledger: get(row, "ledger")?,
         plan: PlanId(read(row, "plan")?),
         app: get(row, "app")?,
         journal: json(get(row, "journal")?)?,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::Row as _;
-use stepback_core::model::{Digest, Engine, Fingerprint, MigrationSet, RunId, RunRow, RunStatus, Stamp, Token};
+use stepback_core::model::{Digest, Engine, Fingerprint, MigrationSet, RunId, RunRow, Stamp, Token};
 
 use super::message::do_block;
 use super::quote::{Value, literal};
@@ -16,19 +16,22 @@ use crate::database::{DbError, NOT_APPLIED, Record};
 pub(super) const MESSAGE: usize = 4 << 20;
 
 const BODIES: &str = "SELECT sha256, chunks, body FROM {s}.script WHERE sha256 IN ";
-/// Writes nothing while another run is not closed.
-const RUN: &str = "INSERT INTO {s}.run (run, plan, app, journal, status, title, closes_itself, token, changed_at) \
-    SELECT $1, $2, $3, $4, $5, $6, $7, $8, {now} \
-    WHERE NOT EXISTS (SELECT FROM {s}.run WHERE run <> $1 AND status <> 'closed') \
+/// Writes nothing while another run on this ledger is not closed, nor over the row of a run on another one.
+const RUN: &str = "INSERT INTO {s}.run (run, plan, app, journal, status, title, closes_itself, token, changed_at, ledger) \
+    SELECT $1, $2, $3, $4, $5, $6, $7, $8, {now}, {k} \
+    WHERE NOT EXISTS (SELECT FROM {s}.run WHERE ledger = {k} AND run <> $1 AND status <> 'closed') \
+    AND NOT EXISTS (SELECT FROM {s}.run WHERE ledger <> {k} AND run = $1) \
     ON CONFLICT (run) DO UPDATE SET status = excluded.status, token = excluded.token, plan = excluded.plan, \
     journal = excluded.journal, title = excluded.title, closes_itself = excluded.closes_itself, \
     changed_at = excluded.changed_at RETURNING 1";
-const CLOSE: &str = "UPDATE {s}.run SET status = 'closed', token = $2, changed_at = {now} WHERE run = $1";
+const CLOSE: &str = "UPDATE {s}.run SET status = 'closed', token = $2, changed_at = {now} \
+    WHERE run = $1 AND ledger = {k}";
 /// Writes nothing when the newest pairing of the release is this one: a fact that is recorded again is recorded once.
-const RELEASE: &str = "INSERT INTO {s}.release (release, migrations, run, recorded_at) SELECT $1, $2, $3, {now} \
-    WHERE (SELECT migrations FROM {s}.release WHERE release = $1 ORDER BY sequence DESC LIMIT 1) IS DISTINCT FROM $2";
-const FINGERPRINT: &str = "INSERT INTO {s}.fingerprint (schema_sha256, sha256, body, taken_at) VALUES ($1, $2, $3, {now}) \
-    ON CONFLICT (schema_sha256) DO UPDATE SET sha256 = excluded.sha256, body = excluded.body, taken_at = excluded.taken_at";
+const RELEASE: &str = "INSERT INTO {s}.release (ledger, release, migrations, run, recorded_at) \
+    SELECT {k}, $1, $2, $3, {now} \
+    WHERE (SELECT migrations FROM {s}.release WHERE ledger = {k} AND release = $1 ORDER BY sequence DESC LIMIT 1) IS DISTINCT FROM $2";
+const FINGERPRINT: &str = "INSERT INTO {s}.fingerprint (ledger, schema_sha256, sha256, body, taken_at) \
+    VALUES ({k}, $1, $2, $3, {now}) ON CONFLICT (ledger, schema_sha256) DO UPDATE SET sha256 = excluded.sha256, body = excluded.body, taken_at = excluded.taken_at";
 
 /// Raises unless the ledger holds exactly these versions, as it spells them; its rows follow in between.
 const HOLDS: [&str; 2] = [
@@ -65,6 +68,8 @@ impl PostgresDatabase {
     /// Writes the row of a run, and closes that of the run that it takes over from.
     pub(super) async fn store_run(&self, token: Token, row: &RunRow, from: Option<&RunId>) -> Result<(), DbError> {
         let doing = "writing the run's row";
+        let ledger = self.ledger.get();
+        ledger.expect_own_run(row)?;
         let status = serde_json::to_value(row.status).map_err(|error| wrong(&error))?;
         let journal = serde_json::to_string(&row.journal).map_err(|error| wrong(&error))?;
         let (plan, token_text) = (row.plan.0.to_string(), row.token.to_string());
@@ -93,13 +98,8 @@ impl PostgresDatabase {
             return Ok(());
         }
         let runs = results[0].iter().map(rows::run).collect::<Result<Vec<_>, _>>()?;
-        let other = runs
-            .into_iter()
-            .find(|other| other.run != row.run && other.status != RunStatus::Closed);
-        Err(other.map_or_else(
-            || wrong(&"the run's row was not written, and no other run is open"),
-            |other| DbError::RunOpen(Box::new(other)),
-        ))
+        ledger.expect_no_other_run(row, runs)?;
+        Err(wrong(&"the run's row was not written, and no other run is open"))
     }
 
     pub(super) async fn store_record(&self, record: &Record, stamp: &Stamp) -> Result<(), DbError> {
@@ -142,6 +142,7 @@ impl PostgresDatabase {
                 .await?
                 .is_some_and(|found| found == *fingerprint)),
             Record::Release { release, schema } => {
+                self.know_ledger().await?;
                 let query = self.fill(rows::RELEASES, &[]);
                 let found = self.read_rows("release", "reading the pairings", &query).await?;
                 let found = found.iter().map(rows::release).collect::<Result<Vec<_>, _>>()?;
@@ -155,8 +156,9 @@ impl PostgresDatabase {
     }
 
     pub(super) async fn read_fingerprint(&self, schema: &MigrationSet) -> Result<Option<Fingerprint>, DbError> {
+        self.know_ledger().await?;
         let query = self.fill(
-            "SELECT body FROM {s}.fingerprint WHERE schema_sha256 = $1",
+            "SELECT body FROM {s}.fingerprint WHERE ledger = {k} AND schema_sha256 = $1",
             &[(&schema.digest().to_string()).into()],
         );
         let found = self

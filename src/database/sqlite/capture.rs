@@ -20,7 +20,7 @@ impl SqliteDatabase {
             let from = self.ledger.get();
             check_fence(connection, &from.table, token).await?;
             let failed = |error| self.explain(doing, error);
-            let archived = look::archive(connection).await.map_err(failed)?;
+            let archived = look::archive(connection, &from).await.map_err(failed)?;
             let ledger = look::ledger(connection, &from).await.map_err(failed)?;
             for migration in migrations {
                 let present = archived.iter().find(|row| row.migration.version == migration.version);
@@ -43,7 +43,7 @@ impl SqliteDatabase {
     /// Binds what was staged to the ledger rows that show it by now.
     async fn bind_staged(&self, connection: &mut SqliteConnection, from: &Ledger) -> Result<(), DbError> {
         let failed = |error| self.explain("binding scripts to the ledger", error);
-        let archived = look::archive(connection).await.map_err(failed)?;
+        let archived = look::archive(connection, from).await.map_err(failed)?;
         let ledger = look::ledger(connection, from).await.map_err(failed)?;
         for (row, applied) in applied_since(&archived, &ledger) {
             let mut up = Vec::new();
@@ -51,7 +51,7 @@ impl SqliteDatabase {
                 up = self.read_bodies(connection, &[row.up_sha256]).await?.concat();
             }
             if applied.names_up(&row.up_sha256, &up) == Some(true) {
-                bind(connection, &row.migration.version, applied.sequence)
+                bind(connection, from, &row.migration.version, applied.sequence)
                     .await
                     .map_err(failed)?;
             }
@@ -71,15 +71,17 @@ impl SqliteDatabase {
             let from = self.ledger.get();
             check_fence(connection, &from.table, token).await?;
             let failed = |error| self.explain(doing, error);
-            let archived = look::archive(connection).await.map_err(failed)?;
+            let archived = look::archive(connection, &from).await.map_err(failed)?;
             let ledger = look::ledger(connection, &from).await.map_err(failed)?;
             let (revision, sequence) = replacement(migration, &archived, &ledger)?;
             self.append(connection, migration, revision, sequence)
                 .await
                 .map_err(failed)?;
             sqlx::query(
-                "INSERT INTO main.stepback_replacement (version, revision, reason, replaced_by, replaced_at) VALUES (?, ?, ?, ?, ?)",
+                "INSERT INTO main.stepback_replacement (ledger, version, revision, reason, replaced_by, replaced_at) \
+                 VALUES (?, ?, ?, ?, ?, ?)",
             )
+            .bind(&from.table)
             .bind(migration.version.as_str())
             .bind(revision)
             .bind(reason)
@@ -102,27 +104,40 @@ impl SqliteDatabase {
         ledger_sequence: Option<i64>,
     ) -> Result<(), sqlx::Error> {
         store_scripts(connection, migration).await?;
+        let ledger = self.ledger.get();
         let up = migration.up.sha256();
         let down = migration.down.as_ref().map(Script::sha256);
         let binding = Binding {
             engine: Engine::Sqlite,
+            ledger: &ledger.table,
             version: &migration.version,
             up: &up,
             down: down.as_ref(),
             ledger_sequence,
         };
         sqlx::query(
-            "INSERT INTO main.stepback_archive (version, revision, name, capture, up_sha256, down_sha256, down_empty, layout, \
-             ledger_sequence, binding_sha256, captured_by, captured_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO main.stepback_archive (ledger, version, revision, name, capture, up_sha256, down_sha256, \
+             down_empty, layout, ledger_sequence, binding_sha256, captured_by, captured_at) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
+        .bind(&ledger.table)
         .bind(migration.version.as_str())
         .bind(revision)
         .bind(&migration.name)
-        .bind(if ledger_sequence.is_some() { "captured" } else { "staged" })
+        .bind(if ledger_sequence.is_some() {
+            "captured"
+        } else {
+            "staged"
+        })
         .bind(up.to_string())
         .bind(down.map(|down| down.to_string()))
-        .bind(migration.down.as_ref().is_some_and(|down| down.is_empty(Engine::Sqlite)))
-        .bind(self.ledger.get().tool.name())
+        .bind(
+            migration
+                .down
+                .as_ref()
+                .is_some_and(|down| down.is_empty(Engine::Sqlite)),
+        )
+        .bind(ledger.tool.name())
         .bind(ledger_sequence)
         .bind(binding.digest().to_string())
         .bind(&self.options.by)
@@ -152,9 +167,15 @@ async fn store_scripts(connection: &mut SqliteConnection, migration: &Migration)
 }
 
 /// The ledger row that the newest revision of a migration's archive row is bound to.
-pub(super) async fn bound_to(connection: &mut SqliteConnection, version: &Version) -> Result<Option<i64>, sqlx::Error> {
-    let newest = "SELECT ledger_sequence FROM main.stepback_archive WHERE version = ? ORDER BY revision DESC LIMIT 1";
+pub(super) async fn bound_to(
+    connection: &mut SqliteConnection,
+    ledger: &Ledger,
+    version: &Version,
+) -> Result<Option<i64>, sqlx::Error> {
+    let newest = "SELECT ledger_sequence FROM main.stepback_archive WHERE ledger = ? AND version = ? \
+        ORDER BY revision DESC LIMIT 1";
     let row = sqlx::query(newest)
+        .bind(&ledger.table)
         .bind(version.as_str())
         .fetch_optional(connection)
         .await?;
@@ -165,12 +186,15 @@ pub(super) async fn bound_to(connection: &mut SqliteConnection, version: &Versio
 /// with the migration's effects, it is staged again: whoever applies that script next, it is not stale.
 pub(super) async fn bind(
     connection: &mut SqliteConnection,
+    ledger: &Ledger,
     version: &Version,
     ledger_sequence: Option<i64>,
 ) -> Result<(), sqlx::Error> {
     let row = sqlx::query(
-        "SELECT revision, up_sha256, down_sha256 FROM main.stepback_archive WHERE version = ? ORDER BY revision DESC LIMIT 1",
+        "SELECT revision, up_sha256, down_sha256 FROM main.stepback_archive WHERE ledger = ? AND version = ? \
+         ORDER BY revision DESC LIMIT 1",
     )
+    .bind(&ledger.table)
     .bind(version.as_str())
     .fetch_one(&mut *connection)
     .await?;
@@ -182,17 +206,24 @@ pub(super) async fn bind(
     let down = row.try_get::<Option<&str>, _>("down_sha256")?.map(read).transpose()?;
     let binding = Binding {
         engine: Engine::Sqlite,
+        ledger: &ledger.table,
         version,
         up: &up,
         down: down.as_ref(),
         ledger_sequence,
     };
     sqlx::query(
-        "UPDATE main.stepback_archive SET capture = ?, ledger_sequence = ?, binding_sha256 = ? WHERE version = ? AND revision = ?",
+        "UPDATE main.stepback_archive SET capture = ?, ledger_sequence = ?, binding_sha256 = ? \
+         WHERE ledger = ? AND version = ? AND revision = ?",
     )
-    .bind(if ledger_sequence.is_some() { "captured" } else { "staged" })
+    .bind(if ledger_sequence.is_some() {
+        "captured"
+    } else {
+        "staged"
+    })
     .bind(ledger_sequence)
     .bind(binding.digest().to_string())
+    .bind(&ledger.table)
     .bind(version.as_str())
     .bind(row.try_get::<i64, _>("revision")?)
     .execute(&mut *connection)

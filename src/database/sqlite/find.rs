@@ -7,7 +7,7 @@ use sqlx::sqlite::SqliteConnection;
 use stepback_core::model::Engine;
 
 use super::work::quote;
-use super::{OWN_LEDGER, SqliteDatabase, has_table, look};
+use super::{OWN_LEDGER, SqliteDatabase, has_table};
 use crate::database::DbError;
 use crate::database::ledger::{Candidate, Found, Ledger, SQLX_COLUMNS, SQLX_TABLE, choose};
 
@@ -26,7 +26,6 @@ pub(super) fn nothing() -> Found {
         own: Candidate::own(own_ledger(), false),
         foreign: Vec::new(),
         sqlx_default: (SQLX_TABLE.to_owned(), full_name(SQLX_TABLE)),
-        of_open_run: None,
     }
 }
 
@@ -72,17 +71,14 @@ async fn search(connection: &mut SqliteConnection) -> Result<Found, sqlx::Error>
         let quoted = full_name(&name);
         let has_rows = has_rows(connection, &quoted).await?;
         let in_path = name.eq_ignore_ascii_case(SQLX_TABLE);
-        found.foreign.push(Candidate::sqlx(name, quoted, in_path, has_rows));
+        found
+            .foreign
+            .push(Candidate::sqlx(name, quoted, Vec::new(), in_path, has_rows));
     }
     if has_table(connection, OWN_LEDGER).await? {
         let has_rows = has_rows(connection, &full_name(OWN_LEDGER)).await?;
         found.own = Candidate::own(own_ledger(), has_rows);
         found.own.ledger.exists = true;
-    }
-    if has_table(connection, "stepback_lease").await? && look::has_open_run(connection).await? {
-        let newest = "SELECT ledger FROM main.stepback_lease ORDER BY heartbeat_ms DESC LIMIT 1";
-        let row = sqlx::query(newest).fetch_optional(&mut *connection).await?;
-        found.of_open_run = row.map(|row| row.try_get(0)).transpose()?;
     }
     Ok(found)
 }

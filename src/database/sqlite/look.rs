@@ -3,8 +3,8 @@
 use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use stepback_core::model::{
-    ArchiveRow, Capture, DatabaseIdentity, DatabaseRef, Digest, Engine, LeaseSeen, LedgerRef, LedgerRow, MigrationId,
-    MigrationSet, ReleaseRow, RunId, RunRow, SeenDatabase, Token, Version,
+    ArchiveRow, Capture, DatabaseIdentity, DatabaseRef, Digest, Engine, LeaseSeen, LedgerRef, LedgerRow, LedgerSeen,
+    MigrationId, MigrationSet, ReleaseRow, RunId, RunRow, RunStatus, SeenDatabase, Token, Version,
 };
 
 use super::{Connected, OWN_LEDGER, SqliteDatabase, find, has_table, now_ms};
@@ -60,27 +60,33 @@ fn ledger_row(row: &SqliteRow, ledger: &Ledger) -> Result<LedgerRow, sqlx::Error
     ledger.read(columns).map_err(own)
 }
 
-/// The newest revision of each archived migration.
-pub(super) async fn archive(connection: &mut SqliteConnection) -> Result<Vec<ArchiveRow>, sqlx::Error> {
+/// The newest revision of each migration that is archived for this ledger.
+pub(super) async fn archive(
+    connection: &mut SqliteConnection,
+    ledger: &Ledger,
+) -> Result<Vec<ArchiveRow>, sqlx::Error> {
     let rows = sqlx::query(
         "SELECT version, revision, name, capture, up_sha256, down_sha256, down_empty, ledger_sequence, binding_sha256 \
-         FROM main.stepback_archive AS a \
-         WHERE revision = (SELECT max(revision) FROM main.stepback_archive AS b WHERE b.version = a.version)",
+         FROM main.stepback_archive AS a WHERE ledger = ?1 AND revision = (SELECT max(revision) \
+         FROM main.stepback_archive AS b WHERE b.ledger = a.ledger AND b.version = a.version)",
     )
+    .bind(&ledger.table)
     .fetch_all(connection)
     .await?;
-    let mut archive = rows.iter().map(archive_row).collect::<Result<Vec<_>, _>>()?;
+    let rows = rows.iter().map(|row| archive_row(row, ledger));
+    let mut archive = rows.collect::<Result<Vec<_>, _>>()?;
     archive.sort_by(|one, other| one.migration.version.cmp(&other.migration.version));
     Ok(archive)
 }
 
-fn archive_row(row: &SqliteRow) -> Result<ArchiveRow, sqlx::Error> {
+fn archive_row(row: &SqliteRow, ledger: &Ledger) -> Result<ArchiveRow, sqlx::Error> {
     let version = version(row, "version")?;
     let up_sha256 = digest(row.try_get("up_sha256")?)?;
     let down_sha256 = row.try_get::<Option<&str>, _>("down_sha256")?.map(digest).transpose()?;
     let ledger_sequence = row.try_get("ledger_sequence")?;
     let binding = Binding {
         engine: Engine::Sqlite,
+        ledger: &ledger.table,
         version: &version,
         up: &up_sha256,
         down: down_sha256.as_ref(),
@@ -104,10 +110,13 @@ fn archive_row(row: &SqliteRow) -> Result<ArchiveRow, sqlx::Error> {
     })
 }
 
-async fn releases(connection: &mut SqliteConnection) -> Result<Vec<ReleaseRow>, sqlx::Error> {
-    let rows = sqlx::query("SELECT release, migrations, recorded_at FROM main.stepback_release ORDER BY sequence")
-        .fetch_all(connection)
-        .await?;
+async fn releases(connection: &mut SqliteConnection, ledger: &Ledger) -> Result<Vec<ReleaseRow>, sqlx::Error> {
+    let rows = sqlx::query(
+        "SELECT release, migrations, recorded_at FROM main.stepback_release WHERE ledger = ? ORDER BY sequence",
+    )
+    .bind(&ledger.table)
+    .fetch_all(connection)
+    .await?;
     rows.iter()
         .map(|row| {
             Ok(ReleaseRow {
@@ -124,6 +133,7 @@ pub(super) fn run_row(row: &SqliteRow) -> Result<RunRow, sqlx::Error> {
     let status = format!("\"{}\"", row.try_get::<&str, _>("status")?);
     Ok(RunRow {
         run: RunId(row.try_get("run")?),
+        ledger: row.try_get("ledger")?,
         plan: stepback_core::model::PlanId(digest(row.try_get("plan")?)?),
         app: row.try_get("app")?,
         journal: serde_json::from_str(row.try_get("journal")?).map_err(own)?,
@@ -134,18 +144,12 @@ pub(super) fn run_row(row: &SqliteRow) -> Result<RunRow, sqlx::Error> {
     })
 }
 
-/// All runs, newest first.
+/// The runs on every ledger, newest first.
 pub(super) async fn runs(connection: &mut SqliteConnection) -> Result<Vec<RunRow>, sqlx::Error> {
     let rows = sqlx::query("SELECT * FROM main.stepback_run ORDER BY run DESC")
         .fetch_all(connection)
         .await?;
     rows.iter().map(run_row).collect()
-}
-
-/// Whether there is a run that is not closed.
-pub(super) async fn has_open_run(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
-    let open = "SELECT EXISTS (SELECT 1 FROM main.stepback_run WHERE status <> 'closed')";
-    sqlx::query(open).fetch_one(connection).await?.try_get(0)
 }
 
 /// The lease for a ledger; `None` before anybody ever took it.
@@ -179,12 +183,13 @@ impl SqliteDatabase {
                 source: self.source.clone(),
                 redacted: self.redacted.clone(),
                 state_schema: self.options.state_schema.clone(),
+                ledger: LedgerRef::default(),
                 identity: DatabaseIdentity::default(),
             },
             server_version: "SQLite".to_owned(),
             prepared: false,
             read_only: false,
-            ledger_table: LedgerRef::default(),
+            ledger_table: LedgerSeen::default(),
             ledger: Vec::new(),
             archive: Vec::new(),
             releases: Vec::new(),
@@ -195,7 +200,9 @@ impl SqliteDatabase {
             missing_rights: stepback_core::model::MissingRights::default(),
         };
         let Connected::Open(mut working) = self.connected(false).await? else {
-            seen.ledger_table = choose(&self.options.ledger, find::nothing())?.seen();
+            let ledger = choose(&self.options.ledger, find::nothing())?;
+            seen.ledger_table = ledger.seen();
+            seen.database.ledger = ledger.by_name();
             return Ok(seen);
         };
         let connection = &mut *working;
@@ -251,6 +258,7 @@ async fn fill(seen: &mut SeenDatabase, from: &Ledger, connection: &mut SqliteCon
         .try_get(0)?;
     seen.server_version = format!("SQLite {version}");
     seen.ledger_table = from.seen();
+    seen.database.ledger = from.by_name();
     seen.ledger = ledger(connection, from).await?;
     // The tables are made in one transaction, so one of them stands for all.
     seen.prepared = has_table(connection, "stepback_run").await?;
@@ -261,11 +269,13 @@ async fn fill(seen: &mut SeenDatabase, from: &Ledger, connection: &mut SqliteCon
         .fetch_optional(&mut *connection)
         .await?;
     seen.database.identity.own = identity.map(|row| row.try_get(0)).transpose()?.unwrap_or_default();
-    seen.archive = archive(connection).await?;
-    seen.releases = releases(connection).await?;
-    let fingerprints = sqlx::query("SELECT schema_sha256, sha256 FROM main.stepback_fingerprint ORDER BY 1")
-        .fetch_all(&mut *connection)
-        .await?;
+    seen.archive = archive(connection, from).await?;
+    seen.releases = releases(connection, from).await?;
+    let fingerprints =
+        sqlx::query("SELECT schema_sha256, sha256 FROM main.stepback_fingerprint WHERE ledger = ? ORDER BY 1")
+            .bind(&from.table)
+            .fetch_all(&mut *connection)
+            .await?;
     for row in &fingerprints {
         seen.fingerprints
             .push((digest(row.try_get(0)?)?, digest(row.try_get(1)?)?));
@@ -273,7 +283,7 @@ async fn fill(seen: &mut SeenDatabase, from: &Ledger, connection: &mut SqliteCon
     seen.open_run = runs(connection)
         .await?
         .into_iter()
-        .find(|row| row.status != stepback_core::model::RunStatus::Closed);
+        .find(|row| row.ledger == from.table && row.status != RunStatus::Closed);
     seen.lease = lease(connection, &from.table).await?;
     seen.highest_token = seen.lease.as_ref().map_or(0, |lease| lease.token.number);
     Ok(())

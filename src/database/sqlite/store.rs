@@ -33,34 +33,32 @@ impl SqliteDatabase {
     pub(super) async fn store_run(&self, token: Token, row: &RunRow, from: Option<&RunId>) -> Result<(), DbError> {
         let mut connection = self.working().await?;
         in_transaction(self, &mut connection, "writing the run's row", async |connection| {
-            check_fence(connection, &self.ledger.get().table, token).await?;
+            let ledger = self.ledger.get();
+            check_fence(connection, &ledger.table, token).await?;
             let failed = |error| self.explain("writing the run's row", error);
             if let Some(from) = from {
                 sqlx::query(
-                    "UPDATE main.stepback_run SET status = 'closed', token = ?2, changed_at = ?3 WHERE run = ?1",
+                    "UPDATE main.stepback_run SET status = 'closed', token = ?2, changed_at = ?3 \
+                     WHERE run = ?1 AND ledger = ?4",
                 )
                 .bind(&from.0)
                 .bind(row.token.to_string())
                 .bind(now_text())
+                .bind(&ledger.table)
                 .execute(&mut *connection)
                 .await
                 .map_err(failed)?;
             }
-            let other = look::runs(connection)
-                .await
-                .map_err(failed)?
-                .into_iter()
-                .find(|other| other.run != row.run && other.status != stepback_core::model::RunStatus::Closed);
-            if let Some(other) = other {
-                return Err(DbError::RunOpen(Box::new(other)));
-            }
+            let runs = look::runs(connection).await.map_err(failed)?;
+            ledger.expect_own_run(row)?;
+            ledger.expect_no_other_run(row, runs)?;
             let own = |error: serde_json::Error| DbError::Own {
                 message: error.to_string(),
             };
             let status = serde_json::to_value(row.status).map_err(own)?;
             sqlx::query(
-                "INSERT INTO main.stepback_run (run, plan, app, journal, status, title, closes_itself, token, changed_at) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) \
+                "INSERT INTO main.stepback_run (run, plan, app, journal, status, title, closes_itself, token, changed_at, ledger) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) \
                  ON CONFLICT (run) DO UPDATE SET status = ?5, token = ?8, changed_at = ?9",
             )
             .bind(&row.run.0)
@@ -72,6 +70,7 @@ impl SqliteDatabase {
             .bind(row.closes_itself)
             .bind(row.token.to_string())
             .bind(now_text())
+            .bind(&row.ledger)
             .execute(&mut *connection)
             .await
             .map_err(failed)?;
@@ -94,25 +93,27 @@ impl SqliteDatabase {
                 Record::Release { release, schema } => {
                     sqlx::query(
                         // A fact that is recorded again is recorded once.
-                        "INSERT INTO main.stepback_release (release, migrations, recorded_at, run) SELECT ?1, ?2, ?3, ?4 \
-                         WHERE (SELECT migrations FROM main.stepback_release WHERE release = ?1 ORDER BY sequence DESC LIMIT 1) \
-                         IS NOT ?2",
+                        "INSERT INTO main.stepback_release (release, migrations, recorded_at, run, ledger) \
+                         SELECT ?1, ?2, ?3, ?4, ?5 WHERE (SELECT migrations FROM main.stepback_release \
+                         WHERE ledger = ?5 AND release = ?1 ORDER BY sequence DESC LIMIT 1) IS NOT ?2",
                     )
                     .bind(release.to_string())
                     .bind(serde_json::to_string(schema).map_err(own)?)
                     .bind(now_text())
                     .bind(&stamp.run.0)
+                    .bind(&from.table)
                     .execute(&mut *connection)
                     .await
                 }
                 Record::Fingerprint { schema, fingerprint } => sqlx::query(
-                    "INSERT INTO main.stepback_fingerprint (schema_sha256, sha256, body, taken_at) VALUES (?1, ?2, ?3, ?4) \
-                         ON CONFLICT (schema_sha256) DO UPDATE SET sha256 = ?2, body = ?3, taken_at = ?4",
+                    "INSERT INTO main.stepback_fingerprint (schema_sha256, sha256, body, taken_at, ledger) VALUES (?1, ?2, ?3, ?4, ?5) \
+                         ON CONFLICT (ledger, schema_sha256) DO UPDATE SET sha256 = ?2, body = ?3, taken_at = ?4",
                 )
                 .bind(schema.digest().to_string())
                 .bind(fingerprint.digest().to_string())
                 .bind(archive::compress(&serde_json::to_vec(fingerprint).map_err(own)?))
                 .bind(now_text())
+                .bind(&from.table)
                 .execute(&mut *connection)
                 .await,
             };
@@ -145,7 +146,9 @@ impl SqliteDatabase {
         if !has_table(connection, "stepback_fingerprint").await.map_err(failed)? {
             return Ok(None);
         }
-        let row = sqlx::query("SELECT body FROM main.stepback_fingerprint WHERE schema_sha256 = ?")
+        let ledger = self.find_ledger(connection).await?;
+        let row = sqlx::query("SELECT body FROM main.stepback_fingerprint WHERE ledger = ? AND schema_sha256 = ?")
+            .bind(&ledger.table)
             .bind(schema.digest().to_string())
             .fetch_optional(connection)
             .await

@@ -141,7 +141,7 @@ impl SqliteDatabase {
                     .await
                     .map_err(failed)?;
                 let sequence: i64 = row.get(0);
-                capture::bind(connection, &script.migration.version, Some(sequence))
+                capture::bind(connection, ledger, &script.migration.version, Some(sequence))
                     .await
                     .map_err(failed)?;
             }
@@ -154,7 +154,7 @@ impl SqliteDatabase {
                     return Err(check("its ledger row vanished while its down script ran".to_owned()));
                 }
                 if !ledger.is_own() {
-                    capture::bind(connection, &script.migration.version, None)
+                    capture::bind(connection, ledger, &script.migration.version, None)
                         .await
                         .map_err(failed)?;
                 }
@@ -223,9 +223,9 @@ async fn expect_ledger_row(
         (Direction::Down, Some(row)) => row,
         (Direction::Down, None) => return check("it is not in the ledger"),
         (Direction::Up, Some(_)) => return check("it is in the ledger already"),
-        (Direction::Up, None) => return expect_archive_row(connection, script).await,
+        (Direction::Up, None) => return expect_archive_row(connection, ledger, script).await,
     };
-    expect_archive_row(connection, script).await?;
+    expect_archive_row(connection, ledger, script).await?;
     let named = match (&row.up_sha256, &row.up_checksum) {
         (Some(sha256), _) => sha256.to_string(),
         (None, checksum) => checksum.as_ref().map(ToString::to_string).unwrap_or_default(),
@@ -236,7 +236,7 @@ async fn expect_ledger_row(
     if row.dirty {
         return check("the ledger marks it as begun and not finished");
     }
-    let bound = capture::bound_to(connection, &script.migration.version)
+    let bound = capture::bound_to(connection, ledger, &script.migration.version)
         .await
         .map_err(failed)?;
     if bound != row.sequence {
@@ -247,14 +247,20 @@ async fn expect_ledger_row(
 
 /// The archive's newest revision holds the script that the plan names: asked inside the transaction that runs it, because
 /// somebody may have replaced it since the bodies were read (LAWS D7).
-async fn expect_archive_row(connection: &mut SqliteConnection, script: &ScriptRef) -> Result<(), DbError> {
+async fn expect_archive_row(
+    connection: &mut SqliteConnection,
+    ledger: &Ledger,
+    script: &ScriptRef,
+) -> Result<(), DbError> {
     let found = sqlx::query(
         "SELECT 1 FROM main.stepback_archive AS a WHERE version = ?1 AND up_sha256 = ?2 AND ?3 IN (up_sha256, down_sha256) \
-         AND revision = (SELECT max(revision) FROM main.stepback_archive AS b WHERE b.version = a.version)",
+         AND ledger = ?4 AND revision = (SELECT max(revision) FROM main.stepback_archive AS b \
+         WHERE b.ledger = a.ledger AND b.version = a.version)",
     )
     .bind(script.migration.version.as_str())
     .bind(script.up_sha256.to_string())
     .bind(script.sha256.to_string())
+    .bind(&ledger.table)
     .fetch_optional(connection)
     .await
     .map_err(|error| DbError::Driver {

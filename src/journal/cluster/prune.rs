@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{DeleteParams, ListParams};
 use stepback_core::journal::{Entry, What};
 use stepback_core::model::{RunId, RunStatus};
+use stepback_core::plan::Plan;
 
 use super::{ClusterJournal, objects};
 use crate::journal::{JournalError, Pruning};
@@ -92,15 +93,19 @@ impl ClusterJournal {
         Ok(())
     }
 
-    /// What becomes of a plan that no entry was ever written to. Whoever made one for this database had its lease then, and
-    /// has it no more; one for another database may be about to be opened there.
+    /// What becomes of a plan that no entry was ever written to. Whoever made one for this ledger had its lease then, and
+    /// has it no more; one for another ledger or database may be about to be opened there.
     async fn fate_of_plan(&self, run: &RunId, pruning: &Pruning<'_>) -> Result<Fate, JournalError> {
         if let Some(known) = fate_of_row(run, pruning) {
             return Ok(known);
         }
         let maps = self.list(&objects::of_run(run)).await?;
         let plan = objects::read_plan(run, &maps);
-        let is_ours = plan.is_ok_and(|plan| plan.database.identity.own == pruning.database);
+        let is_ours = |plan: Plan| {
+            let (theirs, ours) = (plan.database, pruning.database);
+            theirs.identity.own == ours.identity.own && theirs.ledger == ours.ledger
+        };
+        let is_ours = plan.is_ok_and(is_ours);
         Ok(if is_ours { Fate::NeverBegan } else { Fate::Stays })
     }
 }
@@ -125,7 +130,7 @@ fn fate_of(run: &RunId, maps: &[ConfigMap], pruning: &Pruning<'_>) -> Fate {
         return Fate::Over;
     }
     fate_of_row(run, pruning).unwrap_or(match entries.as_slice() {
-        // An abort gets its row when it takes over, from a run of this database: this one died before that.
+        // An abort gets its row when it takes over, from a run on this ledger: this one died before that.
         [
             Entry {
                 what: What::RunOpened {
@@ -133,7 +138,13 @@ fn fate_of(run: &RunId, maps: &[ConfigMap], pruning: &Pruning<'_>) -> Fate {
                 },
                 ..
             },
-        ] if pruning.rows.iter().any(|row| row.run == *aborted) => Fate::NeverBegan,
+        ] if pruning
+            .rows
+            .iter()
+            .any(|row| row.run == *aborted && row.ledger == pruning.database.ledger.table) =>
+        {
+            Fate::NeverBegan
+        }
         _ => Fate::Stays,
     })
 }

@@ -26,6 +26,7 @@ impl Coordinator {
         let journal = self.journals.open(&plan.journal)?;
         let mut row = RunRow {
             run: run.clone(),
+            ledger: plan.database.ledger.table.clone(),
             plan: plan.id,
             app: plan.app.clone(),
             journal: plan.journal.clone(),
@@ -147,7 +148,7 @@ impl Coordinator {
             app: plan.app.as_deref().unwrap_or_default(),
             keep: KEPT_RUNS,
             rows: &rows,
-            database: &plan.database.identity.own,
+            database: &plan.database,
         };
         let removed = journal.prune(&pruning).await?;
         tracing::debug!(?removed, "old journals were removed");

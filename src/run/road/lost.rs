@@ -11,7 +11,7 @@ use stepback_core::model::{
 use stepback_core::plan::RunLimits;
 
 use super::lease::Claim;
-use super::resume::unfit;
+use super::resume::{other_ledger, unfit};
 use super::{Coordinator, Held, RoadError, Unfit};
 use crate::journal::{JournalError, Stored};
 use crate::run::over_status::over_status;
@@ -75,6 +75,9 @@ impl Coordinator {
         };
         if row.as_ref().is_some_and(|row| row.status == RunStatus::Closed) {
             return Err(unfit(run, Unfit::Closed));
+        }
+        if let Some(row) = row.as_ref().filter(|row| row.ledger != seen.database.ledger.table) {
+            return Err(unfit(run, other_ledger(row.ledger.clone(), &seen)));
         }
         let held = self.still_held(run, workloads).await?;
         let (what, row) = match row {
@@ -173,8 +176,13 @@ impl Coordinator {
         if theirs.is_some_and(|theirs| theirs.system != ours.system || (seen.prepared && theirs.own != ours.own)) {
             return Err(unfit(run, Unfit::Elsewhere));
         }
+        let ledger = &seen.database.ledger;
+        if let Some(plan) = plan.as_ref().filter(|plan| plan.database.ledger != *ledger) {
+            return Err(unfit(run, other_ledger(plan.database.ledger.table.clone(), seen)));
+        }
         Ok(RunRow {
             run: run.clone(),
+            ledger: ledger.table.clone(),
             plan: plan.as_ref().map_or(PlanId(Digest::of(b"")), |plan| plan.id),
             app: plan.as_ref().and_then(|plan| plan.app.clone()),
             journal,

@@ -126,8 +126,12 @@ impl Coordinator {
             (None, None) => Err(RoadError::NoRun),
             (Some(run), _) => {
                 let rows = self.database.runs().await?;
-                let known = rows.into_iter().find(|row| row.run == *run);
-                Err(unfit(run, known.map_or(Unfit::Unknown, |_| Unfit::Closed)))
+                let why = match rows.into_iter().find(|row| row.run == *run) {
+                    None => Unfit::Unknown,
+                    Some(known) if known.status == RunStatus::Closed => Unfit::Closed,
+                    Some(known) => other_ledger(known.ledger, seen),
+                };
+                Err(unfit(run, why))
             }
         }
     }
@@ -231,6 +235,10 @@ pub(super) fn check_fit(
         let (found, known) = (computed, row.plan);
         return Err(unfit(&row.run, Unfit::OtherPlan { found, known }));
     }
+    if stored.plan.database.ledger != seen.database.ledger {
+        let was = stored.plan.database.ledger.table.clone();
+        return Err(unfit(&row.run, other_ledger(was, seen)));
+    }
     let (was, is) = (bound_to(stored), &seen.database.identity);
     if was == is {
         return Ok(None);
@@ -253,6 +261,12 @@ pub fn bound_to(stored: &Stored) -> &DatabaseIdentity {
         _ => None,
     });
     rebound.unwrap_or(&stored.plan.database.identity)
+}
+
+/// That a run is on this ledger of the database, and not on the one that was looked at (LAWS D16).
+pub(super) fn other_ledger(was: String, seen: &SeenDatabase) -> Unfit {
+    let is = seen.database.ledger.table.clone();
+    Unfit::OtherLedger { was, is }
 }
 
 pub(super) fn unfit(run: &RunId, why: Unfit) -> RoadError {

@@ -23,6 +23,14 @@ pub enum Unfit {
         /// What tells this one apart.
         is: Box<DatabaseIdentity>,
     },
+    /// It is on another ledger of this database (LAWS D16).
+    #[error("cannot be resumed: it is on the ledger {was}, and this is {is}")]
+    OtherLedger {
+        /// The full name of the ledger that it is on.
+        was: String,
+        /// The full name of this one.
+        is: String,
+    },
     /// It is another database's run.
     #[error("is another database's: it was opened on one with another id")]
     Elsewhere,

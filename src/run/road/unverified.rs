@@ -20,7 +20,8 @@ impl Coordinator {
             return Ok(None);
         }
         let runs = self.database.runs().await?;
-        for row in runs.iter().take(ASKED) {
+        let ledger = &seen.database.database.ledger.table;
+        for row in runs.iter().filter(|row| row.ledger == *ledger).take(ASKED) {
             // One that stays open is for `resume`.
             if row.status != RunStatus::Closed && !row.closes_itself {
                 return Ok(None);

@@ -35,6 +35,15 @@ pub trait Place: Send + Sync {
     /// Likewise, with another limit for one migration.
     fn open_within(&self, step: Duration) -> Box<dyn Database>;
 
+    /// Likewise, on this ledger.
+    fn open_on(&self, ledger: LedgerChoice) -> Box<dyn Database>;
+
+    /// Makes the ledger of another app that sqlx migrates, and gives its full name.
+    async fn add_ledger(&self) -> Result<&'static str, NotPassed>;
+
+    /// The full name of the ledger that a fresh database has, or gets from us.
+    fn first_ledger(&self) -> &'static str;
+
     /// Runs statements as somebody else.
     async fn run(&self, sql: &str) -> Result<(), NotPassed>;
 
@@ -102,6 +111,11 @@ impl Fresh {
         Ok((database, token))
     }
 
+    /// The row of a run on the database's ledger.
+    pub fn run_row(&self, run: &str, status: RunStatus, token: Token) -> RunRow {
+        run_row(self.place.first_ledger(), run, status, token)
+    }
+
     /// Makes the lease look as if its holder were silent for long.
     pub async fn silence(&self) -> Result<(), NotPassed> {
         self.place
@@ -134,7 +148,8 @@ pub fn stamp(token: Token) -> Stamp {
     }
 }
 
-pub fn run_row(run: &str, status: RunStatus, token: Token) -> RunRow {
+/// The row of a run on this ledger.
+pub fn run_row(ledger: &str, run: &str, status: RunStatus, token: Token) -> RunRow {
     RunRow {
         run: RunId(run.to_owned()),
         plan: PlanId(Digest::of("plan")),
@@ -144,6 +159,7 @@ pub fn run_row(run: &str, status: RunStatus, token: Token) -> RunRow {
         title: "rollback 1.3.0 -> 1.2.0, {now} it's \\ $1".to_owned(),
         closes_itself: true,
         token,
+        ledger: ledger.to_owned(),
     }
 }
 
@@ -265,6 +281,23 @@ impl Place for SqlitePlace {
         connect(&url, ConnectOptions { step, ..options() }).unwrap()
     }
 
+    fn open_on(&self, ledger: LedgerChoice) -> Box<dyn Database> {
+        let url = format!("sqlite://{}", self.path.display());
+        connect(&url, ConnectOptions { ledger, ..options() }).unwrap()
+    }
+
+    async fn add_ledger(&self) -> Result<&'static str, NotPassed> {
+        let name = "Other's migrations";
+        let mut migrator = Migrator::DEFAULT;
+        migrator.dangerous_set_table_name(format!("\"{name}\""));
+        migrator.run_direct(None, &mut self.connect().await?, false).await?;
+        Ok(name)
+    }
+
+    fn first_ledger(&self) -> &'static str {
+        self.kept.name("stepback_ledger", "_sqlx_migrations")
+    }
+
     async fn run(&self, sql: &str) -> Result<(), NotPassed> {
         let mut connection = self.connect().await?;
         connection.execute(AssertSqlSafe(sql.to_owned())).await?;
@@ -366,6 +399,22 @@ impl Place for PostgresPlace {
 
     fn open_within(&self, step: Duration) -> Box<dyn Database> {
         connect(&self.url, ConnectOptions { step, ..options() }).unwrap()
+    }
+
+    fn open_on(&self, ledger: LedgerChoice) -> Box<dyn Database> {
+        connect(&self.url, ConnectOptions { ledger, ..options() }).unwrap()
+    }
+
+    async fn add_ledger(&self) -> Result<&'static str, NotPassed> {
+        self.run("CREATE SCHEMA \"other.app\"").await?;
+        let mut migrator = Migrator::DEFAULT;
+        migrator.dangerous_set_table_name("\"other.app\"._sqlx_migrations");
+        migrator.run_direct(None, &mut self.connect().await?, false).await?;
+        Ok("\"other.app\"._sqlx_migrations")
+    }
+
+    fn first_ledger(&self) -> &'static str {
+        self.kept.name("stepback.ledger", "public._sqlx_migrations")
     }
 
     async fn run(&self, sql: &str) -> Result<(), NotPassed> {

@@ -99,7 +99,8 @@ async fn assert_fenced(database: &dyn Database, token: Token) {
         release: semver::Version::new(9, 9, 9),
         schema: MigrationSet::default(),
     };
-    let run = run_row("01J8ZQ5W3N6M2R0XQ4T1V7B9ZZ", RunStatus::Opening, token);
+    let ledger = database.look().await.expect("it can be looked at").database.ledger;
+    let run = run_row(&ledger.table, "01J8ZQ5W3N6M2R0XQ4T1V7B9ZZ", RunStatus::Opening, token);
     let tried = [
         ("stage", database.stage(token, &migrations).await),
         ("write_run", database.write_run(token, &run).await),

@@ -6,7 +6,7 @@ use futures::future::try_join_all;
 use stepback::database::{DbError, Record};
 use stepback_core::model::{Direction, MigrationSet, RunId, RunStatus, Token, Version};
 
-use super::harness::{Fresh, carry, migration, run_row, scripts, stamp};
+use super::harness::{Fresh, carry, migration, scripts, stamp};
 use crate::support::runner::Outcome;
 
 fn set(versions: &[&str]) -> MigrationSet {
@@ -283,8 +283,8 @@ pub async fn a_journal_line_is_written_once(fresh: Fresh) -> Outcome {
 
 pub async fn one_run_is_open_at_a_time(fresh: Fresh) -> Outcome {
     let (database, token) = fresh.holder("a").await?;
-    let first = |status| run_row("01J8ZQ5W3N6M2R0XQ4T1V7B9CA", status, token);
-    let second = |status| run_row("01J8ZQ5W3N6M2R0XQ4T1V7B9CB", status, token);
+    let first = |status| fresh.run_row("01J8ZQ5W3N6M2R0XQ4T1V7B9CA", status, token);
+    let second = |status| fresh.run_row("01J8ZQ5W3N6M2R0XQ4T1V7B9CB", status, token);
     for status in [RunStatus::Opening, RunStatus::Open, RunStatus::Halted] {
         database.write_run(token, &first(status)).await?;
         let seen = database.look().await?;
@@ -307,10 +307,10 @@ pub async fn one_run_is_open_at_a_time(fresh: Fresh) -> Outcome {
 
 pub async fn w5_a_run_is_handed_over_as_a_whole_or_not_at_all(fresh: Fresh) -> Outcome {
     let (database, token) = fresh.holder("a").await?;
-    let halted = run_row("01J8ZQ5W3N6M2R0XQ4T1V7B9CA", RunStatus::Halted, token);
+    let halted = fresh.run_row("01J8ZQ5W3N6M2R0XQ4T1V7B9CA", RunStatus::Halted, token);
     database.write_run(token, &halted).await?;
-    let abort = run_row("01J8ZQ5W3N6M2R0XQ4T1V7B9CB", RunStatus::Open, token);
-    let closed = run_row("01J8ZQ5W3N6M2R0XQ4T1V7B9CA", RunStatus::Closed, token);
+    let abort = fresh.run_row("01J8ZQ5W3N6M2R0XQ4T1V7B9CB", RunStatus::Open, token);
+    let closed = fresh.run_row("01J8ZQ5W3N6M2R0XQ4T1V7B9CA", RunStatus::Closed, token);
     // From another run than the one that is open: nothing changes.
     let other = RunId("01J8ZQ5W3N6M2R0XQ4T1V7B9CZ".to_owned());
     match database.hand_over(token, &other, &abort).await {

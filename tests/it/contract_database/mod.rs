@@ -7,6 +7,7 @@ mod acting;
 mod asking;
 mod harness;
 mod holding;
+mod ledgers;
 mod looking;
 mod sqlite;
 
@@ -55,6 +56,9 @@ const LAWS: &[(&str, Law)] = laws![
     acting::d7_a_script_that_the_archive_no_longer_holds_is_not_run,
     acting::d8_transaction_control_is_refused,
     acting::d17_a_migration_ends_at_its_limit_however_quick_its_statements_are,
+    ledgers::d16_scripts_are_one_ledgers,
+    ledgers::d16_facts_are_one_ledgers,
+    ledgers::d16_a_run_is_open_on_one_ledger,
     asking::a_query_holds_when_every_row_begins_with_something_true,
     asking::a_query_changes_nothing,
     asking::a_query_has_a_limit_and_whoever_stops_waiting_leaves_nothing_behind,

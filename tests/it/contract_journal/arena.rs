@@ -17,8 +17,8 @@ use stepback::{
 use stepback_core::{
     journal::{By, Entry, FORMAT, What},
     model::{
-        DatabaseIdentity, DatabaseRef, Digest, Engine, JournalPlace, MigrationSet, PlanId, RunId, StepId, Target,
-        Token, UrlSource,
+        DatabaseIdentity, DatabaseRef, Digest, Engine, JournalPlace, LedgerRef, MigrationSet, PlanId, RunId, StepId,
+        Target, Token, UrlSource,
     },
     plan::{self, Plan, RunLimits},
 };
@@ -256,6 +256,7 @@ pub fn plan_of(title: &str) -> Plan {
             source: UrlSource::Env("DATABASE_URL".to_owned()),
             redacted: "sqlite://shop.db".to_owned(),
             state_schema: "stepback".to_owned(),
+            ledger: LedgerRef::default(),
             identity: DatabaseIdentity::default(),
         },
         cluster: None,

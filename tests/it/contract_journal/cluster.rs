@@ -9,7 +9,7 @@ use serde_json::json;
 use stepback::journal::{Journal as _, JournalError, Pruning};
 use stepback_core::{
     journal::{Outcome as RunOutcome, What},
-    model::{Digest, RunId, RunRow, RunStatus, Token},
+    model::{DatabaseRef, Digest, RunId, RunRow, RunStatus, Token},
     plan::Plan,
 };
 use stepback_sandbox::api::Hold;
@@ -143,7 +143,8 @@ pub async fn w10_the_newest_ten_finished_runs_are_kept(arena: &Arena) -> Outcome
         stories.push(story);
     }
     // Of 13 runs one is open and one is another app's: of the eleven left, the oldest goes.
-    let pruning = pruning(&[]);
+    let database = stories[0].plan.database.clone();
+    let pruning = pruning(&[], &database);
     let pruned = journal.prune(&pruning).await?;
     assert_eq!(pruned, [stories[0].run.clone()]);
     assert_eq!(journal.prune(&pruning).await?, []);
@@ -162,13 +163,13 @@ pub async fn w10_the_newest_ten_finished_runs_are_kept(arena: &Arena) -> Outcome
     Ok(())
 }
 
-/// What whoever knows these rows removes, in the database of [`THIS`].
-fn pruning(rows: &[RunRow]) -> Pruning<'_> {
+/// What whoever knows these rows of this database removes.
+fn pruning<'a>(rows: &'a [RunRow], database: &'a DatabaseRef) -> Pruning<'a> {
     Pruning {
         app: "shop",
         keep: 10,
         rows,
-        database: THIS,
+        database,
     }
 }
 
@@ -177,6 +178,7 @@ const THIS: &str = "this database";
 fn row(story: &Story, status: RunStatus) -> RunRow {
     RunRow {
         run: story.run.clone(),
+        ledger: story.plan.database.ledger.table.clone(),
         plan: story.plan.id,
         app: story.plan.app.clone(),
         journal: story.plan.journal.clone(),
@@ -220,20 +222,25 @@ pub async fn w10_what_never_began_is_removed(arena: &Arena) -> Outcome {
         journal.create(&story.run, &story.plan, story.token).await?;
         story.append(&journal, aborts(story, aborted)).await?;
     }
+    // On another ledger of this database, which has a lease of its own too (LAWS D16).
+    let mut beside = fresh(THIS, "shop");
+    beside.plan.database.ledger.table = "another ledger".to_owned();
+    beside.plan = with_id(beside.plan);
+    journal.create(&beside.run, &beside.plan, beside.token).await?;
     let rows = [
         row(&halted, RunStatus::Halted),
         row(&opening, RunStatus::Opening),
         row(&closed, RunStatus::Closed),
     ];
-    let pruned = journal.prune(&pruning(&rows)).await?;
+    let pruned = journal.prune(&pruning(&rows, &halted.plan.database)).await?;
     assert_eq!(pruned, [abort.run.clone(), killed.run.clone()]);
-    let mut left = [&halted, &opening, &closed, &elsewhere, &other, &unknown].map(|story| story.run.clone());
+    let mut left = [&halted, &opening, &closed, &elsewhere, &other, &unknown, &beside].map(|story| story.run.clone());
     left.reverse();
     assert_eq!(journal.runs().await?, left);
     // What is closed counts among those that are over.
     let none = Pruning {
         keep: 0,
-        ..pruning(&rows)
+        ..pruning(&rows, &halted.plan.database)
     };
     assert_eq!(journal.prune(&none).await?, std::slice::from_ref(&closed.run));
     Ok(())

@@ -468,6 +468,7 @@ impl Story {
                 source: UrlSource::Env("DATABASE_URL".into()),
                 redacted: "simulated".into(),
                 state_schema: "stepback".into(),
+                ledger: LedgerRef::default(),
                 identity: DatabaseIdentity::default(),
             },
             cluster: None,

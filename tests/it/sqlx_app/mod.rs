@@ -1,6 +1,7 @@
 //! Databases that sqlx migrates: what its own migrator says of what we did to its ledger, and of its lock.
 
 mod place;
+mod two_apps;
 
 use std::fs;
 use std::sync::Arc;
@@ -13,6 +14,8 @@ use stepback_core::model::{Direction, MigrationId, RunId, ScriptRef, Stamp, Step
 
 use crate::support::binary::Ran;
 use crate::support::runner::{Case, Ctx, NotPassed, Outcome, case, fail, root};
+
+use two_apps::{First, d16_one_lock, d16_two_apps};
 
 use place::{App, CREATE, CUSTOMER, Connection, Engine, PAYMENTS, PRODUCT};
 
@@ -45,6 +48,13 @@ pub fn cases() -> Vec<Case> {
             }));
         }
     }
+    for (engine, name) in [(Engine::Sqlite, "sqlite"), (Engine::Postgres, "postgres")] {
+        for (first, ledger) in [(First::OfOurs, "own_and_sqlx"), (First::OfSqlx, "two_of_sqlx")] {
+            let title = format!("sqlx_app::d16_two_apps_of_one_database_do_not_mix::{name}_{ledger}");
+            cases.push(case(title, async move |ctx| d16_two_apps(ctx, engine, first).await));
+        }
+    }
+    cases.push(case("sqlx_app::d16_sqlxs_lock_is_left_to_its_holder", d16_one_lock));
     cases.push(case(
         "sqlx_app::d14_sqlx_waits_while_we_work_and_we_poll_while_it_does",
         lock,

@@ -2,8 +2,8 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::model::{
-    DatabaseIdentity, DatabaseRef, Direction, Engine, JournalPlace, MigrationId, PlanId, ScriptRef, StepId, Target,
-    UrlSource,
+    DatabaseIdentity, DatabaseRef, Direction, Engine, JournalPlace, LedgerRef, MigrationId, PlanId, ScriptRef, StepId,
+    Target, UrlSource,
 };
 use crate::plan::{Action, FORMAT, Gate, RunLimits, Step};
 
@@ -30,6 +30,7 @@ fn saved() -> SavedPlan {
             source: UrlSource::Env("DATABASE_URL".into()),
             redacted: "sqlite:///shop.db".into(),
             state_schema: "stepback".into(),
+            ledger: LedgerRef::default(),
             identity: DatabaseIdentity::default(),
         },
         cluster: None,

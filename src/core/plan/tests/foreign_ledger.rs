@@ -6,12 +6,11 @@ use crate::model::{Checksum, LedgerTool};
 /// The shop as sqlx migrated it: its ledger has checksums of its own and no names of ours.
 pub(super) fn seen_by_sqlx() -> Seen {
     let mut world = seen();
-    world.database.ledger_table = LedgerRef {
+    world.database.database.ledger = LedgerRef {
         tool: LedgerTool::Sqlx,
         table: "public._sqlx_migrations".to_owned(),
-        exists: true,
-        chosen: false,
     };
+    world.database.ledger_table.exists = true;
     for (row, (_, _, up, _)) in world.database.ledger.iter_mut().zip(SHOP) {
         row.up_sha256 = None;
         row.up_checksum = Some(Checksum::sha384(up.as_bytes()));
@@ -38,6 +37,24 @@ fn d3_what_was_staged_counts_as_captured_once_the_ledger_names_it() {
     world.database.archive[3].capture = Capture::Captured;
     world.database.archive[3].ledger_sequence = world.database.ledger[3].sequence;
     assert_eq!(down(&world), "up-differs");
+}
+
+#[test]
+fn d16_a_plan_for_one_ledger_is_none_for_another() {
+    let empty = Catalog::default();
+    let (planned, mut world) = (
+        plan(&ask(Goal::Down(1), None, &empty), &seen_by_sqlx()).unwrap(),
+        seen_by_sqlx(),
+    );
+    assert_eq!(planned.database.ledger.table, "public._sqlx_migrations");
+    assert_eq!(changes(&planned, &world, &empty), []);
+    world.database.database.ledger.table = "other._sqlx_migrations".to_owned();
+    let said: Vec<String> = changes(&planned, &world, &empty)
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let expected = "ledger: the plan was made for public._sqlx_migrations, and this is other._sqlx_migrations";
+    assert_eq!(said, [expected]);
 }
 
 #[test]

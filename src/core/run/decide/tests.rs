@@ -2,8 +2,8 @@ use std::collections::BTreeMap;
 
 use crate::journal::{By, Entry, FORMAT};
 use crate::model::{
-    DatabaseIdentity, DatabaseRef, Digest, Engine, Failure, JournalPlace, MigrationSet, PlanId, Progress, RunId,
-    Target, TemplateRef, Token, UrlSource, WorkloadKind, WorkloadRef,
+    DatabaseIdentity, DatabaseRef, Digest, Engine, Failure, JournalPlace, LedgerRef, MigrationSet, PlanId, Progress,
+    RunId, Target, TemplateRef, Token, UrlSource, WorkloadKind, WorkloadRef,
 };
 use crate::plan::{self, Action, Gate, RunLimits, Step};
 
@@ -58,6 +58,7 @@ fn plan_of(kinds: &str) -> Plan {
             source: UrlSource::Env("DATABASE_URL".into()),
             redacted: "sqlite".into(),
             state_schema: "stepback".into(),
+            ledger: LedgerRef::default(),
             identity: DatabaseIdentity::default(),
         },
         cluster: None,

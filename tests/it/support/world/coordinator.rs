@@ -197,6 +197,7 @@ async fn open(client: &Client, plan: &Plan, run: &RunId, token: Token, heard: &m
 
 async fn write_run(client: &Client, plan: &Plan, token: Token, status: RunStatus) -> Step<()> {
     let row = RunRow {
+        ledger: String::new(),
         run: run_id(),
         plan: plan.id,
         app: None,
