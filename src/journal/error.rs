@@ -9,6 +9,9 @@ pub enum JournalError {
     /// Another coordinator has written since; nothing of ours was.
     #[error("another coordinator has written to the journal of run {0}; this one does nothing more")]
     Fenced(RunId),
+    /// Whoever was taken over has written since it was read; nothing of ours was. To be read again.
+    #[error("the journal of run {0} has grown since it was read")]
+    Grown(RunId),
     /// Whether the append took effect is not known.
     #[error("it is not known whether the journal took the entry: {0}")]
     Unknown(String),

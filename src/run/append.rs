@@ -123,6 +123,10 @@ pub(super) async fn write(
         match journal.read(&state.run).await {
             Ok(stored) => match stored.entries.iter().find(|other| other.sequence == entry.sequence) {
                 Some(other) if other == entry => return Ok(()),
+                // Whoever was taken over had this one in hand; only a higher token is a rival.
+                Some(_) if stored.entries.iter().all(|other| other.token < entry.token) => {
+                    return Err(JournalError::Grown(state.run.clone()).into());
+                }
                 Some(_) => return Err(JournalError::Fenced(state.run.clone()).into()),
                 None if matches!(error, JournalError::Fenced(_)) => return Err(error.into()),
                 None => match journal.append(&state.run, entry).await {

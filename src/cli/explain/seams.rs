@@ -110,7 +110,7 @@ pub(super) fn of_cluster(error: &ClusterError) -> Explained {
 
 pub(super) fn of_journal(error: &JournalError) -> Explained {
     let exit = match error {
-        JournalError::Fenced(_) => Exit::Locked,
+        JournalError::Fenced(_) | JournalError::Grown(_) => Exit::Locked,
         JournalError::Unknown(_) | JournalError::Unreachable(_) => Exit::Unreachable,
         JournalError::NotFound(_) => Exit::Usage,
         _ => Exit::Refused,
@@ -131,6 +131,9 @@ pub(super) fn of_journal(error: &JournalError) -> Explained {
         JournalError::Fenced(run) => explained
             .now("this process has written nothing since")
             .hint(format!("to follow it: stepback report {run}")),
+        JournalError::Grown(run) => explained
+            .now("this process has written nothing to it")
+            .hint(format!("to continue the run: stepback resume {run}")),
         JournalError::TooLarge { .. } => explained
             .hint("go back in smaller parts: to a release in between, or stepback migrate down --to VERSION"),
         JournalError::Occupied { run, .. } => explained.hint(format!("to continue it: stepback resume {run}")),

@@ -103,6 +103,7 @@ fn cluster_errors() -> Vec<ClusterError> {
 fn journal_errors() -> Vec<JournalError> {
     every!(JournalError {
         Fenced = JournalError::Fenced(run()),
+        Grown = JournalError::Grown(run()),
         Unknown = JournalError::Unknown(text()),
         Unreachable = JournalError::Unreachable(text()),
         NotFound = JournalError::NotFound(run()),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use stepback_core::journal::{HaltKind, Outcome, RunState, StepState, What};
+use stepback_core::journal::{Entry, HaltKind, Outcome, RunState, StepState, What};
 use stepback_core::model::{DatabaseIdentity, RunId, RunRow, RunStatus, SeenDatabase, WorkloadRef};
 use stepback_core::plan::Plan;
 
@@ -10,6 +10,22 @@ use super::carry::{Recorder, replayed};
 use super::{Coordinator, Finished, Held, RoadError, Unfit};
 use crate::journal::{Journal, JournalError, Stored};
 use crate::run::{Ending, Event, Listen, RunError, Stop, append};
+
+/// How often a takeover is tried against what arrives from whoever was taken over.
+const TAKEOVERS: u32 = 5;
+
+/// What a takeover has come to.
+enum Taken {
+    /// The run was over.
+    Over(Box<Finished>),
+    /// It is this process's.
+    Open {
+        row: RunRow,
+        plan: Box<Plan>,
+        entries: Vec<Entry>,
+        state: RunState,
+    },
+}
 
 impl Coordinator {
     /// Continues the run that is not closed, or the one that is named. `rebind`: the database that it may be bound to anew,
@@ -55,6 +71,38 @@ impl Coordinator {
         stop: Stop,
         listener: &mut dyn Listen,
     ) -> Result<Finished, RoadError> {
+        // What a sleeper had in hand may arrive between our look at the journal and our first entry. Behind that it can
+        // write no more, and a stamp keeps it from going on: it has an entry or two to send.
+        let mut tries = 1..TAKEOVERS;
+        let taken = loop {
+            match self.take_over(held, &row, journal, rebind, listener).await {
+                Err(RoadError::Run(RunError::Journal(JournalError::Grown(_)))) if tries.next().is_some() => {}
+                taken => break taken?,
+            }
+        };
+        match taken {
+            Taken::Over(finished) => Ok(*finished),
+            Taken::Open {
+                row,
+                plan,
+                entries,
+                state,
+            } => {
+                self.execute_and_close(held, row, *plan, entries, state, journal, stop, listener)
+                    .await
+            }
+        }
+    }
+
+    /// Makes the run this process's own: its stamps on the workloads, its token in the database, its entry in the journal.
+    async fn take_over(
+        &self,
+        held: &Held,
+        row: &RunRow,
+        journal: &dyn Journal,
+        rebind: Option<&DatabaseIdentity>,
+        listener: &mut dyn Listen,
+    ) -> Result<Taken, RoadError> {
         // Both are read again under the lease, and compared again: the journal may have grown, and whoever may write
         // where it is kept could have put another plan there while we waited (LAWS W8).
         let seen = self.database.look().await?;
@@ -78,13 +126,13 @@ impl Coordinator {
         if let Some(outcome) = state.closed {
             row.status = RunStatus::Closed;
             self.database.write_run(held.token, &row).await?;
-            return Ok(Finished {
+            return Ok(Taken::Over(Box::new(Finished {
                 run: row.run,
                 plan: stored.plan,
                 entries,
                 ending: Ending::Closed(outcome),
                 back: None,
-            });
+            })));
         }
         if state.newer_format {
             return Err(unfit(&row.run, Unfit::NewerFormat));
@@ -105,8 +153,12 @@ impl Coordinator {
             listener,
         }
         .hear(Event::Entry(entry));
-        self.execute_and_close(held, row, stored.plan, entries, state, journal, stop, listener)
-            .await
+        Ok(Taken::Open {
+            row,
+            plan: Box::new(stored.plan),
+            entries,
+            state,
+        })
     }
 
     pub(super) async fn check_cluster(&self, row: &RunRow, plan: &Plan) -> Result<(), RoadError> {

@@ -56,7 +56,41 @@ pub fn cases() -> Vec<Case> {
             cases.push(case(name, move |ctx| sleep(ctx, engine, asleep)));
         }
     }
+    cases.push(case(
+        "main_road::w10_an_entry_that_arrives_in_a_takeover_is_taken_in",
+        arrives_in_a_takeover,
+    ));
     cases
+}
+
+/// The sleeper's entry arrives when the journal was read by whoever takes over, and not written to yet.
+async fn arrives_in_a_takeover(ctx: Ctx) -> Outcome {
+    let stage = scene(setting(Engine::Sqlite), ctx.dir(), ctx.name()).await?;
+    let steps = planned(&stage).await?;
+    let downs = step(&steps, |action| matches!(action, Action::Revert { .. }))?;
+    let mut entry: Hold = holds(
+        &stage,
+        move |what| matches!(what, What::StepApplied { step, .. } if *step == downs),
+    );
+    let mut sleeper = stage.credentials.start(&stage.folder("1.2.0"), ROLLBACK)?;
+    entry.arrived().await?;
+    sleeper.signal("STOP").await?;
+
+    let mut stamp = stage.server().hold(writes_the_set);
+    let mut taker = stage.credentials.start(&stage.empty_folder(), "resume --yes")?;
+    stamp.arrived().await?;
+    assert!(entry.let_through().await? < 300, "the entry was refused");
+    assert!(stamp.let_through().await? < 300, "the stamp was refused");
+    taker.ended().await?.with(0)?;
+    TO_1_2_0.check(&stage).await?;
+    check_journals(&stage).await?;
+
+    sleeper.signal("CONT").await?;
+    let Ok(woken) = timeout(NOTICE, sleeper.ended()).await else {
+        return fail(format_args!("woken, it still goes on after {NOTICE:?}"));
+    };
+    woken?.with(5)?;
+    TO_1_2_0.check(&stage).await
 }
 
 pub async fn scene(setting: Setting, dir: &Path, hint: &str) -> Result<Stage, NotPassed> {
