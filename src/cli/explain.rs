@@ -382,10 +382,23 @@ fn of_road(error: &RoadError) -> Explained {
             held.because(line).hint(hint)
         }
         RoadError::Stopped => Explained::new(Exit::Interrupted, error).hint("to begin, type the same again"),
+        RoadError::NoStamp { workload, .. } => {
+            Explained::new(Exit::Refused, error).hint(remove_stamp(&workload.to_string()))
+        }
+        RoadError::ForgedToken { .. } => Explained::new(Exit::Refused, error)
+            .hint(remove_stamp("the workload"))
+            .hint("a journal that somebody has edited: stepback abort --journal-lost RUN closes its run as it stands"),
         RoadError::NoRun => Explained::new(Exit::Refused, error)
             .hint("a run that was only being opened has done nothing: type the command that began it once more"),
         RoadError::Unfit { run, why } => runs::of_unfit(error, run, why),
     }
+}
+
+fn remove_stamp(workload: &str) -> String {
+    format!(
+        "find out who wrote it (metadata.managedFields), then take the annotation {} off {workload}",
+        stepback_core::model::annotation::STAMP
+    )
 }
 
 #[cfg(test)]

@@ -215,6 +215,14 @@ fn unfit() -> Vec<Unfit> {
     })
 }
 
+fn workload() -> WorkloadRef {
+    WorkloadRef {
+        kind: WorkloadKind::StatefulSet,
+        namespace: "shop".to_owned(),
+        name: "web".to_owned(),
+    }
+}
+
 fn road_errors() -> Vec<RoadError> {
     let mut errors = every!(RoadError {
         Database = RoadError::Database(DbError::Fenced),
@@ -225,13 +233,17 @@ fn road_errors() -> Vec<RoadError> {
         Changed = RoadError::Changed(Vec::new()),
         RunOpen = RoadError::RunOpen(Box::new(row())),
         WorkloadHeld = RoadError::WorkloadHeld {
-            workload: WorkloadRef {
-                kind: WorkloadKind::StatefulSet,
-                namespace: "shop".to_owned(),
-                name: "web".to_owned()
-            },
+            workload: workload(),
             run: run(),
             line: None
+        },
+        NoStamp = RoadError::NoStamp {
+            workload: workload(),
+            text: text()
+        },
+        ForgedToken = RoadError::ForgedToken {
+            elsewhere: 9,
+            here: 1
         },
         Stopped = RoadError::Stopped,
         NoRun = RoadError::NoRun,

@@ -69,8 +69,10 @@ impl FromStr for Token {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let wrong = || TokenError(text.to_owned());
         let (number, nonce) = text.split_once('-').ok_or_else(wrong)?;
+        // Every engine keeps it as a signed number of 64 bits.
+        let number: i64 = number.parse().map_err(|_| wrong())?;
         Ok(Self {
-            number: number.parse().map_err(|_| wrong())?,
+            number: u64::try_from(number).map_err(|_| wrong())?,
             nonce: u32::from_str_radix(nonce, 16).map_err(|_| wrong())?,
         })
     }

@@ -19,6 +19,25 @@ use crate::run::{Event, Listen, Stop};
 /// How long one wait for the database's lease is, before it is asked whether to stop.
 const LISTEN: Duration = Duration::from_millis(500);
 
+/// How far above the tokens of this database one that was written elsewhere may be: a database restored from a backup has
+/// forgotten some. Stamps and journals can be edited by whoever may edit ConfigMaps and workloads (LAWS W8), and every
+/// token must stay below the next one.
+const FORGOTTEN: u64 = 1 << 32;
+
+/// The highest token that this database knows.
+#[derive(Clone, Copy)]
+struct Reached(u64);
+
+impl Reached {
+    fn check(self, elsewhere: u64) -> Result<(), RoadError> {
+        let Self(here) = self;
+        if elsewhere > here.saturating_add(FORGOTTEN) {
+            return Err(RoadError::ForgedToken { elsewhere, here });
+        }
+        Ok(())
+    }
+}
+
 /// What the leases are taken for.
 pub(super) struct Claim<'a> {
     pub(super) limits: RunLimits,
@@ -29,8 +48,8 @@ pub(super) struct Claim<'a> {
 
 impl Coordinator {
     /// Says whose lease is waited for, where somebody's is alive: the wait can take as long as that lease lives.
-    async fn say_who_holds(&self, limit: Duration, listener: &mut dyn Listen) -> Result<(), RoadError> {
-        if let Some(lease) = self.database.look().await?.lease.filter(LeaseSeen::is_alive) {
+    fn say_who_holds(lease: Option<&LeaseSeen>, limit: Duration, listener: &mut dyn Listen) {
+        if let Some(lease) = lease.filter(|lease| lease.is_alive()) {
             let seconds = |ms: u64| Duration::from_millis(ms).as_secs_f32();
             listener.hear(Event::Held {
                 reason: format!(
@@ -41,7 +60,6 @@ impl Coordinator {
                 ),
             });
         }
-        Ok(())
     }
 
     /// The workloads as they are; none where no cluster is connected.
@@ -65,8 +83,15 @@ impl Coordinator {
         workloads: &[SeenWorkload],
     ) -> Result<(), RoadError> {
         for seen in workloads {
-            let stamp = seen.annotation(annotation::STAMP).map(str::parse::<Stamp>);
-            let Some(Ok(stamp)) = stamp else { continue };
+            let Some(text) = seen.annotation(annotation::STAMP) else {
+                continue;
+            };
+            let Ok(stamp) = text.parse::<Stamp>() else {
+                return Err(RoadError::NoStamp {
+                    workload: seen.workload.clone(),
+                    text: text.to_owned(),
+                });
+            };
             let own = database.open_run.as_ref().is_some_and(|row| row.run == stamp.run);
             let closed = |row: &RunRow| row.run == stamp.run && row.status == RunStatus::Closed;
             if own || (database.prepared && self.database.runs().await?.iter().any(closed)) {
@@ -108,9 +133,15 @@ impl Coordinator {
         stop: &Stop,
         listener: &mut dyn Listen,
     ) -> Result<Held, RoadError> {
-        self.say_who_holds(Duration::from_millis(claim.limits.lock_ms), listener)
-            .await?;
-        let held = self.take_both(claim, above, stop).await?;
+        let seen = self.database.look().await?;
+        let reached = Reached(seen.highest_token);
+        reached.check(above)?;
+        Self::say_who_holds(
+            seen.lease.as_ref(),
+            Duration::from_millis(claim.limits.lock_ms),
+            listener,
+        );
+        let held = self.take_both(claim, above, reached, stop).await?;
         if stop.is_asked() {
             self.release().await;
             return Err(RoadError::Stopped);
@@ -119,7 +150,7 @@ impl Coordinator {
     }
 
     /// The database's lease first, because it issues the token; then the cluster's (LAWS W6).
-    async fn take_both(&self, claim: &Claim<'_>, above: u64, stop: &Stop) -> Result<Held, RoadError> {
+    async fn take_both(&self, claim: &Claim<'_>, above: u64, reached: Reached, stop: &Stop) -> Result<Held, RoadError> {
         let life = Duration::from_millis(claim.limits.lease_ms);
         let wait = Duration::from_millis(claim.limits.lock_ms);
         let holder = self.by.to_string();
@@ -152,6 +183,7 @@ impl Coordinator {
                 // backup. A token must be above every one seen anywhere, so it is issued again.
                 Err(ClusterError::Fenced { token: seen, .. }) if seen.number > request.above => {
                     self.release().await;
+                    reached.check(seen.number)?;
                     request.above = seen.number;
                 }
                 Err(error) => {

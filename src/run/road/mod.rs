@@ -99,6 +99,28 @@ pub enum RoadError {
         /// What its state line says.
         line: Option<String>,
     },
+    /// A workload bears something in the place of a stamp that no coordinator has written.
+    #[error(
+        "{workload} bears an annotation {} of {text:?}, which is no stamp",
+        stepback_core::model::annotation::STAMP
+    )]
+    NoStamp {
+        /// Which workload.
+        workload: WorkloadRef,
+        /// What stands there.
+        text: String,
+    },
+    /// A stamp, a journal entry or the cluster's Lease names a token that no coordinator can have had.
+    #[error(
+        "a stamp, a journal entry or the Lease names the token {elsewhere}; those of this database have reached {here}, so \
+         that nobody can have been given it"
+    )]
+    ForgedToken {
+        /// The token.
+        elsewhere: u64,
+        /// The highest one that the database knows.
+        here: u64,
+    },
     /// Somebody asked to stop before the run was opened; nothing was touched.
     #[error("interrupted before anything was begun")]
     Stopped,
@@ -274,6 +296,10 @@ impl Coordinator {
             // Our own tables were made just now, and with them this database got an id of ours.
             carried.database.identity = now.database.identity;
             carried.id = carried.compute_id().map_err(RunError::Plan)?;
+        }
+        // What was asked for while all this was looked at must not open a run that stands in everybody's way.
+        if stop.is_asked() {
+            return Err(RoadError::Stopped);
         }
         if let Some(leftover) = leftover {
             self.close_leftover(held, leftover).await?;

@@ -11,7 +11,7 @@ use super::{
     kill::{ROLLBACK, setting, step_of, writes_the_set},
     stage::{Setting, Stage},
     store::Engine,
-    world::{TO_1_2_0, check_journals, place_orders},
+    world::{TO_1_2_0, check_journals, journals, place_orders},
 };
 use crate::support::runner::{Case, Ctx, NotPassed, Outcome, case, fail};
 
@@ -37,6 +37,7 @@ pub fn cases() -> Vec<Case> {
             "main_road::w7_workloads_of_a_run_elsewhere_are_left_alone",
             run_elsewhere,
         ),
+        case("main_road::d4_a_forged_token_locks_nobody_out", forged_token),
         case(
             "main_road::a_refused_command_leaves_an_unfinished_run_as_it_is",
             refused_beside,
@@ -235,4 +236,39 @@ async fn refused_beside(ctx: Ctx) -> Outcome {
     assert_eq!(stage.credentials.run(0, &stage.empty_folder(), "runs").await?.out, runs);
     stage.credentials.run(0, &stage.empty_folder(), "resume").await?;
     TO_1_2_0.check(&stage).await
+}
+
+/// Whoever may edit the workload writes what they like where the stamp stands.
+async fn forged_token(ctx: Ctx) -> Outcome {
+    let stage = Stage::set(setting(Engine::Sqlite), ctx.dir(), ctx.name()).await?;
+    place_orders(&stage).await?;
+    stage.credentials.run(0, &stage.folder("1.2.0"), ROLLBACK).await?;
+    let (run, _) = journals(&stage).await?.pop().expect("a run has ended");
+    let before = stage.store.dump(&[]).await?;
+    for (forged, says) in [
+        (
+            format!("{run}/1/9223372036854775807-00000000"),
+            "names the token 9223372036854775807",
+        ),
+        (format!("{run}/1/18446744073709551615-00000000"), "which is no stamp"),
+        ("keep off".to_owned(), "which is no stamp"),
+    ] {
+        stage
+            .patch(json!({ "metadata": { "annotations": { annotation::STAMP: forged } } }))
+            .await?;
+        let ran = stage
+            .credentials
+            .run(3, &stage.folder("1.2.0"), "rollback --to 1.1.0 --yes")
+            .await?;
+        assert!(ran.says(says) && ran.says(annotation::STAMP), "{ran}");
+        assert_eq!(stage.store.dump(&[]).await?, before, "{ran}");
+    }
+    stage
+        .patch(json!({ "metadata": { "annotations": { annotation::STAMP: null } } }))
+        .await?;
+    stage
+        .credentials
+        .run(0, &stage.folder("1.2.0"), "rollback --to 1.1.0 --yes")
+        .await?;
+    Ok(())
 }

@@ -21,7 +21,42 @@ use crate::support::{
 const GATE: &str = "    - { sql: \"SELECT open FROM gate\", successes: 1, period: 50ms, timeout: 60s }\n";
 
 pub fn cases() -> Vec<Case> {
-    vec![case("main_road::interrupted_in_a_gate", interrupted)]
+    vec![
+        case("main_road::interrupted_in_a_gate", interrupted),
+        case(
+            "main_road::interrupted_before_it_is_opened_no_run_is_left",
+            before_opening,
+        ),
+    ]
+}
+
+/// With the lease held and the world looked at again: a run that is opened then would stand in everybody's way.
+async fn before_opening(ctx: Ctx) -> Outcome {
+    let setting = Setting {
+        replicas: 1,
+        ..Setting::new(Engine::Sqlite, Kind::Sandbox, "1.2.0")
+    };
+    let stage = Stage::set(setting, ctx.dir(), ctx.name()).await?;
+    // The plan has tried a pod; the run is about to be opened.
+    let mut hold = stage.server().hold_nth(2, |asked| {
+        asked.method == hyper::Method::POST && asked.path.ends_with("/pods") && asked.query.contains("dryRun")
+    });
+    let mut rollback = stage.credentials.start(&stage.folder("1.2.0"), ROLLBACK)?;
+    tokio::select! {
+        held = hold.arrived() => drop(held?),
+        ended = rollback.ended() => return fail(format_args!("it tried no second pod: {}", ended?)),
+    }
+    rollback.signal("INT").await?;
+    hold.let_through().await?;
+    let ran = rollback.ended().await?.with(130)?;
+    assert!(says(&ran.err, "interrupted before anything was begun"), "{ran}");
+    let runs = stage.credentials.run(0, &stage.empty_folder(), "runs").await?;
+    assert!(!says(&runs.out, "rollback"), "{runs}");
+    stage
+        .credentials
+        .run(0, &stage.folder("1.2.0"), "rollback --to 1.1.0 --yes")
+        .await?;
+    Ok(())
 }
 
 /// Lines are wrapped, so blanks are not compared.
