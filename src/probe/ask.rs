@@ -72,7 +72,7 @@ impl Asked<'_> {
             _ => TRY,
         });
         let silent = |_| Tried::Unreachable(format!("no answer within {} s", limit.as_secs_f32()));
-        match ask {
+        let tried = match ask {
             Ask::Http { path, port } => self.get(path, *port, None, limit).await,
             Ask::Https { path, port, tls } => self.get(path, *port, Some(tls), limit).await,
             Ask::Tcp { port } => tokio::time::timeout(limit, self.connect(*port))
@@ -88,7 +88,8 @@ impl Asked<'_> {
             Ask::Exec { container, command } => tokio::time::timeout(limit, self.run(container.as_deref(), command))
                 .await
                 .unwrap_or_else(silent),
-        }
+        };
+        tried.presentable()
     }
 
     async fn get(self, path: &str, port: u16, tls: Option<&stepback_core::plan::Tls>, limit: Duration) -> Tried {

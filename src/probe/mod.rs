@@ -17,7 +17,7 @@ mod tls;
 use std::time::Duration;
 
 use futures::StreamExt;
-use stepback_core::model::{SeenWorkload, Settled, Verdict};
+use stepback_core::model::{SeenWorkload, Settled, Verdict, presentable};
 use stepback_core::plan::Gate;
 use stepback_core::workload::{incarnation, judge};
 
@@ -28,6 +28,9 @@ pub use evidence::gather;
 pub use reach::try_probes;
 use spell::Spell;
 pub use stop::{Stop, Stopper, stop};
+
+/// How many bytes of a reason for waiting are shown: it quotes controllers and pods.
+const REASON: usize = 1000;
 
 /// What is asked through.
 #[derive(Clone, Copy)]
@@ -76,6 +79,7 @@ struct Wait<'a> {
 impl Wait<'_> {
     /// Says a reason once, and keeps it for whoever asks why it took too long.
     fn say(&mut self, reason: String) {
+        let reason = presentable(&reason, REASON);
         if reason != self.said {
             (self.say)(reason.clone());
             self.said = reason;

@@ -92,7 +92,7 @@ pub(super) async fn append_patiently(
         at: jiff::Timestamp::now(),
         token,
         previous: state.last_hash.clone(),
-        what,
+        what: what.presentable(),
     };
     let mut after = state.clone();
     after.accept(&entry)?;

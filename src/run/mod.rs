@@ -125,7 +125,7 @@ impl Execution<'_> {
                 listener.hear(Event::Retrying { step: step.id, reason });
             }
         };
-        let limit = Duration::from_millis(step.map_or(0, |step| step.limit_ms));
+        let limit = Duration::from_millis(step.map_or(0, |step| self.plan.trying_ms(step)));
         let patience = Patience::of_step(limit, &self.stop, &mut say);
         let entry = append_patiently(self.journal, &mut self.state, self.token, what, patience).await?;
         // A journal that is away takes nothing of the step's own time.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{DatabaseIdentity, Digest, Evidence, PlanId, RunId, StepId, Token};
+use crate::model::{DatabaseIdentity, Digest, Evidence, PlanId, RunId, StepId, Token, presentable};
 
 /// The version of the line's form. A newer one may be read and shown, but not continued.
 ///
@@ -96,6 +96,31 @@ pub enum What {
     /// Something of a newer format that this program has no word for. Never written.
     #[serde(other)]
     Unknown,
+}
+
+/// How many bytes of one text an entry keeps: what a server or a probe says can be of any length, and an entry that is too
+/// long for the journal could not be written at all (LAWS W10).
+const TEXT: usize = 12 * 1024;
+
+impl What {
+    /// The same, with what others wrote cut to a size that every journal takes, and without what a terminal would obey or
+    /// a URL's password would give away.
+    #[must_use]
+    pub fn presentable(self) -> Self {
+        let fit = |text: String| presentable(&text, TEXT);
+        match self {
+            Self::StepApplied { step, seen } => Self::StepApplied { step, seen: fit(seen) },
+            Self::StepPassed { step, seen } => Self::StepPassed { step, seen: fit(seen) },
+            Self::RunHalted { halt } => Self::RunHalted {
+                halt: Halt {
+                    message: fit(halt.message),
+                    hint: halt.hint.map(fit),
+                    ..halt
+                },
+            },
+            other => other,
+        }
+    }
 }
 
 /// Who acts.
@@ -240,4 +265,31 @@ fn hash_of(json: &str) -> String {
     let mut hex = Digest::of(json.as_bytes()).to_string();
     hex.truncate(16);
     hex
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn w10_a_halt_of_any_length_can_be_recorded(
+            message in "[a-zß\n\u{1b}]{0,40}",
+            times in 0_usize..2000,
+        ) {
+            let halt = Halt {
+                step: Some(StepId(1)),
+                kind: HaltKind::Failed,
+                message: message.repeat(times),
+                hint: Some(message.repeat(times)),
+                evidence: None,
+            };
+            let what = What::RunHalted { halt }.presentable();
+            let line = serde_json::to_string(&what).unwrap();
+            // An entry is to fit into a segment of 32 KiB, or little more.
+            prop_assert!(line.len() < 40 * 1024, "{} bytes", line.len());
+        }
+    }
 }

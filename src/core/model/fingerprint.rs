@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Digest;
+use super::{Digest, cut};
 
 /// Objects that were changed by hand, each with the digest of the definition that it was found with; `None`: it was gone.
 pub type Drift = BTreeMap<String, Option<Digest>>;
@@ -89,21 +89,71 @@ impl Difference {
 impl std::fmt::Display for Difference {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match (&self.expected, &self.found) {
-            (Some(expected), Some(found)) => write!(f, "~ {}: expected {expected}, found {found}", self.object),
-            (Some(expected), None) => write!(f, "- {}: expected {expected}, not there", self.object),
+            (Some(expected), Some(found)) => {
+                let from = first_difference(expected, found);
+                write!(
+                    f,
+                    "~ {}: expected {}, found {}",
+                    self.object,
+                    part(expected, from),
+                    part(found, from)
+                )
+            }
+            (Some(expected), None) => write!(f, "- {}: expected {}, not there", self.object, part(expected, 0)),
             (None, found) => write!(
                 f,
                 "+ {}: not expected, found {}",
                 self.object,
-                found.as_deref().unwrap_or("")
+                part(found.as_deref().unwrap_or(""), 0)
             ),
         }
     }
 }
 
+/// The bytes of a definition that are shown: a function's body, or the grants of a table, can be of any length.
+const SHOWN: usize = 400;
+
+/// The bytes that are shown before two definitions begin to differ.
+const BEFORE: usize = 60;
+
+/// Where two texts begin to differ, in bytes.
+fn first_difference(one: &str, other: &str) -> usize {
+    let pairs = one.char_indices().zip(other.chars());
+    pairs
+        .take_while(|((_, a), b)| a == b)
+        .last()
+        .map_or(0, |((at, a), _)| at + a.len_utf8())
+}
+
+/// What is shown of a definition that differs from another one from this byte on: all of it, where it is short.
+fn part(text: &str, from: usize) -> String {
+    let begin = if text.len() <= SHOWN || from <= BEFORE {
+        0
+    } else {
+        (from - BEFORE..=from)
+            .find(|at| text.is_char_boundary(*at))
+            .unwrap_or(0)
+    };
+    let before = if begin > 0 { "…" } else { "" };
+    format!("{before}{}", cut(&text[begin..], SHOWN))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_long_definitions_the_part_that_differs_is_shown() {
+        let body = "x ".repeat(500);
+        let difference = Difference {
+            object: "function f".to_owned(),
+            expected: Some(format!("{body}RETURN 1;{body}")),
+            found: Some(format!("{body}RETURN 2;{body}")),
+        };
+        let shown = difference.to_string();
+        assert!(shown.contains("RETURN 1;") && shown.contains("RETURN 2;"), "{shown}");
+        assert!(shown.len() < 2 * SHOWN + 100, "{}", shown.len());
+    }
 
     fn fingerprint(objects: &[(&str, &str)]) -> Fingerprint {
         Fingerprint {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::appfile::{AppFile, Ask as FileAsk, Tls as FileTls, Trust};
-use crate::model::{Finding, SeenWorkload, TemplateRef};
+use crate::model::{Finding, SeenWorkload, TemplateRef, presentable};
 
 /// A probe with its conditions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,6 +96,9 @@ fn cut(text: &str) -> String {
     cut
 }
 
+/// How many bytes are kept of what a probe's other side says.
+const SAID: usize = 500;
+
 /// How one try of a probe went.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tried {
@@ -113,6 +116,19 @@ pub enum Tried {
 }
 
 impl Tried {
+    /// The same, with what the other side said made fit to be shown.
+    #[must_use]
+    pub fn presentable(self) -> Self {
+        let fit = |why: String| presentable(&why, SAID);
+        match self {
+            Self::Holds => Self::Holds,
+            Self::Denied(why) => Self::Denied(fit(why)),
+            Self::Unanswered(why) => Self::Unanswered(fit(why)),
+            Self::Unreachable(why) => Self::Unreachable(fit(why)),
+            Self::Unfit(why) => Self::Unfit(fit(why)),
+        }
+    }
+
     /// Why it does not hold; nothing where it does.
     pub fn why(&self) -> Option<&str> {
         match self {

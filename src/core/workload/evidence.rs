@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod};
 
-use crate::model::{Evidence, LogTail, PodEvent};
+use crate::model::{Evidence, LogTail, PodEvent, cut, hide_passwords, plain};
 
 /// The longest line that is kept, in bytes.
 const LINE: usize = 240;
@@ -158,7 +158,7 @@ pub fn event_line(event: &PodEvent) -> String {
 /// would give away. The ends of lists are kept: there stands what happened last.
 pub fn bounded(evidence: Evidence, hide: &dyn Fn(&str) -> String) -> Evidence {
     // Escape sequences first, or one within a secret would hide it from `hide`; cutting last, for it could leave a half.
-    let line = |text: &String| cut(&hide_passwords(&hide(&plain(text))));
+    let line = |text: &String| cut(&hide_passwords(&hide(&plain(text))), LINE);
     let last =
         |lines: &[String]| -> Vec<String> { lines[lines.len().saturating_sub(LINES)..].iter().map(line).collect() };
     let share = LOGS / evidence.logs.len().max(1);
@@ -186,59 +186,6 @@ pub fn bounded(evidence: Evidence, hide: &dyn Fn(&str) -> String) -> Evidence {
         unread: last(&evidence.unread),
         of: evidence.of,
     }
-}
-
-/// The text as a terminal may show it: no escape sequences, no control characters, nothing that turns its direction.
-fn plain(text: &str) -> String {
-    let mut plain = String::new();
-    let mut chars = text.chars().peekable();
-    while let Some(char) = chars.next() {
-        match char {
-            '\u{1b}' => match chars.next() {
-                // Parameters, up to a letter or its like.
-                Some('[') => drop(chars.by_ref().find(|c| ('\u{40}'..='\u{7e}').contains(c))),
-                // A title or a link, up to a bell or the next escape.
-                Some(']') => drop(chars.by_ref().find(|c| matches!(c, '\u{7}' | '\u{1b}'))),
-                _ => {}
-            },
-            '\t' | '\n' => plain.push(' '),
-            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {}
-            char if char.is_control() => {}
-            char => plain.push(char),
-        }
-    }
-    plain
-}
-
-/// Takes the password out of every URL that has one.
-fn hide_passwords(text: &str) -> String {
-    let mut shown = String::new();
-    let mut rest = text;
-    while let Some(at) = rest.find("://") {
-        let (before, after) = rest.split_at(at + 3);
-        shown.push_str(before);
-        let end = after.find(|c: char| c.is_whitespace() || "\"'`<>".contains(c));
-        let (url, behind) = after.split_at(end.unwrap_or(after.len()));
-        match (url.find(':'), url.rfind('@')) {
-            (Some(colon), Some(at)) if colon < at => {
-                shown.push_str(&url[..=colon]);
-                shown.push_str("(hidden)");
-                shown.push_str(&url[at..]);
-            }
-            _ => shown.push_str(url),
-        }
-        rest = behind;
-    }
-    shown + rest
-}
-
-fn cut(text: &str) -> String {
-    let text = text.trim_end();
-    if text.len() <= LINE {
-        return text.to_owned();
-    }
-    let end = (0..=LINE).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-    format!("{}…", &text[..end])
 }
 
 #[cfg(test)]
@@ -330,7 +277,7 @@ mod tests {
             let kept = bounded(evidence, &|text| text.to_owned());
             prop_assert!(serde_json::to_string(&kept).unwrap().len() < 24 * 1024);
             prop_assert!(kept.events.len() <= LINES);
-            let last = lines.last().map(|line| cut(&hide_passwords(&plain(line))));
+            let last = lines.last().map(|line| cut(&hide_passwords(&plain(line)), LINE));
             prop_assert_eq!(kept.events.last(), last.as_ref());
         }
     }

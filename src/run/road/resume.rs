@@ -19,12 +19,15 @@ enum Taken {
     /// The run was over.
     Over(Box<Finished>),
     /// It is this process's.
-    Open {
-        row: RunRow,
-        plan: Box<Plan>,
-        entries: Vec<Entry>,
-        state: RunState,
-    },
+    Open(Box<Ours>),
+}
+
+/// A run that has been taken over.
+struct Ours {
+    row: RunRow,
+    plan: Plan,
+    entries: Vec<Entry>,
+    state: RunState,
 }
 
 impl Coordinator {
@@ -82,13 +85,14 @@ impl Coordinator {
         };
         match taken {
             Taken::Over(finished) => Ok(*finished),
-            Taken::Open {
-                row,
-                plan,
-                entries,
-                state,
-            } => {
-                self.execute_and_close(held, row, *plan, entries, state, journal, stop, listener)
+            Taken::Open(ours) => {
+                let Ours {
+                    row,
+                    plan,
+                    entries,
+                    state,
+                } = *ours;
+                self.execute_and_close(held, row, plan, entries, state, journal, stop, listener)
                     .await
             }
         }
@@ -153,12 +157,12 @@ impl Coordinator {
             listener,
         }
         .hear(Event::Entry(entry));
-        Ok(Taken::Open {
+        Ok(Taken::Open(Box::new(Ours {
             row,
-            plan: Box::new(stored.plan),
+            plan: stored.plan,
             entries,
             state,
-        })
+        })))
     }
 
     pub(super) async fn check_cluster(&self, row: &RunRow, plan: &Plan) -> Result<(), RoadError> {

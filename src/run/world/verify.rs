@@ -7,6 +7,9 @@ use stepback_core::model::{Difference, Digest, Drift, Failure, Fingerprint, Migr
 use super::World;
 use crate::database::DbError;
 
+/// How many differences are shown with their definitions; of more, the names are.
+const SHOWN: usize = 12;
+
 /// What the comparison after the downs leaves out: what the run did not make (LAWS D12).
 pub(super) struct LeftOut<'a> {
     /// What differed from its record when the run began.
@@ -66,9 +69,13 @@ impl World<'_> {
             )));
         }
         let mut text = "the schema differs from how it was recorded for this state:".to_owned();
-        for difference in &made {
+        for difference in made.iter().take(SHOWN) {
             text.push_str("\n  ");
             text.push_str(&difference.to_string());
+        }
+        if let Some(rest) = made.get(SHOWN..).filter(|rest| !rest.is_empty()) {
+            let names: Vec<&str> = rest.iter().map(|difference| difference.object.as_str()).collect();
+            text.push_str(&format!("\n  and {} more: {}", rest.len(), names.join(", ")));
         }
         Ok(Observed::Foreign(text))
     }

@@ -123,7 +123,7 @@ async fn fail(ctx: Ctx, engine: Engine, kind: Kind) -> Outcome {
 
 /// What the command said is what is shown.
 async fn refused_by_a_command(ctx: Ctx) -> Outcome {
-    let app = "    - { exec: { command: [sh, -c, \"echo not yet $SHOP_RELEASE >&2; exit 3\"] }, period: 50ms, timeout: 1s }\n";
+    let app = "    - { exec: { command: [sh, -c, \"printf 'not yet %s amqp://shop:hunter2@mq/a\\\\033]0;title\\\\007' $SHOP_RELEASE >&2; exit 3\"] }, period: 50ms, timeout: 1s }\n";
     let setting = Setting {
         app,
         replicas: 1,
@@ -134,10 +134,16 @@ async fn refused_by_a_command(ctx: Ctx) -> Outcome {
     let ran = stage.credentials.run(4, &folder, "rollback --to 1.2.0 --yes").await?;
     for part in [
         "did not succeed within 1 s",
-        "exit status 3: not yet 1.2.0",
+        "exit status 3: not yet 1.2.0 amqp://shop:(hidden)@mq/a",
         "container shop runs",
     ] {
         assert!(ran.says(part), "{part}: {}", ran.err);
+    }
+    let written = format!("{}{}{:?}", ran.out, ran.err, stage.objects().await?);
+    let told: Vec<_> = written.lines().filter(|line| line.contains("not yet 1.2.0")).collect();
+    assert!(!told.is_empty(), "{written}");
+    for line in told {
+        assert!(!line.contains("hunter2") && !line.contains("title"), "{line}");
     }
     Ok(())
 }
