@@ -189,14 +189,26 @@ async fn unfinished(journal: &dyn Journal) -> anyhow::Result<RunId> {
     for run in journal.runs().await? {
         let stored = journal.read(&run).await?;
         if stored.state(&run)?.is_some_and(|state| !state.is_over()) {
-            open.push((run, stored.plan.title));
+            open.push((run, stored.plan));
         }
+    }
+    if open.len() > 1 {
+        // An abort that died before it took over, or before it said so in the other's journal: the database knows which of
+        // the two is open.
+        let mut known = Vec::new();
+        for (run, plan) in open {
+            if is_open(&run, &plan).await.unwrap_or(true) {
+                known.push((run, plan));
+            }
+        }
+        open = known;
     }
     match open.as_slice() {
         [] => Err(CliError::NoRun.into()),
         [(run, _)] => Ok(run.clone()),
         several => {
-            let list: Vec<String> = several.iter().map(|(run, title)| format!("{run} ({title})")).collect();
+            let list = several.iter().map(|(run, plan)| format!("{run} ({})", plan.title));
+            let list: Vec<String> = list.collect();
             Err(CliError::Usage {
                 message: format!("several runs are not over: {}", list.join(", ")),
                 hint: "name the one that is meant: stepback resume RUN --journal PLACE".to_owned(),
@@ -204,6 +216,13 @@ async fn unfinished(journal: &dyn Journal) -> anyhow::Result<RunId> {
             .into())
         }
     }
+}
+
+/// Whether the database of the plan has this run for the one that is not closed.
+async fn is_open(run: &RunId, plan: &Plan) -> anyhow::Result<bool> {
+    let url = load::from_plan(&plan.database.source)?;
+    let seen = under(&url, plan)?.database.look().await?;
+    Ok(seen.open_run.is_some_and(|row| row.run == *run))
 }
 
 /// Reads a run's journal where the database says that it is, and connects to the cluster for it where that is needed.

@@ -19,7 +19,7 @@ use super::{
     rivals::{planned, scene, step},
     stage::Stage,
     store::Engine,
-    world::journals,
+    world::{TO_1_2_0, journals},
 };
 use crate::support::{
     runner::{Case, Ctx, NotPassed, Outcome, case, fail},
@@ -35,6 +35,10 @@ pub fn cases() -> Vec<Case> {
             given_back(ctx, Engine::Sqlite)
         }),
         case("main_road::w5_abort_asks_once_the_target_may_have_written", asks),
+        case(
+            "main_road::w5_abort_that_died_is_found_by_the_cluster_alone",
+            found_by_the_cluster,
+        ),
         case("main_road::w5_abort_killed_at_each_append", killed).limit(std::time::Duration::from_secs(400)),
     ];
     for engine in [Engine::Sqlite, Engine::Postgres] {
@@ -185,6 +189,35 @@ async fn killed(ctx: Ctx) -> Outcome {
         .buffer_unordered(AT_A_TIME)
         .try_collect::<Vec<()>>()
         .await?;
+    Ok(())
+}
+
+/// With nothing but where the journal is: of the two that are not over there, the database knows which one is open.
+async fn found_by_the_cluster(ctx: Ctx) -> Outcome {
+    // The abort has opened its journal and not taken over; it has taken over, and the other's journal does not say so.
+    for (nth, arrives) in [(2, true), (3, false)] {
+        let dir = ctx.dir().join(format!("world-{nth}"));
+        std::fs::create_dir(&dir)?;
+        let stage = scene(setting(Engine::Sqlite), &dir, &format!("{}_{nth}", ctx.name())).await?;
+        let expected = before(&stage).await?;
+        killed_before(&stage, REPOINTS).await?;
+        let mut hold = stage.server().hold_nth(nth, writes_the_journal);
+        let abort = stage.credentials.start(&stage.empty_folder(), ABORT)?;
+        abort.kill_at(&mut hold).await?;
+        if arrives {
+            hold.let_through().await?;
+        } else {
+            hold.drop_request().await?;
+        }
+        let resume = format!("resume --journal cluster:{}", stage.namespace);
+        stage.credentials.run(0, &stage.empty_folder(), &resume).await?;
+        if arrives {
+            TO_1_2_0.check(&stage).await?;
+            assert_eq!(journals(&stage).await?.len(), 1, "the abort that never began is left");
+        } else {
+            is_as_before(&stage, &expected).await?;
+        }
+    }
     Ok(())
 }
 
