@@ -204,7 +204,8 @@ pub struct Step {
 pub enum Gate {
     /// What was observed is enough.
     None,
-    /// The pod is gone: no pod of that name with a UID that was seen before the step is left.
+    /// The pod is gone: no pod of that name is left, whatever its UID. Once the controller has seen the count it makes no
+    /// other; one that is there all the same runs, and is waited for too.
     PodGone {
         /// Which workload.
         workload: WorkloadRef,
