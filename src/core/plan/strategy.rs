@@ -7,6 +7,7 @@ use crate::appfile::{AppFile, Release, Strategy as FileStrategy};
 use crate::model::{Finding, MigrationSet, SeenWorkload, Version, images_of};
 
 use super::{Action, ChosenStrategy, Gate, Step, Strategy};
+use crate::workload::is_ready;
 
 /// What the choice is made from.
 pub(super) struct Choice<'a> {
@@ -184,7 +185,8 @@ fn name(schema: Option<&Version>) -> String {
     schema.map_or_else(|| "an empty schema".to_owned(), ToString::to_string)
 }
 
-/// What outage the steps mean. "None" is said only of workloads with more than one pod.
+/// What outage the steps mean. Nobody has declared that pods can answer for one another, so "none" is said only of clients
+/// that try another one, and only where another one is ready (LAWS W4).
 pub(super) fn outage(strategy: Strategy, steps: &[Step], workloads: &[SeenWorkload]) -> String {
     if steps.iter().all(|step| step.action.workload().is_none()) {
         return "none: no pod is touched".to_owned();
@@ -218,9 +220,24 @@ pub(super) fn outage(strategy: Strategy, steps: &[Step], workloads: &[SeenWorklo
         .filter(|seen| seen.replicas() == 1)
         .filter_map(|seen| Some(format!("{} in step {}", seen.pod_name(0), replaced(seen)?.id)))
         .collect();
-    if alone.is_empty() {
-        "no downtime: one pod at a time is away, and any other must be able to answer for it".to_owned()
-    } else {
-        format!("while an only pod is replaced: {}", alone.join(", "))
+    if !alone.is_empty() {
+        return format!("while an only pod is replaced: {}", alone.join(", "));
     }
+    let walked: Vec<&SeenWorkload> = workloads.iter().filter(|seen| replaced(seen).is_some()).collect();
+    let dark = walked.iter().find(|seen| !seen.pods.iter().any(is_ready));
+    if let Some((seen, step)) = dark.and_then(|seen| Some((seen, replaced(seen)?))) {
+        return format!(
+            "no pod of {} is ready now; the first is healthy in step {} at the earliest",
+            seen.workload, step.id
+        );
+    }
+    let mut said = "none for clients that try another pod where one does not answer: one at a time is away".to_owned();
+    for seen in walked {
+        let mut ready = seen.pods.iter().filter(|pod| is_ready(pod));
+        if let (Some(only), None, Some(step)) = (ready.next(), ready.next(), replaced(seen)) {
+            let only = only.metadata.name.as_deref().unwrap_or_default();
+            said.push_str(&format!("; only {only} is ready until step {} is done", step.id));
+        }
+    }
+    said
 }

@@ -63,7 +63,7 @@ fn ways() -> Vec<Way> {
         edit: |app| releases(app, WITH_INDEX, WITH_INDEX, ""),
         said: &[
             "app-first: 1.3.0 accepts 20240401090000, the present schema",
-            "no downtime",
+            "none for clients that try another pod",
             "replace shop-2",
         ],
         order: [2, 1, 0],
@@ -78,14 +78,17 @@ fn ways() -> Vec<Way> {
             edit: |app| releases(app, PLAIN, PLAIN, ""),
             said: &[
                 "schema-first: 1.3.1 accepts 20240301090000, the target's schema",
-                "no downtime",
+                "none for clients that try another pod",
             ],
             ..app_first.clone()
         },
         Way {
             name: "app_only",
             edit: |app| releases(app, WITH_INDEX, WITH_INDEX, "  strategy: app-only\n"),
-            said: &["app-only: the app file asks for it", "no downtime"],
+            said: &[
+                "app-only: the app file asks for it",
+                "none for clients that try another pod",
+            ],
             expected: Expected {
                 ledger: &[
                     "20240101090000",

@@ -57,7 +57,7 @@ fn pods_go_first_where_the_target_accepts_the_present_schema() {
     let plan = back(&app(NEW, NEW, ""), shop(&SOUND, |_| {})).unwrap();
     insta::assert_snapshot!(tell(&plan), @"
     app-first: 1.2.0 accepts 20240301090000, the present schema
-    no downtime: one pod at a time is away, and any other must be able to answer for it
+    none for clients that try another pod where one does not answer: one at a time is away
     set the update strategy of StatefulSet shop/shop to OnDelete
     point StatefulSet shop/shop at revision shop-old
     replace shop-2 of StatefulSet shop/shop
@@ -76,7 +76,7 @@ fn the_schema_goes_first_where_the_present_release_accepts_the_targets() {
     let plan = back(&app(OLD, OLD, ""), shop(&SOUND, |_| {})).unwrap();
     insta::assert_snapshot!(tell(&plan), @"
     schema-first: 1.3.0 accepts 20240115120000, the target's schema
-    no downtime: one pod at a time is away, and any other must be able to answer for it
+    none for clients that try another pod where one does not answer: one at a time is away
     revert 2 migrations, 20240301090000 to 20240220103000
     set the update strategy of StatefulSet shop/shop to OnDelete
     point StatefulSet shop/shop at revision shop-old
@@ -217,7 +217,7 @@ fn the_app_alone_goes_back_where_that_is_asked_for() {
     request.accept_loss = false;
     insta::assert_snapshot!(tell(&plan(&request, &world).unwrap()), @"
     app-only: the app file asks for it; 1.2.0 accepts 20240301090000, the present schema
-    no downtime: one pod at a time is away, and any other must be able to answer for it
+    none for clients that try another pod where one does not answer: one at a time is away
     set the update strategy of StatefulSet shop/shop to OnDelete
     point StatefulSet shop/shop at revision shop-old
     replace shop-2 of StatefulSet shop/shop
@@ -253,7 +253,21 @@ fn a_strategy_that_was_asked_for_and_does_not_hold_is_refused() {
 }
 
 #[test]
-fn w4_no_downtime_is_said_only_of_more_than_one_pod() {
+fn w4_no_downtime_is_said_only_of_more_than_one_pod_that_is_ready() {
+    let outage = |pods: &[PodOf]| {
+        let cluster = shop(pods, |set| set["spec"]["replicas"] = json!(2));
+        back(&app(NEW, NEW, ""), cluster).unwrap().strategy.unwrap().outage
+    };
+    let sound = "none for clients that try another pod where one does not answer: one at a time is away";
+    assert_eq!(outage(&SOUND[..2]), sound);
+    assert_eq!(
+        outage(&[(0, "1.3.0", true), (1, "1.3.0", false)]),
+        format!("{sound}; only shop-0 is ready until step 3 is done")
+    );
+    assert_eq!(
+        outage(&[(0, "1.3.0", false), (1, "1.3.0", false)]),
+        "no pod of StatefulSet shop/shop is ready now; the first is healthy in step 3 at the earliest"
+    );
     let one = shop(&SOUND[..1], |set| set["spec"]["replicas"] = json!(1));
     let plan = back(&app(NEW, NEW, ""), one).unwrap();
     assert_eq!(
