@@ -12,6 +12,7 @@ use super::options::Options;
 use super::rebind::agree_to_rebind;
 use super::resume::nothing_to;
 use super::signals::stop_on_signals;
+use super::stands::close_as_it_stands;
 use super::terminal::Terminal;
 use super::unopened::open_run;
 use crate::live::Lines;
@@ -27,12 +28,14 @@ use crate::run::Consent;
 ///
 /// Where the journal is lost, or a workload was made anew, nothing can be given
 /// back: --journal-lost looks, says what there is, and closes the run as it
-/// stands. `stepback rollback` goes on from there.
+/// stands. `stepback rollback` goes on from there. Where nothing is lost, and it
+/// can still neither pass nor go back, --as-it-stands closes it in the same way.
 ///
 /// Examples:
 ///   stepback abort
 ///   stepback abort 01J8ZQ4T3KX2M9 --yes
 ///   stepback abort --journal-lost 01J8ZQ4T3KX2M9
+///   stepback abort --as-it-stands 01J8ZQ4T3KX2M9
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Args {
@@ -50,6 +53,9 @@ pub(super) struct Args {
     /// Close a run that can be neither continued nor taken back, and change nothing else
     #[arg(long, requires = "run", conflicts_with_all = ["journal", "accept_writes_since", "rebind"])]
     journal_lost: bool,
+    /// Close the run as it stands: nothing is continued, taken back or given back
+    #[arg(long, conflicts_with_all = ["journal_lost", "accept_writes_since", "rebind"])]
+    as_it_stands: bool,
 }
 
 pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> anyhow::Result<Exit> {
@@ -71,6 +77,9 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
     };
     let stored = read_journal(options, &mut found.coordinator, &row).await?;
     let coordinator = found.under(options, &stored.plan).await?;
+    if args.as_it_stands {
+        return close_as_it_stands(terminal, &coordinator, &row.run).await;
+    }
     let consent = Consent {
         writes: args.accept_writes_since,
         rebind: agree_to_rebind(terminal, &coordinator, &stored, args.rebind).await?,

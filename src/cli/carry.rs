@@ -231,6 +231,7 @@ fn halted_at(finished: &Finished, halt: &Halt, report: &Report, partly: Option<(
         now: state_now(report, partly),
         closed: report.state == "stopped",
         back,
+        holds: finished.plan.has_workload_steps(),
         aborts: matches!(
             finished.entries.first().map(|entry| &entry.what),
             Some(What::RunOpened { aborts: Some(_), .. })

@@ -121,6 +121,8 @@ pub(super) struct Halted {
     pub(super) closed: bool,
     /// Whether it is itself the abort of a run.
     pub(super) aborts: bool,
+    /// Whether a workload takes part: without one there is nothing to give back, and it is not aborted.
+    pub(super) holds: bool,
     /// What came of going back by itself.
     pub(super) back: Vec<String>,
 }
@@ -374,7 +376,11 @@ fn of_road(error: &RoadError) -> Explained {
             .hint("look at the new plan, and type the same again"),
         RoadError::RunOpen(row) => Explained::new(Exit::Locked, error)
             .hint(format!("to continue it: stepback resume {}", row.run))
-            .hint(format!("to go back to where it started: stepback abort {}", row.run))
+            .hint(if row.closes_itself {
+                runs::as_it_stands(&row.run)
+            } else {
+                format!("to go back to where it started: stepback abort {}", row.run)
+            })
             .hint(format!("to see what it did: stepback report {}", row.run)),
         RoadError::WorkloadHeld { run, line, .. } => {
             let hint = format!("is DATABASE_URL the database of that run? to continue it: stepback resume {run}");

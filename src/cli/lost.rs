@@ -2,7 +2,7 @@
 
 use std::io;
 
-use stepback_core::model::{JournalPlace, RunId, RunRow};
+use stepback_core::model::{JournalPlace, MigrationSet, RunId, RunRow};
 use stepback_core::report::{Kind, Page};
 
 use super::Exit;
@@ -11,7 +11,7 @@ use super::options::Options;
 use super::signals::stop_on_signals;
 use super::terminal::Terminal;
 use crate::database::LedgerChoice;
-use crate::run::{Event, Lost, WhatIsLost};
+use crate::run::{Event, Lost, StillHeld, WhatIsLost};
 
 pub(super) async fn close_lost(options: &Options, terminal: &Terminal, run: &RunId) -> anyhow::Result<Exit> {
     let mut ground = Ground::find(options, &SchemaArgs::default(), Need::Look).await?;
@@ -38,11 +38,7 @@ pub(super) async fn close_lost(options: &Options, terminal: &Terminal, run: &Run
     }
     terminal.confirm("Close it as it stands?")?;
     let stop = stop_on_signals()?;
-    let mut listener = |event: Event| {
-        if let (Event::Held { reason }, false) = (&event, terminal.quiet) {
-            terminal.tell(|page| page.line(&format!("waiting: {reason}")));
-        }
-    };
+    let mut listener = tell_waiting(terminal);
     let row = coordinator
         .close_lost(&lost, &ground.workloads, stop, &mut listener)
         .await?;
@@ -54,6 +50,15 @@ pub(super) async fn close_lost(options: &Options, terminal: &Terminal, run: &Run
         page.line("to go on from here: stepback rollback --to RELEASE")
     })?;
     Ok(Exit::Done)
+}
+
+/// Says whose lease is waited for.
+pub(super) fn tell_waiting(terminal: &Terminal) -> impl FnMut(Event) + Send + '_ {
+    |event| {
+        if let (Event::Held { reason }, false) = (&event, terminal.quiet) {
+            terminal.tell(|page| page.line(&format!("waiting: {reason}")));
+        }
+    }
 }
 
 fn write_lost(page: &mut Page<'_>, lost: &Lost) -> io::Result<()> {
@@ -76,19 +81,8 @@ fn write_lost(page: &mut Page<'_>, lost: &Lost) -> io::Result<()> {
         }
     };
     page.labelled("  because ", None, &why)?;
-    let newest = lost.applied.newest().map_or("nothing".to_owned(), ToString::to_string);
-    let schema = format!("{newest}, {} migrations applied, and stays so", lost.applied.0.len());
-    page.labelled("  schema  ", None, &schema)?;
-    for held in &lost.held {
-        let text = format!(
-            "{}: {} of {} replicas, and stays so",
-            held.workload, held.replicas, held.original
-        );
-        page.labelled("  holds   ", None, &text)?;
-    }
-    if lost.held.is_empty() {
-        page.labelled("  holds   ", None, "no workload that was looked at bears its stamp")?;
-    }
+    write_schema(page, &lost.applied)?;
+    write_held(page, &lost.held)?;
     page.labelled(
         "  does    ",
         None,
@@ -100,4 +94,24 @@ fn write_lost(page: &mut Page<'_>, lost: &Lost) -> io::Result<()> {
         "`stepback rollback --to RELEASE` undoes what is left and starts the pods",
     )?;
     page.blank()
+}
+
+pub(super) fn write_schema(page: &mut Page<'_>, applied: &MigrationSet) -> io::Result<()> {
+    let newest = applied.newest().map_or("nothing".to_owned(), ToString::to_string);
+    let schema = format!("{newest}, {} migrations applied, and stays so", applied.0.len());
+    page.labelled("  schema  ", None, &schema)
+}
+
+pub(super) fn write_held(page: &mut Page<'_>, held: &[StillHeld]) -> io::Result<()> {
+    for held in held {
+        let text = format!(
+            "{}: {} of {} replicas, and stays so",
+            held.workload, held.replicas, held.original
+        );
+        page.labelled("  holds   ", None, &text)?;
+    }
+    if held.is_empty() {
+        page.labelled("  holds   ", None, "no workload that was looked at bears its stamp")?;
+    }
+    Ok(())
 }

@@ -34,6 +34,7 @@ mod sandbox;
 mod sandbox_shop;
 mod schema;
 mod signals;
+mod stands;
 mod status;
 mod terminal;
 mod unopened;

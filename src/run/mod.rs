@@ -29,7 +29,8 @@ use append::{Patience, append_patiently};
 pub use event::{Event, Listen};
 pub use look::look;
 pub use road::{
-    Back, Consent, Coordinator, Finished, Lost, RoadError, StillHeld, Unfit, WhatIsLost, bound_to, leaves_nothing,
+    Back, Consent, Coordinator, Finished, Lost, RoadError, Standing, StillHeld, Unfit, WhatIsLost, bound_to,
+    leaves_nothing,
 };
 pub use world::World;
 

@@ -36,6 +36,10 @@ pub fn cases() -> Vec<Case> {
         ),
         case("cli_runs::d13_a_run_is_not_resumed_on_a_clone_of_its_database", cloned),
         case(
+            "cli_runs::a_run_that_can_neither_pass_nor_go_back_is_closed_as_it_stands",
+            as_it_stands,
+        ),
+        case(
             "cli_runs::d16_without_an_app_file_our_tables_are_found_where_they_are",
             state_schema,
         ),
@@ -75,6 +79,55 @@ async fn state_schema(ctx: Ctx) -> Outcome {
     );
     let ran = stepback.ends(0, "--state-schema ops runs")?;
     assert!(ran.out.contains("migrate down"), "{}", ran.out);
+    Ok(())
+}
+
+/// What the comparison after the downs needs is deleted meanwhile: no command that repeats it or takes it back can help.
+async fn as_it_stands(ctx: Ctx) -> Outcome {
+    let folder = ctx.dir().join("migrations");
+    fs::create_dir(&folder)?;
+    for (name, sql) in [
+        ("1_a.up.sql", "CREATE TABLE a (id integer);"),
+        ("1_a.down.sql", "DROP TABLE a;"),
+        ("2_b.up.sql", "CREATE TABLE b (id integer);"),
+        ("2_b.down.sql", "DROP TABLE b;\nDELETE FROM stepback_fingerprint;"),
+    ] {
+        fs::write(folder.join(name), sql)?;
+    }
+    let stepback = Binary::in_dir(ctx.dir()).env("DATABASE_URL", "sqlite://a.db");
+    stepback.ends(0, "migrate up --to 1 --yes")?;
+    stepback.ends(0, "migrate up --yes")?;
+    let words = |ran: &str| ran.split_whitespace().collect::<Vec<_>>().join(" ");
+    let halted = words(&stepback.ends(4, "migrate down --data-loss accept --yes")?.err);
+    let (_, typed) = halted.split_once("stepback abort --as-it-stands ").unwrap_or_default();
+    let run = typed.split(' ').next().unwrap_or_default();
+    assert!(
+        !run.is_empty() && !halted.contains(&format!("stepback abort {run}")),
+        "{halted}"
+    );
+    // None of these can end it, and each says what can.
+    for (code, typed) in [
+        (4, "resume".to_owned()),
+        (5, "migrate up --yes".to_owned()),
+        (3, "abort --yes".to_owned()),
+        (3, format!("abort --journal-lost {run} --yes")),
+    ] {
+        let ran = words(&stepback.ends(code, &typed)?.err);
+        assert!(
+            ran.contains(&format!("stepback abort --as-it-stands {run}")),
+            "{typed}: {ran}"
+        );
+    }
+    let asked = words(&stepback.ends(2, &format!("abort --as-it-stands {run}"))?.err);
+    for said in ["no longer recorded", "0 of 1 passed", "no script is run", "--yes"] {
+        assert!(asked.contains(said) || said.starts_with('0'), "{said}: {asked}");
+    }
+    let closed = stepback.ends(0, &format!("abort --as-it-stands {run} --yes"))?;
+    assert!(closed.out.contains("is closed"), "{}", closed.out);
+    let report = stepback.ends(0, &format!("report {run}"))?;
+    assert!(report.out.contains("stopped"), "{}", report.out);
+    stepback.ends(3, &format!("abort --as-it-stands {run} --yes"))?;
+    stepback.ends(0, "migrate up --yes")?;
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use stepback_core::journal::HaltKind;
 use stepback_core::model::RunId;
 
+use super::runs::as_it_stands;
 use super::{Exit, Explained, Halted};
 
 pub(super) fn of_halt(halted: &Halted) -> Explained {
@@ -13,6 +14,7 @@ pub(super) fn of_halt(halted: &Halted) -> Explained {
         now,
         closed,
         aborts,
+        holds,
         back,
     } = halted;
     let exit = if halt.kind == HaltKind::Interrupted {
@@ -42,8 +44,8 @@ pub(super) fn of_halt(halted: &Halted) -> Explained {
         explained.hint("the run is closed: there is nothing to resume; correct the cause and type the same again")
     } else {
         let explained = explained.hint(format!("to continue: stepback resume {run}"));
-        if *aborts {
-            return explained;
+        if *aborts || !*holds {
+            return explained.hint(as_it_stands(run));
         }
         explained.hint(format!("to go back to where it started: stepback abort {run}"))
     }

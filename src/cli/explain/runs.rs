@@ -9,15 +9,19 @@ use crate::run::{RoadError, Unfit};
 pub(super) fn of_unfit(error: &RoadError, run: &RunId, why: &Unfit) -> Explained {
     let explained = Explained::new(Exit::Refused, error);
     let report = format!("to see it: stepback report {run}");
+    let stands = as_it_stands(run);
     match why {
         Unfit::Unknown => explained
             .hint("is DATABASE_URL the database of that run? to see the runs of this one: stepback runs")
             .hint(format!(
                 "where the database was restored from before the run: stepback abort --journal-lost {run}"
             )),
-        Unfit::IsAbort(_) => explained.hint(format!("to continue it: stepback resume {run}")),
+        Unfit::IsAbort(_) => explained
+            .hint(format!("to continue it: stepback resume {run}"))
+            .hint(stands),
         Unfit::HoldsNothing => explained
-            .hint("correct what stopped it, and type the same again")
+            .hint(format!("correct what stopped it, then: stepback resume {run}"))
+            .hint(stands)
             .hint(report),
         Unfit::Changed => explained.hint(format!("to see the new plan: stepback abort {run}")),
         Unfit::NewerFormat => explained
@@ -46,7 +50,8 @@ pub(super) fn of_unfit(error: &RoadError, run: &RunId, why: &Unfit) -> Explained
             .hint(format!("to close it as it stands: stepback abort --journal-lost {run}")),
         Unfit::NotLost => explained
             .hint(format!("to continue it: stepback resume {run}"))
-            .hint(format!("to go back to where it started: stepback abort {run}")),
+            .hint(format!("to go back to where it started: stepback abort {run}"))
+            .hint(stands),
         Unfit::OtherPlan { .. } => explained
             .because(["somebody has changed the journal, so nothing of it is run"])
             .hint(format!("to close it as it stands: stepback abort --journal-lost {run}")),
@@ -55,4 +60,9 @@ pub(super) fn of_unfit(error: &RoadError, run: &RunId, why: &Unfit) -> Explained
         )),
         Unfit::Closed => explained.hint(report),
     }
+}
+
+/// The way out of a run that can neither pass nor go back.
+pub(super) fn as_it_stands(run: &RunId) -> String {
+    format!("where neither can succeed, to close it as it stands: stepback abort --as-it-stands {run}")
 }

@@ -351,6 +351,7 @@ fn halts() -> Vec<CliError> {
             now: "step 1 started, not done".to_owned(),
             closed,
             aborts: false,
+            holds: true,
             back: Vec::new(),
         }))
     };

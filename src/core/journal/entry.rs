@@ -185,7 +185,8 @@ pub enum Outcome {
     /// Every step passed.
     Done,
     /// It stopped part-way; what it did stays, and nothing is left to resume. Only runs without workload steps and
-    /// without a doubtful migration end like this.
+    /// without a doubtful migration end like this by themselves; any that is not over does where somebody closes it as it
+    /// stands.
     Stopped,
 }
 

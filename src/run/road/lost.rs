@@ -56,6 +56,8 @@ pub struct StillHeld {
     pub replicas: i32,
     /// Its replica count before the run.
     pub original: i32,
+    /// Whether replica count or update strategy are not what they were before the run.
+    pub borrowed: bool,
 }
 
 /// What is to be told of a workload of a run that was closed so.
@@ -102,7 +104,7 @@ impl Coordinator {
         Ok(self.database.runs().await?.into_iter().find(|row| row.run == *run))
     }
 
-    async fn still_held(&self, run: &RunId, workloads: &[WorkloadRef]) -> Result<Vec<StillHeld>, RoadError> {
+    pub(super) async fn still_held(&self, run: &RunId, workloads: &[WorkloadRef]) -> Result<Vec<StillHeld>, RoadError> {
         let Some(cluster) = self.cluster.as_ref().filter(|_| !workloads.is_empty()) else {
             return Ok(Vec::new());
         };
@@ -111,6 +113,8 @@ impl Coordinator {
             let stamp: Stamp = seen.annotation(annotation::STAMP)?.parse().ok()?;
             let uid = seen.uid()?.to_owned();
             (stamp.run == *run).then(|| StillHeld {
+                borrowed: seen.replicas() != seen.original_replicas()
+                    || seen.update_strategy() != seen.original_update_strategy(),
                 replicas: seen.replicas(),
                 original: seen.original_replicas(),
                 workload: seen.workload,

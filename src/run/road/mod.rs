@@ -10,6 +10,7 @@ mod lease;
 mod lost;
 mod opening;
 mod resume;
+mod stands;
 mod turn;
 mod unfit;
 mod unverified;
@@ -35,6 +36,7 @@ use crate::probe::{Seams, try_probes};
 pub use abort::Consent;
 pub use lost::{Lost, StillHeld, WhatIsLost};
 pub use resume::{bound_to, leaves_nothing};
+pub use stands::Standing;
 pub use turn::Back;
 pub use unfit::Unfit;
 

@@ -9,7 +9,7 @@ use kube::{
 };
 use serde_json::json;
 use stepback_core::{
-    journal::{RunState, What},
+    journal::{Outcome as Ended, RunState, What},
     model::annotation,
 };
 
@@ -32,6 +32,7 @@ pub fn cases() -> Vec<Case> {
     vec![
         case("main_road::w7_a_run_whose_journal_is_lost_is_closed_as_it_stands", lost),
         case("main_road::w7_a_run_whose_workload_was_made_anew_is_closed", made_anew),
+        case("main_road::w7_a_run_is_closed_as_it_stands", as_it_stands),
         case("main_road::d13_a_run_from_after_a_backup_is_closed", restored),
         case(
             "main_road::d13_a_run_is_bound_to_another_database_by_name_only",
@@ -170,6 +171,30 @@ async fn made_anew(ctx: Ctx) -> Outcome {
     stage.credentials.run(0, &folder, ROLLBACK).await?;
     assert_eq!(stage.store.applied().await?.len(), 2);
     Ok(())
+}
+
+/// Nothing of it is lost, and somebody gives it up. What was borrowed stays written down where it is; where nothing is,
+/// nothing of ours stays.
+async fn as_it_stands(ctx: Ctx) -> Outcome {
+    let stage = scene(setting(Engine::Sqlite), ctx.dir(), ctx.name()).await?;
+    killed_before(&stage, REPOINTS).await?;
+    let run = open_run(&stage).await?;
+    let typed = format!("abort --as-it-stands {run}");
+    let before = everything(&stage).await?;
+    let asked = stage.credentials.run(2, &stage.empty_folder(), &typed).await?;
+    says(&asked, &["0 of 2 replicas", "no pod is started", "--yes"]);
+    assert_eq!(everything(&stage).await?, before, "asking has changed something");
+    let typed = format!("{typed} --yes");
+    stage.credentials.run(0, &stage.empty_folder(), &typed).await?;
+    let set = stage.sets.get("shop").await?;
+    assert_eq!(set.spec.replicas, Some(0));
+    assert_eq!(set.annotations()[annotation::ORIGINAL_REPLICAS], "2");
+    assert!(set.annotations()[annotation::STATE].contains("closed as it stands"));
+    let (_, journal) = journals(&stage).await?.pop().unwrap();
+    let state = RunState::replay(&journal.entries, journal.plan.steps.len())?;
+    assert!(state.is_some_and(|state| state.closed == Some(Ended::Stopped)));
+    stage.credentials.run(0, &stage.folder("1.2.0"), ROLLBACK).await?;
+    TO_1_2_0.check(&stage).await
 }
 
 const OTHER: &str = "01J8ZQ5W3N6M2R0XQ4T1V7B9CD";
