@@ -60,7 +60,8 @@ impl ClusterJournal {
                 limit: LINE_BYTES,
             });
         }
-        let tail = match known {
+        // Whoever appends behind more than we know has read it since.
+        let tail = match known.filter(|tail| tail.last.sequence + 1 >= entry.sequence) {
             Some(tail) => Some(tail),
             None => self.read_tail(run).await?,
         };

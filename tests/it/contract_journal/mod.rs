@@ -39,6 +39,7 @@ pub fn cases() -> Vec<Case> {
     law!(every, w8_a_plan_that_somebody_changed_is_damaged);
     law!(every, w8_entries_of_another_plan_are_damaged);
     law!(every, w10_a_stale_writer_changes_nothing);
+    law!(every, w10_what_others_wrote_is_appended_behind);
     law!(every, w10_of_two_writers_one_gets_each_number);
     law!(every, w10_an_entry_that_is_there_is_not_appended_again);
     law!(clusters, the_newest_run_comes_first);
@@ -150,6 +151,18 @@ async fn w8_entries_of_another_plan_are_damaged(arena: &Arena) -> Outcome {
     let read = arena.journal().read(&story.run).await;
     assert!(matches!(&read, Err(JournalError::Damaged { .. })), "{read:?}");
     Ok(())
+}
+
+async fn w10_what_others_wrote_is_appended_behind(arena: &Arena) -> Outcome {
+    let journal = arena.journal();
+    let mut story = arena.story(RUN);
+    story.begin(&*journal, 3).await?;
+    for what in ["theirs", "and more"] {
+        story.append(&*arena.journal(), seen(what)).await?;
+    }
+    // The story has read on; what this value remembers of the journal has not.
+    story.append(&*journal, seen("ours")).await?;
+    story.assert_stored(&*arena.journal()).await
 }
 
 async fn w10_a_stale_writer_changes_nothing(arena: &Arena) -> Outcome {
