@@ -53,7 +53,7 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
     let database = &ground.coordinator.database;
     // Refused before our tables are made, where it can be.
     let seen = database.look().await?;
-    plan_capture(&request, &ground.catalog, &seen).map_err(CliError::Refused)?;
+    let foreseen = plan_capture(&request, &ground.catalog, &seen).map_err(CliError::Refused)?;
     let applied = seen.applied();
     let newest = applied.newest();
     let releases: Vec<semver::Version> = ground
@@ -67,9 +67,17 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
         .coordinator
         .capture(&request, &ground.catalog, reason, &releases)
         .await?;
+    // What was to be known before our tables were made, and what the capture itself found.
+    let mut findings = foreseen.findings;
+    let known = findings.len();
+    for finding in captured.findings {
+        if !findings[..known].contains(&finding) {
+            findings.push(finding);
+        }
+    }
     let answer = Answer {
         items: &captured.items,
-        findings: &captured.findings,
+        findings: &findings,
     };
     terminal.answer(Kind::Capture, &answer, |page| {
         for item in &captured.items {
@@ -78,7 +86,7 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
         if captured.items.is_empty() {
             page.line("nothing to capture: no migration of the folder is applied (--stage stores them beforehand)")?;
         }
-        write_findings(page, &captured.findings)
+        write_findings(page, &findings)
     })?;
     Ok(Exit::Done)
 }

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Checksum, Digest, Engine, MigrationId, MigrationSet, PlanId, RunId, ScriptRef, Token, Version};
+use super::{
+    Checksum, Digest, Engine, MigrationId, MigrationSet, PlanId, RunId, ScriptRef, SeenServer, Token, Version,
+};
 
 /// Where the database is to be found again, without a secret: a plan carries it, so that `resume` needs no app file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -324,6 +326,9 @@ pub struct SeenDatabase {
     /// What the role that connects may not do.
     #[serde(default)]
     pub missing_rights: MissingRights,
+    /// What of its server matters to a run.
+    #[serde(default)]
+    pub server: SeenServer,
 }
 
 impl SeenDatabase {

@@ -16,6 +16,7 @@ mod migration;
 mod nearest;
 mod observed;
 mod pairing;
+mod server;
 mod version;
 mod workload;
 
@@ -35,6 +36,7 @@ pub use migration::{Direction, MigrationId, MigrationSet, ScriptRef, Target};
 pub use nearest::closest;
 pub use observed::{Failure, Finding, Observed, Settled, Severity, Verdict};
 pub use pairing::{Pairing, add_pairing, pairings_of};
+pub use server::{LogicalSlot, Replication, SeenServer};
 pub use version::{Version, VersionError};
 pub use workload::{
     PodEvent, Removal, SeenCluster, SeenWorkload, TemplateRef, UpdateStrategy, WorkloadKind, WorkloadRef, annotation,

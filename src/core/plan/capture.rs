@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::catalog::{Catalog, Migration, Script};
 use crate::model::{ArchiveRow, Capture, Finding, LedgerRow, MigrationId, SeenDatabase, Version};
 
+use super::server::check_server;
 use super::{Accepted, Refusals};
 
 /// What was asked.
@@ -72,6 +73,7 @@ pub struct ToCapture {
 pub fn plan_capture(request: &CaptureRequest, catalog: &Catalog, seen: &SeenDatabase) -> Result<ToCapture, Refusals> {
     let mut capture = ToCapture::default();
     let mut findings = Vec::new();
+    check_server(seen, &mut findings);
     for migration in catalog.migrations() {
         let applied = seen
             .ledger

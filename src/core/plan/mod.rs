@@ -25,6 +25,7 @@ mod rights;
 mod saved;
 mod schema;
 mod scripts;
+mod server;
 mod start;
 mod stored;
 mod strategy;

@@ -9,6 +9,7 @@ use super::reconcile::{lacks_records, resolve_up_to};
 use super::request::{Goal, Request, Seen};
 use super::rights::check_rights;
 use super::scripts::Scripts;
+use super::server::check_server;
 use super::undone::undone;
 use super::{Action, Gate};
 
@@ -43,6 +44,7 @@ pub(super) fn plan_schema(request: &Request<'_>, seen: &Seen) -> SchemaHalf {
             "connect to the primary, or make the file writable",
         ));
     }
+    check_server(&seen.database, &mut scripts.findings);
     if request.is_app_only() {
         // The schema is not touched, so nothing about scripts can forbid the plan.
         let to = Target {

@@ -146,6 +146,7 @@ mod tests {
             lease: None,
             highest_token: 0,
             missing_rights: crate::model::MissingRights::default(),
+            server: crate::model::SeenServer::default(),
         };
         let mut findings = Vec::new();
         check_stored(&app, &semver::Version::new(1, 2, 0), &seen, &mut findings);

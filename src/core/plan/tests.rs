@@ -71,7 +71,7 @@ fn catalog() -> Catalog {
 }
 
 /// Everything applied and captured, in order.
-fn seen() -> Seen {
+pub(super) fn seen() -> Seen {
     let rows = SHOP.iter().zip(1..);
     let mut bodies = BTreeMap::new();
     let archive = rows.clone().map(|((number, name, up, down), sequence)| {
@@ -128,6 +128,7 @@ fn seen() -> Seen {
             lease: None,
             highest_token: 0,
             missing_rights: crate::model::MissingRights::default(),
+            server: crate::model::SeenServer::default(),
         },
         fingerprint: Fingerprint {
             format: 1,

@@ -6,6 +6,7 @@ use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 use stepback_core::model::{DatabaseIdentity, DatabaseRef, Engine, LedgerRow, RunRow, RunStatus, SeenDatabase};
 
+use super::server::{MAY_READ, MayRead};
 use super::session::written_timeline;
 use super::{OWN_TABLES, PostgresDatabase, rows};
 use crate::database::DbError;
@@ -40,6 +41,7 @@ const IDENTITY: &str = "SELECT id FROM {s}.identity";
 pub(super) struct There {
     tables: BTreeSet<String>,
     may_ask_identity: bool,
+    of_server: MayRead,
     /// Whether the state schema exists.
     pub(super) has_schema: bool,
 }
@@ -84,19 +86,20 @@ impl PostgresDatabase {
 
     pub(super) async fn look_what_is_there(&self) -> Result<There, DbError> {
         let doing = "looking for stepback's tables";
-        let results = self
-            .read(doing, &self.fill(THERE, &[(&self.options.state_schema).into()]))
-            .await?;
+        let there = self.fill(THERE, &[(&self.options.state_schema).into()]);
+        let results = self.read(doing, &format!("{there}; {MAY_READ}")).await?;
         let failed = |error: sqlx::Error| self.explain(doing, &error);
         let tables = results[0]
             .iter()
             .map(|row| row.try_get(0))
             .collect::<Result<_, _>>()
             .map_err(failed)?;
-        let rights = results[1].first().ok_or(sqlx::Error::RowNotFound).map_err(failed)?;
+        let one = |at: usize| results[at].first().ok_or(sqlx::Error::RowNotFound).map_err(failed);
+        let rights = one(1)?;
         Ok(There {
             tables,
             may_ask_identity: rights.try_get(0).map_err(failed)?,
+            of_server: MayRead::read(one(2)?).map_err(failed)?,
             has_schema: rights.try_get(1).map_err(failed)?,
         })
     }
@@ -146,6 +149,10 @@ impl PostgresDatabase {
                 nothing.to_owned()
             }
         };
+        let asked = there.of_server.questions().into_iter();
+        let of_server: Vec<String> = asked
+            .map(|query| self.fill(query, &[(&self.options.state_schema).into()]))
+            .collect();
         let queries = [
             SERVER.to_owned(),
             if there.may_ask_identity { CONTROL } else { NO_CONTROL }.to_owned(),
@@ -160,6 +167,7 @@ impl PostgresDatabase {
             of("fingerprint", rows::FINGERPRINTS),
             of("run", rows::RUNS),
             of("lease", rows::LEASE),
+            of_server.join(" UNION ALL "),
         ];
         let doing = "reading stepback's tables";
         let results = self.read(doing, &queries.join("; ")).await?;
@@ -173,6 +181,7 @@ impl PostgresDatabase {
             fingerprints,
             runs,
             lease,
+            of_server,
         ] = results.as_slice()
         else {
             return Err(DbError::Own {
@@ -198,6 +207,7 @@ impl PostgresDatabase {
         let missing_rights = self.missing_rights().await?;
         Ok(SeenDatabase {
             missing_rights,
+            server: there.of_server.answer(of_server).map_err(failed)?,
             database: DatabaseRef {
                 engine: Engine::Postgres,
                 source: self.options.source.clone(),

@@ -25,6 +25,7 @@ mod quote;
 mod rights;
 mod rows;
 mod script;
+mod server;
 mod session;
 mod store;
 mod tls;

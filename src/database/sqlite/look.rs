@@ -198,6 +198,7 @@ impl SqliteDatabase {
             lease: None,
             highest_token: 0,
             missing_rights: stepback_core::model::MissingRights::default(),
+            server: stepback_core::model::SeenServer::default(),
         };
         let Connected::Open(mut working) = self.connected(false).await? else {
             let ledger = choose(&self.options.ledger, find::nothing())?;

@@ -36,6 +36,10 @@ pub fn cases() -> Vec<Case> {
             replaced_meanwhile,
         ),
         case(
+            "contract_database::d13_every_commit_of_ours_waits_for_the_disk::sqlite",
+            durable,
+        ),
+        case(
             "contract_database::d4_the_heartbeat_is_renewed_just_before_the_commit::sqlite",
             heartbeat,
         ),
@@ -233,4 +237,20 @@ async fn replaced_meanwhile(ctx: Ctx) -> Outcome {
     expect_refused(work.await?)?;
     assert!(!fresh.has_table("a").await && !lost_file_has_the_table(&fresh).await?);
     Ok(())
+}
+
+/// In WAL mode, which the file keeps, less than FULL would let a power cut take back what was committed.
+async fn durable(ctx: Ctx) -> Outcome {
+    let fresh = fresh(ctx).await?;
+    fresh
+        .place
+        .run("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL")
+        .await?;
+    let (database, token) = fresh.holder("a").await?;
+    let note = "CREATE TABLE noted AS SELECT synchronous FROM pragma_synchronous";
+    let migrations = [migration("1", note, "DROP TABLE noted")];
+    database.stage(token, &migrations).await?;
+    carry(&*database, Direction::Up, &scripts(Direction::Up, &migrations), token).await?;
+    // FULL is 2.
+    expect_rows(&fresh, "noted WHERE synchronous = 2", 1).await
 }

@@ -54,6 +54,14 @@ pub fn cases() -> Vec<Case> {
             "postgres::d13_a_server_that_was_promoted_is_on_its_own_timeline_at_once",
             server::promoted,
         ),
+        case(
+            "postgres::d13_a_server_that_forgets_what_it_committed_is_found",
+            server::forgets,
+        ),
+        case(
+            "postgres::d16_whoever_would_be_sent_our_tables_is_found_before_they_are_made",
+            server::replicated,
+        ),
         case("postgres::d15_a_missing_right_is_said_plainly", server::rights),
         case(
             "postgres::d15_a_right_that_the_downs_need_is_found_in_the_plan",

@@ -2,7 +2,7 @@
 
 use sqlx::{Connection as _, Executor as _, PgConnection, Row as _};
 use stepback::database::DbError;
-use stepback_core::model::Direction;
+use stepback_core::model::{Direction, LogicalSlot, Replication, SeenServer};
 
 use super::{LOCK_WAIT, up};
 use crate::contract_database::{Place as _, PostgresPlace, acquire, migration, stamp};
@@ -153,5 +153,101 @@ pub async fn promoted(_ctx: Ctx) -> Outcome {
     let promoted = look().await?;
     assert!(!promoted.read_only);
     assert_eq!(promoted.database.identity.timeline, before.timeline + 1);
+    Ok(())
+}
+
+/// A folder with one migration that goes both ways.
+fn one_migration(ctx: &Ctx) -> Outcome {
+    let folder = ctx.dir().join("migrations");
+    std::fs::create_dir(&folder)?;
+    std::fs::write(
+        folder.join("1_a.up.sql"),
+        "CREATE TABLE orders (id integer PRIMARY KEY);",
+    )?;
+    std::fs::write(folder.join("1_a.down.sql"), "DROP TABLE orders;")?;
+    Ok(())
+}
+
+/// The server that the cases share gives its durability up, and keeps no promise over a crash.
+pub async fn forgets(ctx: Ctx) -> Outcome {
+    let place = PostgresPlace::new(&ctx).await?;
+    let weak = place.open().look().await?.server.weak;
+    assert_eq!(weak, ["fsync = off", "full_page_writes = off"]);
+    one_migration(&ctx)?;
+    let binary = Binary::in_dir(ctx.dir()).env("DATABASE_URL", &place.url);
+    for typed in ["migrate up --yes", "migrate down --data-loss accept --yes"] {
+        let ran = binary.ends(0, typed)?;
+        let said = ran.err.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(said.contains("[durability-weak]"), "{typed}: {ran:?}");
+        assert!(said.contains("ALTER SYSTEM SET fsync = on;"), "{typed}: {ran:?}");
+    }
+    Ok(())
+}
+
+/// Asked by a role that may do nothing, and said until our tables are there.
+pub async fn replicated(ctx: Ctx) -> Outcome {
+    let server = Postgres::own(&[("wal_level", "logical")]).await?;
+    let (url, other) = (
+        server.fresh_database("replicated").await?,
+        server.fresh_database("other").await?,
+    );
+    let mut elsewhere = PgConnection::connect(&other).await?;
+    let slot = |name: &str| format!("SELECT pg_create_logical_replication_slot('{name}', 'pgoutput')");
+    elsewhere.execute(sqlx::AssertSqlSafe(slot("elsewhere"))).await?;
+    elsewhere.execute("CREATE PUBLICATION elsewhere FOR ALL TABLES").await?;
+    let mut owner = PgConnection::connect(&url).await?;
+    owner
+        .execute(
+            "CREATE ROLE poor LOGIN; CREATE TABLE known (i int PRIMARY KEY); CREATE PUBLICATION known FOR TABLE known",
+        )
+        .await?;
+    let poor = url.replacen("postgres:hidden-word", "poor:hidden-word", 1);
+    let look = async || Ok::<_, DbError>(PostgresPlace::open_at(&poor, LOCK_WAIT).look().await?.server);
+    assert_eq!(look().await?, SeenServer::default());
+
+    owner.execute("CREATE PUBLICATION everything FOR ALL TABLES").await?;
+    owner.execute(sqlx::AssertSqlSafe(slot("branch"))).await?;
+    let version: i32 = owner
+        .fetch_one("SELECT current_setting('server_version_num')::int")
+        .await?
+        .get(0);
+    let mut publications = vec!["everything".to_owned()];
+    if version >= 150_000 {
+        owner
+            .execute("CREATE SCHEMA stepback; CREATE PUBLICATION ours FOR TABLES IN SCHEMA stepback")
+            .await?;
+        publications.push("ours".to_owned());
+    }
+    let slots = vec![LogicalSlot {
+        name: "branch".to_owned(),
+        plugin: "pgoutput".to_owned(),
+    }];
+    let expected = Replication::To { publications, slots };
+    assert_eq!(look().await?.replication, expected);
+
+    owner
+        .execute("REVOKE SELECT ON pg_catalog.pg_replication_slots FROM PUBLIC")
+        .await?;
+    let hidden = Replication::Unknown("role poor may not read pg_replication_slots".to_owned());
+    assert_eq!(look().await?.replication, hidden);
+
+    one_migration(&ctx)?;
+    let binary = Binary::in_dir(ctx.dir()).env("DATABASE_URL", &url);
+    let ran = binary.ends(0, "migrate up --yes")?;
+    assert!(
+        ran.err.contains("[publication-all]") && ran.err.contains("[logical-slot]"),
+        "{ran:?}"
+    );
+    assert!(!ran.err.contains("[durability-weak]"), "{ran:?}");
+    let ran = binary.ends(0, "migrate down --data-loss accept --yes")?;
+    assert!(
+        !ran.err.contains("[publication-all]") && !ran.err.contains("[logical-slot]"),
+        "{ran:?}"
+    );
+    // A slot that nobody reads keeps the server from ending.
+    owner.execute("SELECT pg_drop_replication_slot('branch')").await?;
+    elsewhere
+        .execute("SELECT pg_drop_replication_slot('elsewhere')")
+        .await?;
     Ok(())
 }
