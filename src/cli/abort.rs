@@ -16,7 +16,7 @@ use super::stands::close_as_it_stands;
 use super::terminal::Terminal;
 use super::unopened::open_run;
 use crate::live::Lines;
-use crate::run::Consent;
+use crate::run::{Consent, RoadError};
 
 /// Take a run that halted or was killed back to where it started
 ///
@@ -85,7 +85,13 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
         rebind: agree_to_rebind(terminal, &coordinator, &stored, args.rebind).await?,
         by_itself: false,
     };
-    let (row, plan) = coordinator.plan_abort(Some(&row.run), &consent).await?;
+    // Its pods may be stopped: that nothing was touched would be half of the truth.
+    let run = row.run.clone();
+    let stands = |source: RoadError| CliError::NotContinued {
+        run: run.clone(),
+        source: Box::new(source),
+    };
+    let (row, plan) = coordinator.plan_abort(Some(&row.run), &consent).await.map_err(stands)?;
     if !terminal.quiet {
         terminal.tell(|page| write_plan(page, &plan, None).and_then(|()| page.blank()));
     }
@@ -94,6 +100,10 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
     let mut lines = Lines::new(terminal.progress(), &plan, terminal.quiet).drawn(terminal.draws);
     let aborted = coordinator.abort(&row, &plan, &consent, stop, &mut lines).await;
     let (opened, partly) = (lines.opened().cloned(), lines.partly());
-    let finished = aborted.map_err(|error| broke_off(opened, error))?;
+    let finished = match (aborted, opened) {
+        (Ok(finished), _) => finished,
+        (Err(source), None) => return Err(stands(source).into()),
+        (Err(source), opened) => return Err(broke_off(opened, source)),
+    };
     conclude(terminal, options.verbose > 0, &finished, partly)
 }

@@ -267,7 +267,6 @@ fn of_cli(error: &CliError) -> Explained {
             if inner.now != UNTOUCHED {
                 return inner;
             }
-            // Its pods may be stopped: that nothing was touched would be half of the truth.
             inner.now(format!(
                 "run {run} stands as it did: this process has begun no step of it; stepback status says where it is"
             ))

@@ -56,14 +56,18 @@ impl Coordinator {
         let state = RunState::open(&opened, plan.steps.len()).map_err(RunError::from)?;
         write(&*journal, &state, &opened, Patience::brief()).await?;
         row.status = RunStatus::Open;
+        // Heard as soon as there is a run to continue, whatever fails then.
         match aborted {
-            None => self.database.write_run(held.token, &row).await?,
+            None => {
+                listener.hear(Event::Entry(opened.clone()));
+                self.database.write_run(held.token, &row).await?;
+            }
             Some(aborted) => {
                 self.database.hand_over(held.token, &aborted.run, &row).await?;
+                listener.hear(Event::Entry(opened.clone()));
                 self.record_hand_over(held, &aborted.run, &aborted.place, &run).await?;
             }
         }
-        listener.hear(Event::Entry(opened.clone()));
         self.execute_and_close(held, row, plan, vec![opened], state, &*journal, stop, listener)
             .await
     }
