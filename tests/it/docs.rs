@@ -161,7 +161,7 @@ async fn run_demo(ctx: &Ctx, arguments: &[&str]) -> Result<String, NotPassed> {
 }
 
 /// The answers' words, without what differs from run to run. Where lines wrap depends on a path's length.
-fn settled(text: &str) -> String {
+pub fn settled(text: &str) -> String {
     let words: Vec<String> = text.split_whitespace().map(mask).collect();
     // How often a write met a conflict depends on the controller's pace.
     words.join(" ").replace(" … attempts)", "")

@@ -21,6 +21,7 @@ mod crash;
 mod docs;
 mod drift;
 mod formats;
+mod getting_started;
 mod guard;
 mod init;
 mod kubectl;
@@ -65,6 +66,7 @@ fn subjects() -> Vec<Subject> {
         docs,
         drift,
         formats,
+        getting_started,
         guard,
         init,
         kubectl,

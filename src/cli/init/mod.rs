@@ -84,7 +84,7 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
     terminal.answer(Kind::File, &items, |page| {
         page.line(&format!("wrote {}", path.display()))?;
         for (what, line) in &found.lines {
-            page.labelled(&format!("  {what:<9}"), None, line)?;
+            page.labelled(&format!("  {what:<10}"), None, line)?;
         }
         page.line("look at it and fill in what is missing; then: stepback status")
     })?;
