@@ -72,6 +72,9 @@ pub struct Options {
     pub extra_kinds: Vec<Kind>,
     /// What nobody may do.
     pub forbidden: Vec<Forbidden>,
+    /// What is done to every new pod once its defaults are filled in, by dry runs too: the work of mutating webhooks, which
+    /// add containers and rewrite images.
+    pub pod_mutations: Vec<fn(&mut Value)>,
     /// How many changes a watch may reach back before it is answered with 410 Gone.
     pub watch_window: usize,
     /// How many changes [`ApiServer::history`] keeps; never fewer than the watch window.
@@ -86,6 +89,7 @@ impl Default for Options {
             port: 0,
             extra_kinds: Vec::new(),
             forbidden: Vec::new(),
+            pod_mutations: Vec::new(),
             watch_window: 10_000,
             history: 100_000,
             bookmark_every: Duration::from_secs(60),
@@ -127,6 +131,7 @@ impl ApiServer {
         let mut kinds = kinds::builtin();
         kinds.extend(options.extra_kinds);
         let mut store = Store::new(kinds, options.watch_window, options.history);
+        store.pod_mutations = options.pod_mutations;
         for namespace in ["default", "kube-system", "kube-public"] {
             found(&mut store, namespace);
         }

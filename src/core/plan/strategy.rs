@@ -4,10 +4,10 @@
 //! on is what the app file says of it (`accepts`); a pod whose release is not known accepts nothing.
 
 use crate::appfile::{AppFile, Release, Strategy as FileStrategy};
-use crate::model::{Finding, MigrationSet, SeenWorkload, Version, images_of};
+use crate::model::{Finding, MigrationSet, SeenWorkload, Version};
 
 use super::{Action, ChosenStrategy, Gate, Step, Strategy};
-use crate::workload::is_ready;
+use crate::workload::{is_ready, other_images};
 
 /// What the choice is made from.
 pub(super) struct Choice<'a> {
@@ -125,17 +125,11 @@ impl Choice<'_> {
         let mut live: Vec<&semver::Version> = Vec::new();
         for seen in self.workloads {
             for pod in &seen.pods {
-                let images = pod.spec.as_ref().map(images_of).unwrap_or_default();
-                let pod = pod.metadata.name.as_deref().unwrap_or_default();
                 let mut found = self.app.releases.iter().filter(|release| {
                     let named = release.images.get(&seen.workload.name);
-                    named.is_some_and(|named| {
-                        !named.is_empty()
-                            && named
-                                .iter()
-                                .all(|(container, image)| images.get(container) == Some(image))
-                    })
+                    named.is_some_and(|named| !named.is_empty() && other_images(pod, named).is_empty())
                 });
+                let pod = pod.metadata.name.as_deref().unwrap_or_default();
                 let mut any = false;
                 for release in &mut found {
                     any = true;

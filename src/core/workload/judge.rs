@@ -4,6 +4,7 @@
 //! The order of the questions is that of the field: is the object still there; has the controller seen this
 //! generation; do the pods carry the wanted revision, by their own label; are they ready; for long enough.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -11,8 +12,8 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::observe::has_template;
-use super::pods::{condition, is_ready, is_terminating, revision_of, wanted_revision, why_left_standing};
-use crate::model::{SeenWorkload, TemplateRef, Verdict, images_of};
+use super::pods::{condition, is_ready, is_terminating, other_images, revision_of, wanted_revision, why_left_standing};
+use crate::model::{SeenWorkload, TemplateRef, Verdict};
 use crate::plan::Gate;
 
 /// Judges a gate. `ready_for` is how long whoever asks has seen the gate's pod in the same spell of readiness
@@ -177,11 +178,11 @@ fn judge_pod(
             wanted.unwrap_or("none"),
         ));
     }
-    let images = found.spec.as_ref().map(images_of).unwrap_or_default();
-    if images != template.images {
+    let others = other_images(found, &template.images);
+    if !others.is_empty() {
         return Verdict::Failed(format!(
             "pod {pod} runs other images than the target: {}",
-            list(&images)
+            list(&others)
         ));
     }
     match found.status.as_ref().and_then(|status| status.phase.as_deref()) {
@@ -284,10 +285,13 @@ fn why_not_ready(pod: &Pod) -> String {
     }
 }
 
-fn list(images: &std::collections::BTreeMap<String, String>) -> String {
+fn list(images: &BTreeMap<String, Option<String>>) -> String {
     let pairs: Vec<String> = images
         .iter()
-        .map(|(container, image)| format!("{container}={image}"))
+        .map(|(container, image)| match image {
+            Some(image) => format!("{container}={image}"),
+            None => format!("no {container}"),
+        })
         .collect();
     pairs.join(", ")
 }

@@ -17,4 +17,4 @@ pub use observe::has_template as is_at;
 pub use observe::{observe_removal, observe_repoint, observe_scale, observe_update_strategy};
 pub use pairing::{observe_pairing, revision_to_pair};
 pub use pods::is_to_go;
-pub(crate) use pods::{beyond_count, is_ready, is_terminating, revision_of};
+pub(crate) use pods::{beyond_count, is_ready, is_terminating, other_images, revision_of};

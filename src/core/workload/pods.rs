@@ -1,9 +1,11 @@
 //! What a single pod is, and whether it is one that is to go.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{Pod, PodCondition};
 
-use crate::model::{Removal, SeenWorkload, TemplateRef};
+use crate::model::{Removal, SeenWorkload, TemplateRef, images_of};
 
 pub(super) fn condition<'a>(pod: &'a Pod, name: &str) -> Option<&'a PodCondition> {
     let conditions = pod.status.as_ref()?.conditions.as_ref()?;
@@ -27,6 +29,18 @@ pub(crate) fn is_ready(pod: &Pod) -> bool {
 pub(crate) fn revision_of(pod: &Pod) -> Option<&str> {
     let labels = pod.metadata.labels.as_ref()?;
     labels.get("controller-revision-hash").map(String::as_str)
+}
+
+/// The containers of a template with these images that the pod runs with another one, or not at all (`None`); it runs the
+/// template where there are none. Whatever else is in the pod does not count: webhooks put proxies and agents into every
+/// pod of a cluster, and no template names them.
+pub(crate) fn other_images(pod: &Pod, wanted: &BTreeMap<String, String>) -> BTreeMap<String, Option<String>> {
+    let mut found = pod.spec.as_ref().map(images_of).unwrap_or_default();
+    let found = wanted.iter().filter_map(|(container, wanted)| {
+        let found = found.remove(container);
+        (found.as_ref() != Some(wanted)).then(|| (container.clone(), found))
+    });
+    found.collect()
 }
 
 /// The name of the ControllerRevision that pods of this template are made from: its own, or, where the images were put

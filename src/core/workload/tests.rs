@@ -226,3 +226,41 @@ fn a_pod_that_was_not_ready_in_between_begins_another_spell() {
     assert_ne!(of("pod-2", "True", one), first);
     assert_eq!(of("pod-1", "False", one), None);
 }
+
+#[test]
+fn w13_containers_that_a_webhook_adds_are_the_pods_but_not_the_templates() {
+    let file = read("start.yaml");
+    let restarted = |times: i32| {
+        let of = |name: &str, times: i32| json!({ "name": name, "ready": true, "restartCount": times, "image": "i", "imageID": "i" });
+        seen_of(
+            &file,
+            &json!({ "pod": {
+                "spec": { "containers": [{ "name": "proxy", "image": "mesh:1" }, { "name": "shop", "image": "shop:1.2.0" }] },
+                "status": { "containerStatuses": [of("shop", 0), of("proxy", times)] },
+            } }),
+        )
+    };
+    let once = restarted(1);
+    let pod = once.pod("web-0").unwrap();
+    let template = |images: &[(&str, &str)]| {
+        images
+            .iter()
+            .map(|(name, image)| ((*name).into(), (*image).into()))
+            .collect()
+    };
+    let others = |images: &[(&str, &str)]| other_images(pod, &template(images));
+    assert!(others(&[("shop", "shop:1.2.0")]).is_empty());
+    assert!(others(&[("shop", "shop:1.2.0"), ("init", "init:2")]).is_empty());
+    assert_eq!(
+        others(&[("shop", "mesh:1")]),
+        [("shop".into(), Some("shop:1.2.0".into()))].into()
+    );
+    assert_eq!(
+        others(&[("shop", "shop:1.2.0"), ("own", "own:1")]),
+        [("own".into(), None)].into()
+    );
+    // What was counted of it before one of its containers was started again is worth nothing, whichever that is.
+    assert_ne!(incarnation(&once, "web-0"), incarnation(&restarted(2), "web-0"));
+    assert!(readiness(&once, "web-0").is_some());
+    assert_ne!(readiness(&once, "web-0"), readiness(&restarted(2), "web-0"));
+}

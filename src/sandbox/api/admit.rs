@@ -4,7 +4,7 @@
 //! account that every namespace starts with.
 
 use super::{
-    defaults::set,
+    defaults::{self, set},
     failure::Failure,
     kinds::Kind,
     object::{self, as_map, map_at},
@@ -22,6 +22,17 @@ pub(super) fn admit(store: &Store, kind: &Kind, asked: &str, object: &mut Value)
         _ => {}
     }
     Ok(())
+}
+
+/// What webhooks make of a new object, before anybody owns its fields; what they add has its defaults like all else.
+pub(super) fn mutate(store: &Store, kind: &Kind, object: &mut Value) {
+    if (kind.group, kind.kind) != ("", "Pod") || store.pod_mutations.is_empty() {
+        return;
+    }
+    for mutate in &store.pod_mutations {
+        mutate(object);
+    }
+    defaults::fill(kind, object);
 }
 
 /// What admission does to a new pod: its service account must exist, and some fields are filled in.

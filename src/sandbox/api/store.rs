@@ -64,6 +64,8 @@ impl Key {
 #[derive(Debug)]
 pub(super) struct Store {
     pub(super) kinds: Arc<[Kind]>,
+    /// See [`Options::pod_mutations`](super::Options::pod_mutations).
+    pub(super) pod_mutations: Vec<fn(&mut Value)>,
     objects: BTreeMap<Key, Arc<Value>>,
     version: ResourceVersion,
     changes: VecDeque<Arc<Change>>,
@@ -79,6 +81,7 @@ impl Store {
     pub(super) fn new(kinds: Vec<Kind>, window: usize, kept: usize) -> Self {
         Self {
             kinds: kinds.into(),
+            pod_mutations: Vec::new(),
             objects: BTreeMap::new(),
             version: 0,
             changes: VecDeque::new(),

@@ -62,6 +62,7 @@ pub(super) fn create(store: &mut Store, call: &Call, mut object: Value, owners: 
     }
     decode_secret(kind, &mut object);
     defaults::fill(kind, &mut object);
+    admit::mutate(store, kind, &mut object);
     match owners {
         Owners::Update => managed::record_update(&Value::Null, &mut object, &call.writer(kind, "Update")),
         Owners::Decided(entries) => managed::write(&mut object, entries),

@@ -35,6 +35,8 @@ pub const PORT: u16 = 8080;
 pub const RELEASE_VARIABLE: &str = "SHOP_RELEASE";
 /// Names the address to listen on.
 pub const ADDRESS_VARIABLE: &str = "SHOP_ADDRESS";
+/// Names another port than [`PORT`]: two shops in one pod share its address.
+pub const PORT_VARIABLE: &str = "SHOP_PORT";
 /// Names the database by URL, as the pod's template gives it.
 pub const DATABASE_VARIABLE: &str = "DATABASE_URL";
 /// Set to `stdin`, the shop ends when its standard input does: whoever started it has died, however suddenly.
@@ -58,6 +60,9 @@ pub enum ShopError {
     /// The address is none.
     #[error("{0} is not an address")]
     Address(String),
+    /// The port is none.
+    #[error("{0} is not a port")]
+    Port(String),
     /// The database's URL cannot be used; the text never holds the URL.
     #[error("the database's URL cannot be used: {0}")]
     Url(String),
@@ -77,8 +82,10 @@ pub enum ShopError {
 pub struct ShopConfig {
     /// The release, as its image's tag spells it.
     pub release: String,
-    /// Where to listen, on [`PORT`].
+    /// Where to listen.
     pub address: IpAddr,
+    /// The port to listen on there.
+    pub port: u16,
     /// `sqlite://FILE` or `postgres://…`.
     pub database_url: String,
     /// Whether the end of standard input ends the shop.
@@ -90,12 +97,13 @@ impl std::fmt::Debug for ShopConfig {
         let Self {
             release,
             address,
+            port,
             lifeline,
             ..
         } = self;
         write!(
             f,
-            "ShopConfig {{ release: {release:?}, address: {address}, lifeline: {lifeline} }}"
+            "ShopConfig {{ release: {release:?}, address: {address}, port: {port}, lifeline: {lifeline} }}"
         )
     }
 }
@@ -111,6 +119,10 @@ impl ShopConfig {
         Ok(Self {
             release: read(RELEASE_VARIABLE)?,
             address: address.parse().map_err(|_| ShopError::Address(address))?,
+            port: match std::env::var(PORT_VARIABLE) {
+                Ok(port) => port.parse().map_err(|_| ShopError::Port(port))?,
+                Err(_) => PORT,
+            },
             database_url: read(DATABASE_VARIABLE)?,
             lifeline: std::env::var(LIFELINE_VARIABLE).is_ok_and(|value| value == "stdin"),
         })
@@ -128,7 +140,7 @@ pub async fn serve(config: ShopConfig) -> Result<(), ShopError> {
     }
     let release = Release::of(&config.release).ok_or_else(|| ShopError::UnknownRelease(config.release.clone()))?;
     let store = Store::open(&config.database_url)?;
-    let address = SocketAddr::new(config.address, PORT);
+    let address = SocketAddr::new(config.address, config.port);
     let failed = |source| ShopError::Serve { address, source };
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;

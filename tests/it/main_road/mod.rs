@@ -16,6 +16,7 @@ mod journey;
 mod kill;
 mod lost;
 mod measure;
+mod mutated;
 mod onlookers;
 mod owners;
 mod pairing;
@@ -49,6 +50,7 @@ pub fn cases() -> Vec<Case> {
         walk::cases(),
         kill::cases(),
         measure::cases(),
+        mutated::cases(),
         onlookers::cases(),
         probes::cases(),
         rivals::cases(),

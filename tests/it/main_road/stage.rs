@@ -27,6 +27,7 @@ use stepback_sandbox::{
 use tokio::time::timeout;
 
 use super::{
+    mutated::Mutation,
     program::Credentials,
     store::{Engine, Store},
 };
@@ -94,6 +95,8 @@ pub struct Setting {
     pub delay: u32,
     /// Whether each down writes down that it ran, into a table `audit` that no migration makes.
     pub audited: bool,
+    /// What the cluster does to every new pod.
+    pub mutation: Option<Mutation>,
 }
 
 impl Setting {
@@ -109,6 +112,7 @@ impl Setting {
             newest: ("1.3.0", "shop:1.3.0"),
             delay: 0,
             audited: false,
+            mutation: None,
         }
     }
 
@@ -160,7 +164,11 @@ impl Stage {
         let store = Store::make(setting.engine, dir, hint).await?;
         let (ground, kubeconfig, namespace) = match setting.kind {
             Kind::Sandbox => {
-                let server = ApiServer::start(Options::default()).await?;
+                let server = ApiServer::start(Options {
+                    pod_mutations: setting.mutation.map(Mutation::of_pods).into_iter().collect(),
+                    ..Options::default()
+                })
+                .await?;
                 let kubeconfig = dir.join("kubeconfig");
                 fs::write(&kubeconfig, server.kubeconfig_yaml("shop"))?;
                 let mut kubelet = KubeletOptions::new(program());
@@ -193,6 +201,9 @@ impl Stage {
             }
         };
         let client = connect(&kubeconfig).await?;
+        if let (Some(mutation), Ground::Shared { .. }) = (setting.mutation, &ground) {
+            mutation.begin(&client, &namespace).await?;
+        }
         let credentials = Credentials {
             kubeconfig,
             database: store.url.clone(),

@@ -288,6 +288,39 @@ async fn a_pod_needs_its_service_account_even_in_a_dry_run() {
 }
 
 #[tokio::test]
+async fn what_a_webhook_makes_of_a_pod_is_told_by_a_dry_run_too() {
+    let add: fn(&mut Value) = |pod| {
+        let containers = pod["spec"]["containers"].as_array_mut().unwrap();
+        containers.push(json!({"name": "proxy", "image": "mesh:1"}));
+    };
+    let (server, client) = start_with(Options {
+        pod_mutations: vec![add],
+        ..Options::default()
+    })
+    .await;
+    let before = server.dump();
+    let pods = Api::<Pod>::default_namespaced(client);
+    let containers = |pod: &Pod| {
+        let containers = to_json(pod)["spec"]["containers"].clone();
+        (containers[0]["image"].clone(), containers[1].clone())
+    };
+    let dry = PostParams {
+        dry_run: true,
+        ..PostParams::default()
+    };
+    let asked = pods.create(&dry, &pod("p", json!({}))).await.unwrap();
+    assert_eq!(server.dump(), before);
+    let made = create(&pods, &pod("p", json!({}))).await;
+    assert_eq!(containers(&asked), containers(&made));
+    let (image, proxy) = containers(&made);
+    assert_eq!(image, "shop:1");
+    assert_eq!(
+        (&proxy["image"], &proxy["imagePullPolicy"]),
+        (&json!("mesh:1"), &json!("IfNotPresent"))
+    );
+}
+
+#[tokio::test]
 async fn a_pod_is_bound_once() {
     let (_server, client) = start().await;
     let pods = Api::<Pod>::default_namespaced(client);
