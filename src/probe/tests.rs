@@ -227,6 +227,7 @@ async fn wait(ask: Ask, statuses: &[u16], limit_ms: u64, timeout_ms: u64) -> (Se
         workload: web(),
         pod: "web-0".to_owned(),
         template: template(),
+        rewritten: Default::default(),
         min_ready_seconds: 0,
         probes: vec![Probe {
             ask,
@@ -319,6 +320,7 @@ async fn wait_for_readiness(ready: &[(u64, &'static str, i32)]) -> (Settled, Dur
         workload: web(),
         pod: "web-0".to_owned(),
         template: template(),
+        rewritten: Default::default(),
         min_ready_seconds: 30,
         probes: vec![],
     };

@@ -11,6 +11,7 @@ use kube::{Api, Client, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use stepback_core::model::{
     Autoscaler, FoundObject, LookAround, NamedKind, NamedObject, NodeState, SeenAround, TriedPod, WorkloadRef,
+    images_of,
 };
 
 use super::{failure, rights};
@@ -154,7 +155,10 @@ async fn try_pod(client: &Client, namespace: &str, pod: &Pod) -> Result<TriedPod
         field_manager: Some(MANAGER.to_owned()),
     };
     let status = match pods.create(&asking, pod).await {
-        Ok(_) => return Ok(TriedPod::Made),
+        Ok(made) => {
+            let images = made.spec.as_ref().map(images_of).unwrap_or_default();
+            return Ok(TriedPod::Made { images });
+        }
         Err(kube::Error::Api(status)) => status,
         Err(error) => return Err(failure::of(error, "the dry run of a pod")),
     };

@@ -106,7 +106,10 @@ pub enum NodeState {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TriedPod {
     /// It would be made.
-    Made,
+    Made {
+        /// Its images by container, as it would run them: what admission makes of those that were asked for.
+        images: BTreeMap<String, String>,
+    },
     /// It would be refused, and this is what the API server says.
     Refused(String),
     /// It could not be asked, and this is why.

@@ -10,6 +10,7 @@ use super::autoscaler::check_autoscalers;
 use super::lost::{check_lost, nodes_of};
 use super::named::{check_named, named_objects, newer_since};
 use super::request::{Goal, Request};
+use super::rewritten::check_rewritten;
 use super::start::{check_start, first_pod};
 use super::template::{Wanted, target_template};
 
@@ -55,6 +56,7 @@ pub(super) fn check_around(
             around,
             findings,
         );
+        check_rewritten(seen, target, around, findings);
     }
     check_start(seen, around, findings);
 }

@@ -36,6 +36,7 @@ pub fn plan(request: &Request<'_>, seen: &Seen) -> Result<Plan, Refusals> {
         .map_or_else(RunLimits::default, |app| run_limits(&app.limits));
     let mut all: Vec<(Action, Gate)> = Vec::new();
     let mut strategy = None;
+    let mut rewritten = BTreeMap::new();
     match (&request.goal, request.app, &seen.cluster) {
         (Goal::Release(release), Some(app), Some(cluster)) if !app.workloads.is_empty() => {
             let choice = Choice {
@@ -55,7 +56,9 @@ pub fn plan(request: &Request<'_>, seen: &Seen) -> Result<Plan, Refusals> {
                 after,
                 give_back,
                 findings: found,
+                rewritten: known,
             } = half;
+            rewritten = known;
             findings.extend(found);
             let is_gated = |(_, gate): &(Action, Gate)| matches!(gate, Gate::PodHealthy { .. });
             if before.iter().chain(&after).any(is_gated) {
@@ -126,6 +129,7 @@ pub fn plan(request: &Request<'_>, seen: &Seen) -> Result<Plan, Refusals> {
         steps,
         unready: unready(seen),
         outdated: outdated(seen),
+        rewritten,
         turns_back,
         findings,
         limits,

@@ -21,6 +21,7 @@ mod probes;
 mod reconcile;
 mod refusal;
 mod request;
+mod rewritten;
 mod rights;
 mod saved;
 mod schema;
@@ -96,6 +97,10 @@ pub struct Plan {
     /// which: they are not replaced for nothing when the run is aborted.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub outdated: BTreeMap<String, String>,
+    /// What the cluster was seen to make of images when the plan was made, by workload (`NAMESPACE/NAME`) and image: the
+    /// pods of an abort run what it makes of theirs.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rewritten: BTreeMap<String, BTreeMap<String, String>>,
     /// Whether it goes back by itself when it halts, while that is free (LAWS W5).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub turns_back: bool,
@@ -241,6 +246,9 @@ pub enum Gate {
         pod: String,
         /// The template it must run.
         template: TemplateRef,
+        /// Containers of the template whose images the cluster rewrites, and to what: the pod may run that too.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        rewritten: BTreeMap<String, String>,
         /// Seconds that it must have been ready.
         min_ready_seconds: i32,
         /// Probes that must hold.

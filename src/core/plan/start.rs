@@ -86,7 +86,7 @@ pub(super) fn first_pod(seen: &SeenWorkload, target: &TemplateRef) -> Option<Pod
 pub(super) fn check_start(seen: &SeenWorkload, around: &SeenAround, findings: &mut Vec<Finding>) {
     let subject = seen.workload.to_string();
     match &around.pod {
-        Some(TriedPod::Made) | None => {}
+        Some(TriedPod::Made { .. }) | None => {}
         Some(TriedPod::Untried(why)) => findings.push(Finding::warning(
             "pod-untried",
             subject,

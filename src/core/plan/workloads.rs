@@ -1,5 +1,7 @@
 //! The workloads' half of a plan: stopping, pointing at the target's template, starting.
 
+use std::collections::BTreeMap;
+
 use crate::appfile::{AppFile, WorkloadKind as FileKind};
 use crate::model::{
     Finding, MigrationSet, Pairing, Removal, SeenAround, SeenWorkload, TemplateRef, UpdateStrategy, WorkloadKind,
@@ -10,6 +12,7 @@ use crate::workload::is_to_go;
 use super::around::check_around;
 use super::owner::check_owners;
 use super::probes::{Probe, check_containers, probes_of};
+use super::rewritten::{Rewriting, rewriting, rewritten};
 use super::strategy::Choice;
 use super::template::{Wanted, present_template, target_template};
 use super::{Action, Gate, Strategy, offline, walk};
@@ -23,6 +26,8 @@ pub(super) struct WorkloadHalf {
     /// At the very end.
     pub(super) give_back: Vec<(Action, Gate)>,
     pub(super) findings: Vec<Finding>,
+    /// What the cluster makes of images, by workload.
+    pub(super) rewritten: BTreeMap<String, Rewriting>,
 }
 
 /// The workloads that the app file names, as references with a namespace.
@@ -50,6 +55,8 @@ pub(super) struct Taken<'a> {
     /// So many pods start as one step (LAWS W15).
     pub(super) start_together: i32,
     pub(super) probes: Vec<Probe>,
+    /// Containers of the target whose images the cluster rewrites.
+    pub(super) rewritten: BTreeMap<String, String>,
 }
 
 impl Taken<'_> {
@@ -85,6 +92,7 @@ impl Taken<'_> {
             workload: self.seen.workload.clone(),
             pod,
             template: self.target.clone(),
+            rewritten: self.rewritten.clone(),
             min_ready_seconds: spec.and_then(|spec| spec.min_ready_seconds).unwrap_or(0),
             probes: self.probes.clone(),
         }
@@ -177,6 +185,7 @@ pub(super) fn plan_workloads(
         after: Vec::new(),
         give_back: Vec::new(),
         findings: Vec::new(),
+        rewritten: BTreeMap::new(),
     };
     check_app(app, &mut half.findings);
     let mut stops: Vec<Vec<(Action, Gate)>> = Vec::new();
@@ -189,9 +198,12 @@ pub(super) fn plan_workloads(
             continue;
         };
         let filed = app.workloads.iter().find(|filed| filed.name == seen.workload.name);
+        let found = around.iter().find(|around| around.workload == seen.workload);
+        let known = rewriting(seen, &target, found);
         let taken = Taken {
             seen,
             uid,
+            rewritten: rewritten(&target, &known),
             target,
             start_together: filed
                 .and_then(|filed| filed.start_together)
@@ -214,6 +226,9 @@ pub(super) fn plan_workloads(
         if gated.into_iter().any(|(_, gate)| is_health_of(gate, &seen.workload)) {
             half.give_back.push((taken.pair(&pairing), Gate::None));
         }
+        if !known.is_empty() {
+            half.rewritten.insert(key(&seen.workload), known);
+        }
         check_owners(seen, &mut half.findings);
         check_around(seen, Some(&taken.target), around, &mut half.findings);
         half.give_back.push((
@@ -227,6 +242,11 @@ pub(super) fn plan_workloads(
     // Stopped in reverse of the starting order; the steps of one workload stay together and in order.
     half.before.extend(stops.into_iter().rev().flatten());
     half
+}
+
+/// What a workload is called in a plan's notes on it.
+pub(super) fn key(of: &WorkloadRef) -> String {
+    format!("{}/{}", of.namespace, of.name)
 }
 
 /// Whether the gate is the health of one of the workload's pods: without any, nothing is known of the release.

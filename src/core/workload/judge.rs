@@ -60,9 +60,10 @@ pub fn judge(gate: &Gate, seen: &SeenWorkload, ready_for: Duration) -> Verdict {
         Gate::PodHealthy {
             pod,
             template,
+            rewritten,
             min_ready_seconds,
             ..
-        } => judge_pod(seen, pod, template, *min_ready_seconds, ready_for),
+        } => judge_pod(seen, pod, (template, rewritten), *min_ready_seconds, ready_for),
     }
 }
 
@@ -147,7 +148,7 @@ fn unseen_generation(set: &StatefulSet) -> Option<Verdict> {
 fn judge_pod(
     seen: &SeenWorkload,
     pod: &str,
-    template: &TemplateRef,
+    (template, rewritten): (&TemplateRef, &BTreeMap<String, String>),
     min_ready_seconds: i32,
     ready_for: Duration,
 ) -> Verdict {
@@ -178,7 +179,8 @@ fn judge_pod(
             wanted.unwrap_or("none"),
         ));
     }
-    let others = other_images(found, &template.images);
+    let mut others = other_images(found, &template.images);
+    others.retain(|container, image| image.is_none() || image.as_ref() != rewritten.get(container));
     if !others.is_empty() {
         return Verdict::Failed(format!(
             "pod {pod} runs other images than the target: {}",

@@ -90,6 +90,10 @@ fn gate_of(file: &Value, case: &Value) -> Gate {
             workload,
             pod: (*pod).to_owned(),
             template: template(),
+            rewritten: case
+                .get("rewritten")
+                .map(|rewritten| typed(rewritten.clone()))
+                .unwrap_or_default(),
             min_ready_seconds: match rest {
                 ["for", seconds] => seconds.parse().unwrap(),
                 _ => 0,

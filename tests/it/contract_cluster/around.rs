@@ -13,7 +13,9 @@ use kube::{
 };
 use serde_json::{Value, from_value, json};
 use stepback::cluster::{Cluster as _, KubeCluster};
-use stepback_core::model::{Autoscaler, FoundObject, LookAround, NamedKind, NamedObject, NodeState, TriedPod};
+use stepback_core::model::{
+    Autoscaler, FoundObject, LookAround, NamedKind, NamedObject, NodeState, TriedPod, images_of,
+};
 use stepback_sandbox::api::{ApiServer, Forbidden, Options};
 
 use super::arena::Arena;
@@ -197,7 +199,9 @@ fn refused(tried: &TriedPod, why: &str) {
 }
 
 pub async fn w13_a_pod_is_tried_and_not_made(arena: &Arena) -> Outcome {
-    assert_eq!(tried(arena, pod(|_| {})?).await?, TriedPod::Made);
+    let asked = pod(|_| {})?;
+    let images = asked.spec.as_ref().map(images_of).unwrap_or_default();
+    assert_eq!(tried(arena, asked).await?, TriedPod::Made { images });
     let nobodys = pod(|pod| pod["spec"]["serviceAccountName"] = json!("nobody"))?;
     refused(&tried(arena, nobodys).await?, "serviceaccount \"nobody\" not found");
     let empty = pod(|pod| pod["spec"]["containers"] = json!([]))?;
@@ -215,10 +219,10 @@ pub async fn w13_what_admission_refuses_is_said_beforehand_real(arena: &Arena) -
         .patch(&arena.namespace, &params, &label(json!("restricted")))
         .await?;
     // The API server's own view of namespaces comes a moment later.
-    let mut strict = TriedPod::Made;
+    let mut strict = tried(arena, pod(|_| {})?).await?;
     for _ in 0..100 {
         strict = tried(arena, pod(|_| {})?).await?;
-        if strict != TriedPod::Made {
+        if !matches!(strict, TriedPod::Made { .. }) {
             break;
         }
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;

@@ -259,6 +259,7 @@ fn gate(arena: &Arena, image: &str) -> Gate {
             revision: None,
             images: [("shop".to_owned(), image.to_owned())].into(),
         },
+        rewritten: Default::default(),
         min_ready_seconds: 0,
         probes: vec![],
     }

@@ -265,6 +265,7 @@ pub fn plan_of(title: &str) -> Plan {
         steps: vec![],
         unready: vec![],
         outdated: BTreeMap::new(),
+        rewritten: BTreeMap::new(),
         turns_back: false,
         findings: vec![],
         limits: RunLimits::default(),

@@ -152,6 +152,7 @@ fn healthy(ordinal: i32) -> Gate {
         workload: objects::workload(),
         pod: format!("shop-{ordinal}"),
         template: template("1.2.0"),
+        rewritten: BTreeMap::new(),
         min_ready_seconds: 0,
         probes: vec![],
     }
@@ -478,6 +479,7 @@ impl Story {
             findings: vec![],
             unready: vec![],
             outdated: BTreeMap::new(),
+            rewritten: BTreeMap::new(),
             turns_back: false,
             limits: RunLimits::default(),
         };

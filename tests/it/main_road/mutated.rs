@@ -1,5 +1,5 @@
-//! A cluster that changes every pod on its way in: a proxy is added to it, as meshes and secret agents do. The way back,
-//! the walk and the abort go on as if the templates were all there is.
+//! A cluster that changes every pod on its way in: a proxy is added to it, as meshes and secret agents do, or its images
+//! come from a mirror. The way back, the walk and the abort go on as if the templates were all there is.
 
 use k8s_openapi::api::{
     admissionregistration::v1::{MutatingAdmissionPolicy, MutatingAdmissionPolicyBinding},
@@ -31,6 +31,8 @@ use crate::support::{
 pub enum Mutation {
     /// It adds a container, a second shop on another port.
     Sidecar,
+    /// It takes the images from a mirror.
+    Mirror,
 }
 
 pub fn cases() -> Vec<Case> {
@@ -40,6 +42,9 @@ pub fn cases() -> Vec<Case> {
         cases.push(case(name("pods_with_a_sidecar_are_rolled_back"), move |ctx| {
             rolled_back(ctx, kind, Mutation::Sidecar)
         }));
+        cases.push(case(name("pods_from_a_mirror_are_rolled_back"), move |ctx| {
+            rolled_back(ctx, kind, Mutation::Mirror)
+        }));
         cases.push(case(name("pods_with_a_sidecar_are_walked_back"), move |ctx| {
             walked_back(ctx, kind, Mutation::Sidecar)
         }));
@@ -47,6 +52,10 @@ pub fn cases() -> Vec<Case> {
     cases.push(case(
         "main_road::w13_sandbox_an_abort_takes_pods_with_a_sidecar",
         |ctx| aborted(ctx, Mutation::Sidecar),
+    ));
+    cases.push(case(
+        "main_road::w13_sandbox_an_abort_takes_pods_from_a_mirror",
+        |ctx| aborted(ctx, Mutation::Mirror),
     ));
     cases
 }
@@ -64,6 +73,13 @@ impl Mutation {
                     ],
                 }));
             },
+            Self::Mirror => |pod| {
+                let containers = pod["spec"]["containers"].as_array_mut();
+                for container in containers.expect("a pod has containers") {
+                    let image = container["image"].as_str().unwrap_or_default();
+                    container["image"] = json!(format!("mirror.example/{image}"));
+                }
+            },
         }
     }
 
@@ -76,6 +92,10 @@ impl Mutation {
                         Object.spec.containers.env{name: "DATABASE_URL", value: "sqlite:///nowhere/shop.db"},
                         Object.spec.containers.env{name: "SHOP_PORT", value: "15001"}]}]}}"#
             }
+            Self::Mirror => {
+                r#"Object{spec: Object.spec{containers: object.spec.containers.map(container,
+                    Object.spec.containers{name: container.name, image: "mirror.example/" + container.image})}}"#
+            }
         }
     }
 
@@ -84,6 +104,10 @@ impl Mutation {
         let mut containers = pod.spec.iter().flat_map(|spec| &spec.containers);
         match self {
             Self::Sidecar => containers.any(|container| container.name == "proxy"),
+            Self::Mirror => containers.all(|container| {
+                let image = container.image.as_deref();
+                image.is_some_and(|image| image.starts_with("mirror.example/shop:"))
+            }),
         }
     }
 
@@ -141,7 +165,9 @@ async fn rolled_back(ctx: Ctx, kind: Kind, mutation: Mutation) -> Outcome {
     };
     let stage = scene(setting, ctx.dir(), ctx.name()).await?;
     mutation.is_in_all(&stage).await?;
-    stage.credentials.run(0, &stage.folder("1.2.0"), ROLLBACK).await?;
+    let ran = stage.credentials.run(0, &stage.folder("1.2.0"), ROLLBACK).await?;
+    let rewritten = ran.err.contains("the cluster makes shop:1.2.0 into");
+    assert_eq!(rewritten, mutation == Mutation::Mirror, "{ran}");
     TO_1_2_0.check(&stage).await?;
     mutation.is_in_all(&stage).await?;
     check_journals(&stage).await?;

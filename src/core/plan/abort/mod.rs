@@ -96,6 +96,7 @@ pub fn plan_abort(halted: &Plan, state: &RunState, seen: &Seen, accept_writes: b
         steps: number(all, &plan.limits),
         unready: plan.unready.clone(),
         outdated: plan.outdated.clone(),
+        rewritten: plan.rewritten.clone(),
         turns_back: false,
         findings,
         limits: plan.limits,

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use super::super::rewritten::{rewriting_since, rewritten};
 use super::super::template::present_template;
-use super::super::workloads::Taken;
+use super::super::workloads::{Taken, key as key_of};
 use super::super::{Action, Gate, Plan, Seen, Strategy, offline, walk};
 use super::{Halted, Steps};
 use crate::model::{Finding, SeenWorkload, TemplateRef, WorkloadRef, annotation};
@@ -27,9 +28,11 @@ pub(super) fn plan_workloads(halted: &Halted<'_>, seen: &Seen, moves: bool, find
         let found = written_down(halted.plan, found);
         let target = template_before(halted.plan, &found);
         check_revision(&found, target.revision.as_deref(), findings);
+        let known = rewriting_since(&found, halted.plan.rewritten.get(&key_of(&workload)));
         let taken = Taken {
             seen: &found,
             uid: uid.clone(),
+            rewritten: rewritten(&target, &known),
             target,
             start_together: start_together(halted.plan, &workload),
             // Its gate is the health from before, and probes ask for the target's.

@@ -56,6 +56,7 @@ fn saved() -> SavedPlan {
         findings: Vec::new(),
         unready: vec![],
         outdated: BTreeMap::new(),
+        rewritten: BTreeMap::new(),
         turns_back: false,
         limits: RunLimits::default(),
     };

@@ -18,7 +18,9 @@ fn calm() -> SeenAround {
         autoscalers: Ok(vec![]),
         objects: BTreeMap::new(),
         nodes: BTreeMap::from([("n".to_owned(), Ok(NodeState::Ready))]),
-        pod: Some(TriedPod::Made),
+        pod: Some(TriedPod::Made {
+            images: BTreeMap::from([("shop".into(), "shop:1.2.0".into())]),
+        }),
     }
 }
 
@@ -208,4 +210,45 @@ fn what_is_around_is_said_beside_what_is_wrong_with_the_target() {
     };
     let all = ["revision-ambiguous!", "owner-helm!", "autoscaler-active!"];
     assert_eq!(found(around(), twice), all);
+}
+
+#[test]
+fn w13_a_rewritten_image_is_known_before_anything_is_stopped() {
+    let mirrored = |cluster: &mut SeenCluster| {
+        let older = cluster.workloads[0].revisions[0].metadata.name.clone().unwrap();
+        let live = json!({
+            "metadata": { "name": "shop-0", "uid": "p", "labels": { "controller-revision-hash": older } },
+            "spec": { "nodeName": "n", "containers": [{ "name": "shop", "image": "mirror/shop:1.2.0" }] },
+            "status": { "phase": "Running", "conditions": [{ "type": "Ready", "status": "True" }] },
+        });
+        cluster.workloads[0].pods = vec![serde_json::from_value(live).unwrap()];
+    };
+    let other = |cluster: &mut SeenCluster| {
+        mirrored(cluster);
+        let revisions = &mut cluster.workloads[0].revisions;
+        let newer = revisions[1].metadata.name.clone().unwrap();
+        let label = ("controller-revision-hash".to_owned(), newer);
+        cluster.workloads[0].pods[0].metadata.labels = Some([label].into());
+    };
+    let tried = |image: &str| SeenAround {
+        objects: menu(true),
+        pod: Some(TriedPod::Made {
+            images: [("proxy", "mesh:1"), ("shop", image)]
+                .map(|(name, image)| (name.to_owned(), image.to_owned()))
+                .into(),
+        }),
+        ..calm()
+    };
+    let untried = || SeenAround {
+        pod: Some(TriedPod::Untried("may not create pods".into())),
+        ..tried("")
+    };
+    assert_eq!(found(tried("shop:1.2.0"), |_| {}), [""; 0]);
+    assert_eq!(found(tried("mirror/shop:1.2.0"), |_| {}), ["images-rewritten"]);
+    // A mirror that is not used any more.
+    assert_eq!(found(tried("shop:1.2.0"), mirrored), [""; 0]);
+    // The live pods show it of the very image, or of another only.
+    assert_eq!(found(untried(), mirrored), ["images-rewritten", "pod-untried"]);
+    assert_eq!(found(untried(), other), ["images-rewritten!", "pod-untried"]);
+    assert_eq!(found(untried(), |_| {}), ["pod-untried"]);
 }

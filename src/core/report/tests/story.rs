@@ -49,6 +49,7 @@ pub(super) fn plan() -> Plan {
         workload: workload.clone(),
         pod: "shop-0".into(),
         template: template("1.2.0"),
+        rewritten: BTreeMap::new(),
         min_ready_seconds: 5,
         probes: vec![Probe {
             ask: Ask::Http {
@@ -139,6 +140,7 @@ pub(super) fn plan() -> Plan {
         )],
         unready: vec![],
         outdated: BTreeMap::new(),
+        rewritten: BTreeMap::new(),
         turns_back: false,
         limits: RunLimits::default(),
     }

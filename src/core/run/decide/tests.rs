@@ -68,6 +68,7 @@ fn plan_of(kinds: &str) -> Plan {
         findings: vec![],
         unready: vec![],
         outdated: BTreeMap::new(),
+        rewritten: BTreeMap::new(),
         turns_back: false,
         limits: RunLimits::default(),
     }
