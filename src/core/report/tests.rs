@@ -11,6 +11,7 @@ use crate::model::{
 };
 use crate::plan::{Action, Ask, ChosenStrategy, ClusterRef, Gate, Plan, Probe, RunLimits, Step, Strategy};
 
+mod broken_off;
 mod forms;
 mod story;
 
@@ -72,38 +73,6 @@ fn a_report_tells_the_run_with_its_halt_and_its_outage() {
     let mut json = Vec::new();
     write_json(&mut json, Kind::Report, &report).unwrap();
     insta::assert_snapshot!(String::from_utf8(json).unwrap());
-}
-
-#[test]
-fn every_prefix_of_a_journal_has_a_report() {
-    let entries = entries();
-    for length in 0..=entries.len() {
-        let report = Report::new(&RunId("01J8".into()), &plan(), &entries[..length]);
-        page(|page| write_report(page, &report, true));
-        let lasts = report.outage.is_some_and(|outage| outage.to.is_none());
-        assert_eq!(lasts, (2..17).contains(&length), "after {length} entries");
-    }
-}
-
-#[test]
-fn a_killed_coordinator_leaves_a_pause_without_a_word() {
-    let mut entries = entries();
-    entries.truncate(6);
-    let mut resumed = entries[5].clone();
-    resumed.what = What::RunResumed {
-        by: By {
-            user: "bob".into(),
-            host: "desk".into(),
-            process: 9,
-            program: "stepback 0.1.0".into(),
-        },
-        rebound: None,
-    };
-    entries.push(resumed);
-    let report = Report::new(&RunId("01J8".into()), &plan(), &entries);
-    let text = page(|page| write_report(page, &report, false));
-    assert!(text.contains("its coordinator ended without a word"), "{text}");
-    assert_eq!(report.state, "open");
 }
 
 #[test]
