@@ -2,16 +2,19 @@
 
 use std::fmt::Debug;
 
-use futures::future::{try_join_all, try_join4};
+use futures::future::{try_join_all, try_join5};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{ConfigMap, Node, PersistentVolumeClaim, Pod, Secret, ServiceAccount};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::api::{ListParams, PostParams};
+use kube::core::{Selector, SelectorExt as _};
 use kube::{Api, Client, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use stepback_core::model::{
-    Autoscaler, FoundObject, LookAround, NamedKind, NamedObject, NodeState, SeenAround, TriedPod, WorkloadRef,
-    images_of,
+    Amount, Autoscaler, Budget, FoundObject, Keeps, LookAround, NamedKind, NamedObject, NodeState, SeenAround,
+    TriedPod, WorkloadRef, images_of,
 };
 
 use super::{failure, rights};
@@ -32,17 +35,19 @@ pub(super) async fn look(client: &Client, at: &LookAround) -> Result<SeenAround,
         Ok::<_, ClusterError>((name.clone(), known(state)?))
     });
     let scalers = async { known(autoscalers(client, &at.workload).await) };
+    let budgets = async { known(budgets(client, at).await) };
     let tried = async {
         Ok(match &at.pod {
             Some(pod) => Some(try_pod(client, namespace, pod).await?),
             None => None,
         })
     };
-    let (autoscalers, objects, nodes, pod) =
-        try_join4(scalers, try_join_all(objects), try_join_all(nodes), tried).await?;
+    let (autoscalers, budgets, objects, nodes, pod) =
+        try_join5(scalers, budgets, try_join_all(objects), try_join_all(nodes), tried).await?;
     Ok(SeenAround {
         workload: at.workload.clone(),
         autoscalers,
+        budgets,
         objects: objects.into_iter().collect(),
         nodes: nodes.into_iter().collect(),
         pod,
@@ -84,6 +89,54 @@ async fn autoscalers(client: &Client, workload: &WorkloadRef) -> Result<Vec<Auto
             keda: scaler.labels().get("scaledobject.keda.sh/name").cloned(),
         })
         .collect())
+}
+
+async fn budgets(client: &Client, at: &LookAround) -> Result<Vec<Budget>, ClusterError> {
+    let all: Api<PodDisruptionBudget> = Api::namespaced(client.clone(), &at.workload.namespace);
+    let listed = match all.list(&ListParams::default()).await {
+        Ok(listed) => listed,
+        // A server without this version of them (before Kubernetes 1.21) keeps none that could be read.
+        Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(Vec::new()),
+        Err(error) => {
+            return Err(failure::of(
+                error,
+                &format!("the disruption budgets of {}", at.workload),
+            ));
+        }
+    };
+    Ok(listed.iter().filter_map(|found| budget(found, at)).collect())
+}
+
+/// What a budget keeps, where it selects one of the workload's pods.
+fn budget(found: &PodDisruptionBudget, at: &LookAround) -> Option<Budget> {
+    let spec = found.spec.as_ref()?;
+    // None selects nothing, an empty one everything.
+    let selector = Selector::try_from(spec.selector.clone()?).ok()?;
+    if !at.labels.iter().any(|labels| selector.matches(labels)) {
+        return None;
+    }
+    let keeps = match (&spec.min_available, &spec.max_unavailable) {
+        (Some(least), _) => Keeps::Available(amount(least)?),
+        (None, Some(most)) => Keeps::AllBut(amount(most)?),
+        (None, None) => return None,
+    };
+    // What the controller said of an older form of it counts for nothing.
+    let said = found
+        .status
+        .as_ref()
+        .filter(|status| status.observed_generation == found.metadata.generation);
+    Some(Budget {
+        name: found.name_any(),
+        keeps,
+        expected: said.and_then(|status| status.expected_pods),
+    })
+}
+
+fn amount(value: &IntOrString) -> Option<Amount> {
+    match value {
+        IntOrString::Int(count) => Some(Amount::Count(*count)),
+        IntOrString::String(text) => text.strip_suffix('%')?.parse().ok().map(Amount::Percent),
+    }
 }
 
 async fn find(client: &Client, namespace: &str, object: &NamedObject) -> Result<Option<FoundObject>, ClusterError> {

@@ -16,6 +16,8 @@ pub struct LookAround {
     pub objects: BTreeSet<NamedObject>,
     /// The nodes that its pods are on.
     pub nodes: BTreeSet<String>,
+    /// The labels of its pods, which budgets select by.
+    pub labels: BTreeSet<BTreeMap<String, String>>,
     /// A pod as it is to start: whether the API server would take it.
     pub pod: Option<Pod>,
 }
@@ -61,6 +63,8 @@ pub struct SeenAround {
     pub workload: WorkloadRef,
     /// The autoscalers of the workload.
     pub autoscalers: Result<Vec<Autoscaler>, String>,
+    /// The PodDisruptionBudgets that select pods of the workload.
+    pub budgets: Result<Vec<Budget>, String>,
     /// Each object that was asked for; `None` where there is none.
     pub objects: BTreeMap<NamedObject, Result<Option<FoundObject>, String>>,
     /// Each node that was asked for.
@@ -87,6 +91,35 @@ pub struct Autoscaler {
     pub max: i32,
     /// The ScaledObject of KEDA that makes it, where one does.
     pub keda: Option<String>,
+}
+
+/// A PodDisruptionBudget.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// Its name.
+    pub name: String,
+    /// What it asks for.
+    pub keeps: Keeps,
+    /// How many pods it counts on, of this workload and others, where its controller has said so.
+    pub expected: Option<i32>,
+}
+
+/// How many pods a PodDisruptionBudget keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeps {
+    /// So many stay available.
+    Available(Amount),
+    /// All but so many do.
+    AllBut(Amount),
+}
+
+/// A number of pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Amount {
+    /// So many.
+    Count(i32),
+    /// So many of a hundred, rounded up.
+    Percent(i32),
 }
 
 /// What is known of a node.

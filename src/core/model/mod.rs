@@ -20,7 +20,9 @@ mod server;
 mod version;
 mod workload;
 
-pub use around::{Autoscaler, FoundObject, LookAround, NamedKind, NamedObject, NodeState, SeenAround, TriedPod};
+pub use around::{
+    Amount, Autoscaler, Budget, FoundObject, Keeps, LookAround, NamedKind, NamedObject, NodeState, SeenAround, TriedPod,
+};
 pub use checksum::Checksum;
 pub use database::{
     ArchiveRow, Capture, DatabaseIdentity, DatabaseRef, JournalPlace, LeaseSeen, LedgerRef, LedgerRow, LedgerSeen,

@@ -1,12 +1,16 @@
 //! What is looked at around the workloads before a plan is made of them, and what was found there.
 //!
 //! Responsible for: the questions, from the target's template; and handing the answers to the checks (`autoscaler`,
-//! `named`, `start`, `lost`). Not for: asking (`cluster`). What comes and goes here is no part of the world that a plan
+//! `budget`, `named`, `start`, `lost`). Not for: asking (`cluster`). What comes and goes here is no part of the world that a plan
 //! is made for.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{Finding, LookAround, SeenAround, SeenWorkload, TemplateRef};
 
+use super::Strategy;
 use super::autoscaler::check_autoscalers;
+use super::budget::check_budgets;
 use super::lost::{check_lost, nodes_of};
 use super::named::{check_named, named_objects, newer_since};
 use super::request::{Goal, Request};
@@ -29,15 +33,25 @@ pub fn look_around(request: &Request<'_>, workloads: &[SeenWorkload]) -> Vec<Loo
             workload: seen.workload.clone(),
             objects: objects.unwrap_or_default().into_keys().collect(),
             nodes: nodes_of(seen),
+            labels: labels_of(seen),
             pod: target.and_then(|target| first_pod(seen, &target)),
         })
     };
     workloads.iter().filter_map(question).collect()
 }
 
+/// The labels of its pods: of those that are there, and of those that its template makes.
+fn labels_of(seen: &SeenWorkload) -> BTreeSet<BTreeMap<String, String>> {
+    let template = seen.set.iter().map(|set| set.spec.template.metadata.as_ref());
+    let pods = seen.pods.iter().map(|pod| Some(&pod.metadata));
+    let labels = template.chain(pods).map(|metadata| metadata?.labels.clone());
+    labels.map(Option::unwrap_or_default).collect()
+}
+
 /// Hands what was found around a workload that takes part to the checks.
 pub(super) fn check_around(
     seen: &SeenWorkload,
+    strategy: Strategy,
     target: Option<&TemplateRef>,
     around: &[SeenAround],
     findings: &mut Vec<Finding>,
@@ -47,6 +61,7 @@ pub(super) fn check_around(
     };
     let subject = seen.workload.to_string();
     check_autoscalers(seen, around, findings);
+    check_budgets(seen, strategy, around, findings);
     check_lost(seen, around, findings);
     if let Some(target) = target {
         check_named(

@@ -8,6 +8,7 @@ mod accept;
 mod action;
 mod around;
 mod autoscaler;
+mod budget;
 mod capture;
 mod changed;
 mod drift;

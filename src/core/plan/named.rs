@@ -267,6 +267,7 @@ mod tests {
                 namespace: "a".into(),
                 name: "web".into(),
             },
+            budgets: Ok(Vec::new()),
             autoscalers: Ok(vec![]),
             objects: named
                 .keys()

@@ -194,7 +194,7 @@ pub(super) fn plan_workloads(
         let Some((uid, target)) = target else {
             // It is refused already; everything else that forbids it is said with it.
             check_owners(seen, &mut half.findings);
-            check_around(seen, None, around, &mut half.findings);
+            check_around(seen, strategy, None, around, &mut half.findings);
             continue;
         };
         let filed = app.workloads.iter().find(|filed| filed.name == seen.workload.name);
@@ -230,7 +230,7 @@ pub(super) fn plan_workloads(
             half.rewritten.insert(key(&seen.workload), known);
         }
         check_owners(seen, &mut half.findings);
-        check_around(seen, Some(&taken.target), around, &mut half.findings);
+        check_around(seen, strategy, Some(&taken.target), around, &mut half.findings);
         half.give_back.push((
             Action::GiveBack {
                 workload: seen.workload.clone(),

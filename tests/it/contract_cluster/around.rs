@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::api::{
     autoscaling::v2::HorizontalPodAutoscaler,
     core::v1::{ConfigMap, Namespace, Node, PersistentVolumeClaim, Pod, ResourceQuota, Secret, ServiceAccount},
+    policy::v1::PodDisruptionBudget,
 };
 use kube::{
     Api, Client,
@@ -14,7 +15,7 @@ use kube::{
 use serde_json::{Value, from_value, json};
 use stepback::cluster::{Cluster as _, KubeCluster};
 use stepback_core::model::{
-    Autoscaler, FoundObject, LookAround, NamedKind, NamedObject, NodeState, TriedPod, images_of,
+    Amount, Autoscaler, Budget, FoundObject, Keeps, LookAround, NamedKind, NamedObject, NodeState, TriedPod, images_of,
 };
 use stepback_sandbox::api::{ApiServer, Forbidden, Options};
 
@@ -27,6 +28,7 @@ fn nothing(arena: &Arena) -> LookAround {
         workload: arena.web.clone(),
         objects: BTreeSet::new(),
         nodes: BTreeSet::new(),
+        labels: BTreeSet::new(),
         pod: None,
     }
 }
@@ -92,6 +94,57 @@ pub async fn autoscalers_are_found_by_what_they_scale(arena: &Arena) -> Outcome 
         keda: keda.map(str::to_owned),
     };
     assert_eq!(found, Ok(vec![scaler("kedas", Some("orders")), scaler("ours", None)]));
+    Ok(())
+}
+
+pub async fn budgets_are_found_by_the_pods_that_they_select(arena: &Arena) -> Outcome {
+    for (name, spec) in [
+        (
+            "absolute",
+            json!({ "minAvailable": 2, "selector": { "matchLabels": { "app": "web" } } }),
+        ),
+        (
+            "anothers",
+            json!({ "minAvailable": 2, "selector": { "matchLabels": { "app": "shop" } } }),
+        ),
+        ("everybodys", json!({ "maxUnavailable": 1, "selector": {} })),
+        (
+            "newer",
+            json!({ "minAvailable": "50%", "selector": { "matchExpressions": [
+                { "key": "track", "operator": "In", "values": ["canary"] } ] } }),
+        ),
+        ("nobodys", json!({ "minAvailable": 2 })),
+    ] {
+        make::<PodDisruptionBudget>(arena, json!({ "metadata": { "name": name }, "spec": spec })).await?;
+    }
+    let labels = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+        pairs
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect()
+    };
+    let at = LookAround {
+        labels: [
+            labels(&[("app", "web")]),
+            labels(&[("app", "web"), ("track", "canary")]),
+        ]
+        .into(),
+        ..nothing(arena)
+    };
+    let found = arena.cluster.look_around(&at).await?.budgets;
+    let found: Vec<Budget> = found.map_err(|why| NotPassed::from(std::io::Error::other(why)))?;
+    let found: Vec<_> = found
+        .iter()
+        .map(|budget| (budget.name.as_str(), budget.keeps))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            ("absolute", Keeps::Available(Amount::Count(2))),
+            ("everybodys", Keeps::AllBut(Amount::Count(1))),
+            ("newer", Keeps::Available(Amount::Percent(50))),
+        ]
+    );
     Ok(())
 }
 
@@ -255,6 +308,7 @@ pub async fn what_must_not_be_read_is_not_known(_ctx: Ctx) -> Outcome {
     let server = ApiServer::start(Options {
         forbidden: vec![
             rule("list", "horizontalpodautoscalers"),
+            rule("list", "poddisruptionbudgets"),
             rule("get", "secrets"),
             rule("get", "nodes"),
             rule("create", "pods"),
@@ -272,6 +326,7 @@ pub async fn what_must_not_be_read_is_not_known(_ctx: Ctx) -> Outcome {
         },
         objects: [secret.clone(), named(NamedKind::ConfigMap, "settings")].into(),
         nodes: ["n".to_owned()].into(),
+        labels: BTreeSet::new(),
         pod: Some(pod(|_| {})?),
     };
     let seen = cluster.look_around(&at).await?;
@@ -279,6 +334,10 @@ pub async fn what_must_not_be_read_is_not_known(_ctx: Ctx) -> Outcome {
     assert!(
         seen.autoscalers
             .is_err_and(|why| is_forbidden(&why, "horizontalpodautoscalers"))
+    );
+    assert!(
+        seen.budgets
+            .is_err_and(|why| is_forbidden(&why, "poddisruptionbudgets"))
     );
     let objects = &seen.objects;
     assert!(objects[&secret].as_ref().is_err_and(|why| is_forbidden(why, "secrets")));

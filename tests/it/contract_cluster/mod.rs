@@ -62,6 +62,7 @@ pub fn cases() -> Vec<Case> {
             lease::w6_a_sleeper_meets_the_lease_where_no_stamp_is_left,
             lease::giving_back_what_is_not_ours_does_nothing,
             around::autoscalers_are_found_by_what_they_scale,
+            around::budgets_are_found_by_the_pods_that_they_select,
             around::w3_objects_that_are_named_are_there_or_not,
             around::w14_nodes_are_ready_lost_off_or_gone,
             around::w13_a_pod_is_tried_and_not_made,

@@ -5,6 +5,7 @@ use k8s_openapi::api::{
     apps::v1::ControllerRevision,
     autoscaling::v2::HorizontalPodAutoscaler,
     core::v1::{ConfigMap, Node, Pod, Secret, ServiceAccount},
+    policy::v1::PodDisruptionBudget,
 };
 use kube::{
     Api,
@@ -38,6 +39,10 @@ pub fn cases() -> Vec<Case> {
             refused(ctx, kind)
         }));
         cases.push(case(name("w14_pods_on_a_lost_node"), move |ctx| lost(ctx, kind)));
+        cases.push(case(
+            format!("main_road::{}_goes_below_a_budget_and_says_so", kind.name()),
+            move |ctx| budgeted(ctx, kind),
+        ));
     }
     cases
 }
@@ -92,6 +97,22 @@ async fn scaled(ctx: Ctx, kind: Kind) -> Outcome {
     }
     let accepted = format!("{ROLLBACK} --accept autoscaler-active");
     stage.credentials.run(0, &stage.folder("1.2.0"), &accepted).await?;
+    TO_1_2_0.check(&stage).await
+}
+
+/// Nothing holds a scale-down back, so the plan is all that can tell.
+async fn budgeted(ctx: Ctx, kind: Kind) -> Outcome {
+    let stage = stage(&ctx, kind).await?;
+    let selector = stage.sets.get("shop").await?.spec.selector;
+    make::<PodDisruptionBudget>(
+        &stage,
+        json!({ "metadata": { "name": "always" }, "spec": { "minAvailable": 1, "selector": selector } }),
+    )
+    .await?;
+    let ran = stage.credentials.run(0, &stage.folder("1.2.0"), ROLLBACK).await?;
+    let said = ran.err.split_whitespace().collect::<Vec<_>>().join(" ");
+    let expected = "PodDisruptionBudget always keeps 1 of 1 pods available (minAvailable: 1), and the plan leaves 0";
+    assert!(said.contains("[budget-not-kept]") && said.contains(expected), "{ran}");
     TO_1_2_0.check(&stage).await
 }
 

@@ -279,7 +279,7 @@ async fn rights(ctx: Ctx) -> Outcome {
             pod.until_allowed(&missing, &stage.namespace, false).await?;
             let before = everything(&stage).await?;
             let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-            let is_spared = matches!(resource.as_str(), "pods/log" | "events")
+            let is_spared = matches!(resource.as_str(), "pods/log" | "events" | "poddisruptionbudgets")
                 || (resource == "controllerrevisions" && verb == "patch");
             if is_spared {
                 // No reason to stay down: it warns.

@@ -3,7 +3,9 @@
 use k8s_openapi::api::core::v1::Pod;
 
 use super::*;
-use crate::model::{Autoscaler, FoundObject, NamedKind, NamedObject, NodeState, SeenAround, Severity, TriedPod};
+use crate::model::{
+    Amount, Autoscaler, Budget, FoundObject, Keeps, NamedKind, NamedObject, NodeState, SeenAround, Severity, TriedPod,
+};
 
 const OWN: fn() -> WorkloadRef = || WorkloadRef {
     kind: WorkloadKind::StatefulSet,
@@ -16,6 +18,7 @@ fn calm() -> SeenAround {
     SeenAround {
         workload: OWN(),
         autoscalers: Ok(vec![]),
+        budgets: Ok(vec![]),
         objects: BTreeMap::new(),
         nodes: BTreeMap::from([("n".to_owned(), Ok(NodeState::Ready))]),
         pod: Some(TriedPod::Made {
@@ -50,7 +53,17 @@ fn shop() -> SeenCluster {
 
 /// Codes of what is found on the way to 1.2.0, refusals with an exclamation mark.
 fn found(around: SeenAround, change: impl FnOnce(&mut SeenCluster)) -> Vec<String> {
-    let app = AppFile::parse(APP, "stepback.yaml").unwrap();
+    let findings = findings_of(APP, around, change);
+    let shown = |one: &Finding| match one.severity {
+        Severity::Refusal => format!("{}!", one.code),
+        _ => one.code.clone(),
+    };
+    findings.iter().map(shown).collect()
+}
+
+/// What is found on the way to 1.2.0, but that nothing was recorded of it.
+fn findings_of(app: &str, around: SeenAround, change: impl FnOnce(&mut SeenCluster)) -> Vec<Finding> {
+    let app = AppFile::parse(app, "stepback.yaml").unwrap();
     let empty = Catalog::default();
     let mut cluster = shop();
     change(&mut cluster);
@@ -60,19 +73,12 @@ fn found(around: SeenAround, change: impl FnOnce(&mut SeenCluster)) -> Vec<Strin
         ..seen()
     };
     let request = ask(Goal::Release("1.2.0".parse().unwrap()), Some(&app), &empty);
-    let findings = match plan(&request, &world) {
+    let mut findings = match plan(&request, &world) {
         Ok(plan) => plan.findings,
         Err(refusals) => refusals.findings().to_vec(),
     };
-    let shown = |one: &Finding| match one.severity {
-        Severity::Refusal => format!("{}!", one.code),
-        _ => one.code.clone(),
-    };
+    findings.retain(|one| one.code != "fingerprint-unknown");
     findings
-        .iter()
-        .filter(|one| one.code != "fingerprint-unknown")
-        .map(shown)
-        .collect()
 }
 
 fn menu(there: bool) -> BTreeMap<NamedObject, Result<Option<FoundObject>, String>> {
@@ -251,4 +257,61 @@ fn w13_a_rewritten_image_is_known_before_anything_is_stopped() {
     assert_eq!(found(untried(), mirrored), ["images-rewritten", "pod-untried"]);
     assert_eq!(found(untried(), other), ["images-rewritten!", "pod-untried"]);
     assert_eq!(found(untried(), |_| {}), ["pod-untried"]);
+}
+
+/// The shop, with one budget around it.
+fn kept(keeps: Keeps, expected: Option<i32>) -> SeenAround {
+    let name = "shop".to_owned();
+    SeenAround {
+        objects: menu(true),
+        budgets: Ok(vec![Budget { name, keeps, expected }]),
+        ..calm()
+    }
+}
+
+#[test]
+fn a_budget_that_the_plan_goes_below_is_said() {
+    let said = |app: &str, around: SeenAround| {
+        let findings = findings_of(app, around, |_| {});
+        let message = |one: &Finding| format!("{:?} {}: {}", one.severity, one.code, one.message);
+        findings.iter().map(message).collect::<Vec<_>>()
+    };
+    let available = |pods| Keeps::Available(Amount::Count(pods));
+    assert_eq!(
+        said(APP, kept(available(1), None)),
+        [
+            "Warning budget-not-kept: PodDisruptionBudget shop keeps 1 of 3 pods available (minAvailable: 1), and the plan \
+             leaves 0 while all of them are stopped; that is no eviction, so nothing holds it back"
+        ]
+    );
+    assert_eq!(said(APP, kept(available(0), None)), [""; 0]);
+    // Others that it counts on stay as they are.
+    assert_eq!(said(APP, kept(available(2), Some(5))), [""; 0]);
+    // One pod at a time is away on a walk.
+    let walked = APP.replacen("max: \"20240115120000\"", "max: \"20240301090000\"", 1);
+    assert_eq!(said(&walked, kept(available(2), None)), [""; 0]);
+    let all = said(&walked, kept(Keeps::AllBut(Amount::Percent(0)), None));
+    assert!(
+        all[0].contains("keeps 3 of 3 pods available (maxUnavailable: 0%), and the plan leaves 2 while one of them"),
+        "{all:?}"
+    );
+}
+
+#[test]
+fn budgets_that_must_not_be_looked_for_are_said_to_be_unknown() {
+    let around = SeenAround {
+        objects: menu(true),
+        budgets: Err("forbidden".to_owned()),
+        ..calm()
+    };
+    let found = findings_of(APP, around, |_| {});
+    assert_eq!(found.len(), 1);
+    assert_eq!(
+        (found[0].severity, found[0].code.as_str()),
+        (Severity::Warning, "rights-missing")
+    );
+    assert_eq!(
+        found[0].message,
+        "may not list poddisruptionbudgets.policy in namespace shop"
+    );
 }
