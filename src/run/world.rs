@@ -100,10 +100,16 @@ impl World<'_> {
                 to,
                 ..
             } => {
-                let seen = self.look_at(workload).await?;
+                let template = plan.template_at(step, workload);
+                let revision = template.and_then(|template| template.revision.as_deref());
+                let mut seen = self.look_at_set(workload, revision).await?;
+                // Whether the controller leaves a pod beyond the count standing is seen of the pods.
+                if to < from && seen.replicas() == *to {
+                    seen = self.look_at(workload).await?;
+                }
                 let observed = observe_scale(&seen, uid, *from, *to);
                 // A pod is started from whatever the template is by then.
-                match plan.template_at(step, workload) {
+                match template {
                     Some(template) if observed == Observed::Untouched && *to > *from && !is_at(&seen, template) => {
                         Ok(Observed::Foreign(moved(workload)))
                     }
@@ -130,7 +136,12 @@ impl World<'_> {
                 from,
                 to,
                 ..
-            } => Ok(observe_update_strategy(&self.look_at(workload).await?, uid, from, to)),
+            } => Ok(observe_update_strategy(
+                &self.look_at_set(workload, None).await?,
+                uid,
+                from,
+                to,
+            )),
             Action::RemovePod {
                 workload,
                 uid,
@@ -146,7 +157,7 @@ impl World<'_> {
                 pairing,
             } => self.observe_pairing(workload, uid, template, pairing).await,
             Action::GiveBack { workload, .. } => {
-                let seen = self.look_at(workload).await?;
+                let seen = self.look_at_set(workload, None).await?;
                 Ok(if is_given_back(&seen) {
                     Observed::Done(format!("nothing of stepback is left on {workload}"))
                 } else {
@@ -243,6 +254,15 @@ impl World<'_> {
         };
         let ledger = self.database.ledger().await.map_err(|error| error.to_failure())?;
         Ok(recheck_scripts(direction, scripts, &ledger))
+    }
+
+    async fn look_at_set(
+        &self,
+        workload: &WorkloadRef,
+        revision: Option<&str>,
+    ) -> Result<stepback_core::model::SeenWorkload, Failure> {
+        let looked = self.cluster()?.look_at_set(workload, revision).await;
+        looked.map_err(|error| error.to_failure())
     }
 
     async fn look_at(&self, workload: &WorkloadRef) -> Result<stepback_core::model::SeenWorkload, Failure> {

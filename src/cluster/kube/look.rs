@@ -83,6 +83,27 @@ async fn look_at(client: &Client, workload: &WorkloadRef) -> Result<SeenWorkload
     Ok(assemble(workload, Some(set), pods, revisions))
 }
 
+/// The set and one of its revisions, each by its name: no list is asked for.
+pub(super) async fn look_at_set(
+    client: &Client,
+    workload: &WorkloadRef,
+    revision: Option<&str>,
+) -> Result<SeenWorkload, ClusterError> {
+    let object = workload.to_string();
+    let sets: Api<StatefulSet> = Api::namespaced(client.clone(), &workload.namespace);
+    let revisions: Api<ControllerRevision> = Api::namespaced(client.clone(), &workload.namespace);
+    let named = async {
+        match revision {
+            Some(name) => revisions.get_opt(name).await,
+            None => Ok(None),
+        }
+    };
+    let (set, revision) = try_join(sets.get_opt(&workload.name), named)
+        .await
+        .map_err(|error| failure::of(error, &object))?;
+    Ok(assemble(workload, set, [], revision))
+}
+
 /// The label selector of a set. It cannot be changed as long as the set exists.
 pub(super) fn selector(set: &StatefulSet, object: &str) -> Result<Selector, ClusterError> {
     Selector::try_from(set.spec.selector.clone())

@@ -115,6 +115,11 @@ impl Cluster for KubeCluster {
         looked.map_err(|error| self.name_server(error))
     }
 
+    async fn look_at_set(&self, workload: &WorkloadRef, revision: Option<&str>) -> Result<SeenWorkload, ClusterError> {
+        let looked = look::look_at_set(&self.client, workload, revision).await;
+        looked.map_err(|error| self.name_server(error))
+    }
+
     fn changes(&self, workload: &WorkloadRef) -> BoxStream<'static, Result<SeenWorkload, ClusterError>> {
         watch::changes(self.client.clone(), workload.clone())
     }

@@ -39,6 +39,28 @@ async fn until(
     }
 }
 
+pub async fn a_set_can_be_looked_at_alone(arena: &Arena) -> Outcome {
+    let workload = arena.seen().await?.workload;
+    let alone = async |revision: Option<String>| arena.cluster.look_at_set(&workload, revision.as_deref()).await;
+    assert_eq!(alone(None).await?.set, None, "it is not there yet");
+    arena.create("shop:1.2.0", 1, json!({})).await?;
+    arena.until_settled(1).await?;
+    arena.set_image("shop:1.3.0").await?;
+    arena.until_settled(1).await?;
+    let whole = arena.seen().await?;
+    for revision in &whole.revisions {
+        let seen = alone(revision.metadata.name.clone()).await?;
+        assert_eq!(
+            (&seen.set, &seen.revisions[..]),
+            (&whole.set, std::slice::from_ref(revision))
+        );
+        assert_eq!(seen.pods, []);
+    }
+    let seen = alone(Some("web-nowhere".to_owned())).await?;
+    assert_eq!((&seen.set, seen.revisions.len()), (&whole.set, 0));
+    Ok(())
+}
+
 pub async fn looking_reads_what_the_set_owns(arena: &Arena) -> Outcome {
     arena.create("shop:1.2.0", 2, json!({})).await?;
     arena.until_settled(2).await?;

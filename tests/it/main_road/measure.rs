@@ -76,7 +76,8 @@ async fn compare(ctx: Ctx, pods: i32) -> Outcome {
 async fn stage(ctx: &Ctx, name: &str, pods: i32) -> Result<Stage, NotPassed> {
     let setting = Setting {
         replicas: pods,
-        edit: |app| releases(app, "20240401090000", "20240301090000", ""),
+        // One answer of the probe is enough: a second one would come a period later, by the app file's own wish.
+        edit: |app| releases(app, "20240401090000", "20240301090000", "").replace("successes: 2", "successes: 1"),
         newest: INDEXED,
         // Three seconds until it is ready, as a small app takes: the shop itself needs a tenth of one.
         delay: 30,
