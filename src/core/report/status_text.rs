@@ -144,7 +144,10 @@ fn write_standing(page: &mut Page<'_>, standing: &Standing) -> io::Result<()> {
 }
 
 fn write_reach(page: &mut Page<'_>, reach: &Reach, known: bool) -> io::Result<()> {
+    // Not forbidden, only not a way back: at night, a code alone says too little.
+    let is_ahead = reach.refused == ["target-behind"];
     let price = match (reach.undone, reach.applied) {
+        _ if is_ahead => format!("ahead: schema {} is not applied here (target-behind)", reach.schema),
         _ if !reach.refused.is_empty() => format!("refused: {}", reach.refused.join(", ")),
         _ if reach.steps == 0 && !known => "the schema is here".to_owned(),
         _ if reach.steps == 0 => "here".to_owned(),
@@ -153,7 +156,8 @@ fn write_reach(page: &mut Page<'_>, reach: &Reach, known: bool) -> io::Result<()
         (0, up) => format!("applies {}", count(up, "migration")),
         (down, up) => format!("undoes {}, applies {up}", count(down, "migration")),
     };
-    let paint = match (reach.refused.is_empty(), reach.steps) {
+    let paint = match (reach.refused.is_empty() || is_ahead, reach.steps) {
+        _ if is_ahead => Paint::Dim,
         (false, _) => Paint::Red,
         (true, 0) => Paint::Green,
         _ => Paint::Bold,
