@@ -230,6 +230,7 @@ fn halted_at(finished: &Finished, halt: &Halt, report: &Report, partly: Option<(
         step: step.map(|step| step.action.describe()),
         now: state_now(report, partly),
         closed: report.state == "stopped",
+        again: to_go_on(&finished.plan),
         back,
         holds: finished.plan.has_workload_steps(),
         aborts: matches!(
@@ -237,6 +238,16 @@ fn halted_at(finished: &Finished, halt: &Halt, report: &Report, partly: Option<(
             Some(What::RunOpened { aborts: Some(_), .. })
         ),
     })
+}
+
+/// What brings a run that has closed itself to where it was going. Of the schema alone, its name: some of it may be done,
+/// and `down`, typed again, would go on from there, further than was meant.
+fn to_go_on(plan: &Plan) -> String {
+    match (&plan.to.release, plan.to.schema.newest()) {
+        (Some(_), _) => "type the same again".to_owned(),
+        (None, Some(schema)) => format!("to go on to where it was going: stepback migrate goto {schema}"),
+        (None, None) => "to go on to where it was going: stepback migrate goto 0".to_owned(),
+    }
 }
 
 /// `steps 1-2 passed, step 3 started, 2 of 4 migrations done, steps 4-7 not started`.

@@ -119,6 +119,8 @@ pub(super) struct Halted {
     pub(super) now: String,
     /// Whether it closed itself: there is nothing to resume.
     pub(super) closed: bool,
+    /// What to do then to come to where it was going.
+    pub(super) again: String,
     /// Whether it is itself the abort of a run.
     pub(super) aborts: bool,
     /// Whether a workload takes part: without one there is nothing to give back, and it is not aborted.

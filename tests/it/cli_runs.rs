@@ -21,6 +21,10 @@ use crate::support::{
 pub fn cases() -> Vec<Case> {
     vec![
         case("cli_runs::a_signal_halts_between_two_migrations_with_130", signal),
+        case(
+            "cli_runs::a_signal_in_a_down_tells_what_was_done_and_how_to_go_on",
+            signal_in_the_last,
+        ),
         case("cli_runs::a_killed_run_is_resumed_with_nothing_but_the_url", killed),
         case(
             "cli_runs::of_several_at_once_one_acts_and_nothing_happens_twice",
@@ -229,15 +233,55 @@ async fn signal(ctx: Ctx) -> Outcome {
         ["1", "2"],
         "the migration in flight was finished, and the next one not begun"
     );
-    // What was not begun is done by typing the same again, or by a resume where the run stayed open.
+    assert!(
+        said.iter().any(|line| line.contains("stepback migrate goto 1")),
+        "{said:#?}"
+    );
+    // The run has closed itself.
     stepback.ends(0, "resume --yes")?;
-    stepback.ends(0, &DOWN.join(" "))?;
+    stepback.ends(0, "migrate goto 1 --yes --data-loss accept")?;
     assert_eq!(rows(&ctx, LEDGER).await?, ["1"]);
     assert_eq!(
         rows(&ctx, TALLY).await?,
         ["3", "16000000", "2"],
         "each down exactly once"
     );
+    Ok(())
+}
+
+/// One migration is to be undone, and is: typed again, the same command would undo the next one.
+async fn signal_in_the_last(ctx: Ctx) -> Outcome {
+    let stepback = slow_migrations(&ctx)?;
+    let mut child = stepback
+        .command(&["migrate", "down", "--data-loss", "accept", "--yes"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    until_the_script_runs(&ctx).await?;
+    send("INT", &child)?;
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut child.stderr.take().expect("it is piped"), &mut said)?;
+    assert_eq!(child.wait()?.code(), Some(130), "{said}");
+    assert_eq!(rows(&ctx, LEDGER).await?, ["1", "2"], "the move in flight was finished");
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let said = words(&said);
+    assert!(!said.contains("started, not done"), "{said}");
+    assert!(!said.contains("type the same again"), "{said}");
+    assert!(said.contains("stepback migrate goto 2"), "{said}");
+    let report = stepback.ends(0, "report")?;
+    assert!(
+        words(&report.out).contains("1 of 1 in the ledger") || !report.out.contains("started"),
+        "{}",
+        report.out
+    );
+    let again = stepback.ends(0, "migrate goto 2 --yes --data-loss accept")?;
+    assert!(again.out.contains("nothing to do"), "{}", again.out);
+    // The archive has it, but not what belongs between: that is no success.
+    for forward in ["goto 3", "down --to 3 --data-loss accept"] {
+        let refused = stepback.ends(3, &format!("migrate {forward} --yes"))?;
+        assert!(refused.err.contains("up-missing"), "{}", refused.err);
+    }
+    assert_eq!(rows(&ctx, LEDGER).await?, ["1", "2"]);
     Ok(())
 }
 

@@ -14,7 +14,7 @@ use crate::{
 };
 
 pub fn cases() -> Vec<Case> {
-    vec![case("docs::getting_started_is_what_happens", walk).limit(Duration::from_secs(180))]
+    vec![case("getting_started::every_command_prints_what_the_page_says", walk).limit(Duration::from_secs(180))]
 }
 
 /// A block of the page: what its fence says, and its lines.

@@ -16,6 +16,7 @@ pub(super) fn of_halt(halted: &Halted) -> Explained {
         aborts,
         holds,
         back,
+        again,
     } = halted;
     let exit = if halt.kind == HaltKind::Interrupted {
         Exit::Interrupted
@@ -41,7 +42,9 @@ pub(super) fn of_halt(halted: &Halted) -> Explained {
     explained.evidence.clone_from(&halt.evidence);
     let explained = halt.hint.iter().fold(explained, |explained, hint| explained.hint(hint));
     if *closed {
-        explained.hint("the run is closed: there is nothing to resume; correct the cause and type the same again")
+        explained.hint(format!(
+            "the run is closed: there is nothing to resume; correct the cause, then {again}"
+        ))
     } else {
         let explained = explained.hint(format!("to continue: stepback resume {run}"));
         if *aborts || !*holds {

@@ -350,6 +350,7 @@ fn halts() -> Vec<CliError> {
             step: Some("revert 3_orders".to_owned()),
             now: "step 1 started, not done".to_owned(),
             closed,
+            again: "type the same again".to_owned(),
             aborts: false,
             holds: true,
             back: Vec::new(),

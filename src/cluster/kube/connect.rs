@@ -31,7 +31,7 @@ pub async fn connect(to: &ConnectTo) -> Result<KubeCluster, ClusterError> {
     // The executor looks before it tries again; a client that repeats a write by itself would hide that it did.
     config.default_retry = false;
     let namespace = to.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
-    let address = config.cluster_url.to_string().trim_end_matches('/').to_owned();
+    let address = shown(&config.cluster_url);
     let client = Client::try_from(config)
         .map_err(|error| ClusterError::Unreachable(format!("no client for {address}: {}", failure::chain(&error))))?;
     Ok(KubeCluster::new(client, namespace).at(address))
@@ -62,6 +62,34 @@ fn no_config(message: String, hint: &str) -> ClusterError {
     }
 }
 
+/// The server's address as it may be printed: a path can be a secret (that of a sandbox is), and so can what stands before
+/// the host.
+fn shown(url: &http::Uri) -> String {
+    let scheme = url.scheme_str().unwrap_or("http");
+    let authority = url.authority().map(http::uri::Authority::as_str).unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    let more = if url.path().trim_matches('/').is_empty() {
+        ""
+    } else {
+        "/…"
+    };
+    format!("{scheme}://{host}{more}")
+}
+
+/// Where a parser says that its error is, without anything that it quotes.
+fn place_of(error: &str) -> String {
+    let number = |word: &str| -> Option<u32> {
+        let (_, after) = error.split_once(word)?;
+        let after = after.trim_start();
+        let end = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
+        after[..end].parse().ok()
+    };
+    match (number("line "), number("column ")) {
+        (Some(line), Some(column)) => format!("it is not well-formed at line {line}, column {column}"),
+        _ => "it is not well-formed YAML, or not of the form of one".to_owned(),
+    }
+}
+
 /// The kubeconfig that counts, and what it is called in messages.
 fn read(to: &ConnectTo) -> Result<Option<(Kubeconfig, String)>, ClusterError> {
     let (read, name) = match (&to.kubeconfig, std::env::var("KUBECONFIG")) {
@@ -80,6 +108,14 @@ fn read(to: &ConnectTo) -> Result<Option<(Kubeconfig, String)>, ClusterError> {
             let message = message.replace(&format!(" ({})", path.display()), "");
             Err(no_config(message, "check --kubeconfig and KUBECONFIG"))
         }
+        // The parser quotes the lines around its error, and a kubeconfig is full of secrets.
+        Err(KubeconfigError::Parse(error)) => Err(no_config(
+            format!(
+                "{name} is no kubeconfig that can be read: {}",
+                place_of(&error.to_string())
+            ),
+            "`kubectl config view` reads the same file, and says what is wrong with it",
+        )),
         Err(error) => Err(no_config(
             format!("{name} is no kubeconfig that can be read: {}", failure::chain(&error)),
             "`kubectl config view` reads the same file, and says what is wrong with it",
@@ -172,6 +208,33 @@ mod tests {
         // What state things are in is said once, by whoever shows the error.
         for message in [&missing, &wrong_context, &broken] {
             assert!(!message.contains("touched"), "{message}");
+        }
+    }
+
+    #[test]
+    fn of_an_address_only_what_is_no_secret_is_shown() {
+        let shown = |url: &'static str| shown(&http::Uri::from_static(url));
+        assert_eq!(shown("https://10.0.0.1:6443/"), "https://10.0.0.1:6443");
+        assert_eq!(shown("http://ada:hunter2@host:1/5ecret"), "http://host:1/…");
+    }
+
+    #[test]
+    fn a_kubeconfig_that_cannot_be_read_is_not_quoted() {
+        let dir = tempfile::tempdir().unwrap();
+        for text in [
+            "apiVersion: v1\nkind: Config\nusers:\n- name: u\n  user:\n    token: hunter2\n   bad: [\n",
+            "apiVersion: v1\nkind: Config\nusers: hunter2\n",
+            "hunter2",
+        ] {
+            let file = dir.path().join("config");
+            std::fs::write(&file, text).unwrap();
+            let to = ConnectTo {
+                kubeconfig: Some(file),
+                ..ConnectTo::default()
+            };
+            let error = read(&to).err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(!error.contains("hunter2"), "{error}");
+            assert!(error.contains("no kubeconfig that can be read"), "{error}");
         }
     }
 }

@@ -190,6 +190,14 @@ fn resolve(request: &Request<'_>, seen: &Seen, findings: &mut Vec<Finding>) -> T
                 "no migration of this version is applied, archived or in the folder",
                 "check the version; `stepback migrate status` lists them",
             ));
+        } else if !applied.contains(version) && request.catalog.find(version).is_none() {
+            // The archive remembers what was undone, and not what belongs between it and what is applied.
+            findings.push(Finding::refusal(
+                "up-missing",
+                version.to_string(),
+                "it is not applied, and the migrations folder does not have it",
+                "give the folder that holds it, and what comes before it, with --dir",
+            ));
         }
     };
     let up_to = |version: &Version| -> MigrationSet {

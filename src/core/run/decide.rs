@@ -38,6 +38,8 @@ pub fn decide(plan: &Plan, state: &RunState, facts: &Facts) -> Move {
         return Move::Finish;
     }
     match undisturbed(plan, state, facts) {
+        // What was carried out just now is looked at once more: an effect that is committed must not be told as undone.
+        Move::Observe(step) if facts.stop && is_to_be_seen(state, facts, step) => Move::Observe(step),
         // What is already known is still written down; what would begin anything is not begun any more.
         Move::Record(What::StepStarted { .. })
         | Move::Observe(_)
@@ -51,6 +53,14 @@ pub fn decide(plan: &Plan, state: &RunState, facts: &Facts) -> Move {
         }
         next => next,
     }
+}
+
+/// Whether this very process has carried the step out, nothing spoke against it, and nobody has looked since.
+fn is_to_be_seen(state: &RunState, facts: &Facts, step: StepId) -> bool {
+    let Some(StepState::Started { attempt }) = state.step(step) else {
+        return false;
+    };
+    facts.performed == Some(attempt) && facts.failure.is_none() && facts.look_failure.is_none()
 }
 
 /// The next move when nobody asked us to stop.

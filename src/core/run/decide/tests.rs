@@ -332,6 +332,10 @@ fn a_wish_to_stop_begins_nothing_and_forgets_nothing() {
             Some(HaltKind::Interrupted)
         );
     }
+    // An effect that was carried out, and not refused, is seen before it is told.
+    assert_eq!(started_next(stop(performed(None, None))), Move::Observe(ONE));
+    let refused = performed(None, Some(failure(true)));
+    assert_eq!(halt_of(&started_next(stop(refused))), Some(HaltKind::Interrupted));
     let untouched = performed(Some(Observed::Untouched), Some(failure(true)));
     assert_eq!(halt_of(&started_next(stop(untouched))), Some(HaltKind::Interrupted));
     assert_eq!(started_next(stop(performed(done(), None))), Move::Record(applied(1)));
