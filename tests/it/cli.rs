@@ -326,17 +326,15 @@ async fn looking(ctx: Ctx) -> Outcome {
 
 async fn halts(ctx: Ctx) -> Outcome {
     let db = ctx.fresh_file("a.db");
-    let folder = ctx.dir().join("migrations");
-    fs::create_dir(&folder)?;
-    for (name, sql) in [
-        ("1_a.up.sql", "CREATE TABLE a (id integer);"),
-        ("1_a.down.sql", "DROP TABLE a;"),
-        ("2_b.up.sql", "CREATE TABLE b (id integer);"),
-        ("2_b.down.sql", "DROP TABLE b; DROP TABLE not_there;"),
-    ] {
-        fs::write(folder.join(name), sql)?;
-    }
-    let stepback = Binary::in_dir(ctx.dir()).env("DATABASE_URL", "sqlite://a.db");
+    let stepback = Binary::with_migrations(
+        ctx.dir(),
+        &[
+            ("1_a.up.sql", "CREATE TABLE a (id integer);"),
+            ("1_a.down.sql", "DROP TABLE a;"),
+            ("2_b.up.sql", "CREATE TABLE b (id integer);"),
+            ("2_b.down.sql", "DROP TABLE b; DROP TABLE not_there;"),
+        ],
+    )?;
     stepback.ends(0, "migrate up --yes")?;
     let before = dump(&db).await?;
     let ran = stepback.ends(4, "migrate down --to 0 --yes --data-loss accept")?;

@@ -88,17 +88,15 @@ async fn state_schema(ctx: Ctx) -> Outcome {
 
 /// What the comparison after the downs needs is deleted meanwhile: no command that repeats it or takes it back can help.
 async fn as_it_stands(ctx: Ctx) -> Outcome {
-    let folder = ctx.dir().join("migrations");
-    fs::create_dir(&folder)?;
-    for (name, sql) in [
-        ("1_a.up.sql", "CREATE TABLE a (id integer);"),
-        ("1_a.down.sql", "DROP TABLE a;"),
-        ("2_b.up.sql", "CREATE TABLE b (id integer);"),
-        ("2_b.down.sql", "DROP TABLE b;\nDELETE FROM stepback_fingerprint;"),
-    ] {
-        fs::write(folder.join(name), sql)?;
-    }
-    let stepback = Binary::in_dir(ctx.dir()).env("DATABASE_URL", "sqlite://a.db");
+    let stepback = Binary::with_migrations(
+        ctx.dir(),
+        &[
+            ("1_a.up.sql", "CREATE TABLE a (id integer);"),
+            ("1_a.down.sql", "DROP TABLE a;"),
+            ("2_b.up.sql", "CREATE TABLE b (id integer);"),
+            ("2_b.down.sql", "DROP TABLE b;\nDELETE FROM stepback_fingerprint;"),
+        ],
+    )?;
     stepback.ends(0, "migrate up --to 1 --yes")?;
     stepback.ends(0, "migrate up --yes")?;
     let words = |ran: &str| ran.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -137,25 +135,23 @@ async fn as_it_stands(ctx: Ctx) -> Outcome {
 
 /// Three migrations, of which the newest one's down takes seconds, longer than a batch, and leaves what it can be told by.
 fn slow_migrations(ctx: &Ctx) -> Result<Binary, NotPassed> {
-    let folder = ctx.dir().join("migrations");
-    fs::create_dir(&folder)?;
     let slow = "INSERT INTO tally SELECT 3;\n\
                 WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 16000000)\n\
                 INSERT INTO tally SELECT max(x) FROM n;\nDROP TABLE c;\n";
-    for (name, sql) in [
-        ("1_tally.up.sql", "CREATE TABLE tally (x integer);"),
-        ("1_tally.down.sql", "DROP TABLE tally;"),
-        ("2_b.up.sql", "CREATE TABLE b (id integer);"),
-        ("2_b.down.sql", "INSERT INTO tally SELECT 2;\nDROP TABLE b;"),
-        ("3_c.up.sql", "CREATE TABLE c (id integer);"),
-        ("3_c.down.sql", slow),
-    ] {
-        fs::write(folder.join(name), sql)?;
-    }
-    let stepback = Binary::in_dir(ctx.dir()).env("DATABASE_URL", "sqlite://a.db");
+    let stepback = Binary::with_migrations(
+        ctx.dir(),
+        &[
+            ("1_tally.up.sql", "CREATE TABLE tally (x integer);"),
+            ("1_tally.down.sql", "DROP TABLE tally;"),
+            ("2_b.up.sql", "CREATE TABLE b (id integer);"),
+            ("2_b.down.sql", "INSERT INTO tally SELECT 2;\nDROP TABLE b;"),
+            ("3_c.up.sql", "CREATE TABLE c (id integer);"),
+            ("3_c.down.sql", slow),
+        ],
+    )?;
     stepback.ends(0, "migrate up --yes")?;
     // From here on there is no file but the database.
-    fs::remove_dir_all(folder)?;
+    fs::remove_dir_all(ctx.dir().join("migrations"))?;
     Ok(stepback)
 }
 

@@ -218,17 +218,15 @@ fn said_once() -> Outcome {
 }
 
 fn halted(ctx: &Ctx) -> Outcome {
-    let folder = ctx.dir().join("migrations");
-    fs::create_dir(&folder)?;
-    for (name, sql) in [
-        ("1_a.up.sql", "CREATE TABLE a (id integer);"),
-        ("1_a.down.sql", "DROP TABLE a; DROP TABLE not_there;"),
-        ("2_b.up.sql", "CREATE TABLE b (id integer);"),
-        ("2_b.down.sql", "DROP TABLE b;"),
-    ] {
-        fs::write(folder.join(name), sql)?;
-    }
-    let stepback = Binary::in_dir(ctx.dir()).env("DATABASE_URL", "sqlite://a.db");
+    let stepback = Binary::with_migrations(
+        ctx.dir(),
+        &[
+            ("1_a.up.sql", "CREATE TABLE a (id integer);"),
+            ("1_a.down.sql", "DROP TABLE a; DROP TABLE not_there;"),
+            ("2_b.up.sql", "CREATE TABLE b (id integer);"),
+            ("2_b.down.sql", "DROP TABLE b;"),
+        ],
+    )?;
     stepback.ends(0, "migrate up --yes")?;
     let ran = stepback.ends(4, "migrate down --to 0 --yes --data-loss accept")?;
     contains(&ran, "now: step 1 started, 1 of 2 migrations done")?;

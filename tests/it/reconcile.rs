@@ -136,21 +136,20 @@ async fn several(ctx: Ctx) -> Outcome {
 /// The ledger is at the release, and the schema is not: whoever only looks at the ledger would call that done.
 async fn halted_again(ctx: Ctx) -> Outcome {
     let dir = ctx.dir();
-    let folder = dir.join("migrations");
-    fs::create_dir(&folder)?;
-    for (name, sql) in [
-        ("1_a.up.sql", "CREATE TABLE a (id integer);"),
-        ("1_a.down.sql", "DROP TABLE a;"),
-        ("2_b.up.sql", "CREATE TABLE b (id integer);"),
-        ("2_b.down.sql", "CREATE TABLE c (id integer);"),
-    ] {
-        fs::write(folder.join(name), sql)?;
-    }
+    let stepback = Binary::with_migrations(
+        dir,
+        &[
+            ("1_a.up.sql", "CREATE TABLE a (id integer);"),
+            ("1_a.down.sql", "DROP TABLE a;"),
+            ("2_b.up.sql", "CREATE TABLE b (id integer);"),
+            ("2_b.down.sql", "CREATE TABLE c (id integer);"),
+        ],
+    )?
+    .env("DATABASE_URL", "sqlite://shop.db");
     let text = "apiVersion: stepback.dev/v1\nkind: App\nmetadata: { name: shop }\nspec:\n  database:\n    \
                 url: { env: DATABASE_URL }\n    migrations: migrations\n  dataLoss: accept\n  releases:\n    \
                 - { version: 2.0.0, schema: \"2\", images: {} }\n    - { version: 1.0.0, schema: \"1\", images: {} }\n";
     fs::write(dir.join("stepback.yaml"), text)?;
-    let stepback = Binary::in_dir(dir).env("DATABASE_URL", "sqlite://shop.db");
     stepback.ends(0, "reconcile --to 2.0.0")?;
     for _ in 0..2 {
         let halted = stepback.ends(4, "reconcile --to 1.0.0")?;

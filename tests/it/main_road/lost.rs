@@ -55,12 +55,7 @@ fn says(ran: &Ran, words: &[&str]) {
 
 /// The run that is open, by its name.
 async fn open_run(stage: &Stage) -> Result<String, NotPassed> {
-    let table = stage.store.own_table("run");
-    let runs = stage
-        .store
-        .ask(&format!("SELECT run FROM {table} WHERE status <> 'closed'"))
-        .await?;
-    match runs.as_slice() {
+    match stage.store.open_runs().await?.as_slice() {
         [run] => Ok(run.clone()),
         other => fail(format_args!("not one run is open: {other:?}")),
     }

@@ -71,6 +71,13 @@ impl Store {
         Ok(())
     }
 
+    /// The runs that are not closed.
+    pub async fn open_runs(&self) -> Result<Vec<String>, NotPassed> {
+        let table = self.own_table("run");
+        self.ask(&format!("SELECT run FROM {table} WHERE status <> 'closed'"))
+            .await
+    }
+
     /// The answers to a query of one column of text.
     pub async fn ask(&self, sql: &str) -> Result<Vec<String>, NotPassed> {
         let text = |text: Option<String>| text.unwrap_or_else(|| "NULL".to_owned());

@@ -1,6 +1,7 @@
 //! The real binary, run as a user would: arguments in, exit code and both outputs out.
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -39,6 +40,16 @@ impl Binary {
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
                 .collect(),
         }
+    }
+
+    /// In this directory, with a database `a.db` that is not there yet, and a folder `migrations` of these scripts.
+    pub fn with_migrations(dir: &Path, scripts: &[(&str, &str)]) -> Result<Self, NotPassed> {
+        let folder = dir.join("migrations");
+        fs::create_dir(&folder)?;
+        for (name, sql) in scripts {
+            fs::write(folder.join(name), sql)?;
+        }
+        Ok(Self::in_dir(dir).env("DATABASE_URL", "sqlite://a.db"))
     }
 
     /// With one more variable.
