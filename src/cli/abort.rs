@@ -4,7 +4,7 @@ use stepback_core::model::RunId;
 use stepback_core::report::write_plan;
 
 use super::Exit;
-use super::carry::{broke_off, conclude};
+use super::carry::conclude;
 use super::explain::CliError;
 use super::found::{Place, find_run, read_journal};
 use super::lost::close_lost;
@@ -87,10 +87,7 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
     };
     // Its pods may be stopped: that nothing was touched would be half of the truth.
     let run = row.run.clone();
-    let stands = |source: RoadError| CliError::NotContinued {
-        run: run.clone(),
-        source: Box::new(source),
-    };
+    let stands = |source: RoadError| CliError::not_continued(run.clone(), source);
     let (row, plan) = coordinator.plan_abort(Some(&row.run), &consent).await.map_err(stands)?;
     if !terminal.quiet {
         terminal.tell(|page| write_plan(page, &plan, None).and_then(|()| page.blank()));
@@ -100,10 +97,9 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
     let mut lines = Lines::new(terminal.progress(), &plan, terminal.quiet).drawn(terminal.draws);
     let aborted = coordinator.abort(&row, &plan, &consent, stop, &mut lines).await;
     let (opened, partly) = (lines.opened().cloned(), lines.partly());
-    let finished = match (aborted, opened) {
-        (Ok(finished), _) => finished,
-        (Err(source), None) => return Err(stands(source).into()),
-        (Err(source), opened) => return Err(broke_off(opened, source)),
-    };
+    let finished = aborted.map_err(|source| match opened {
+        Some(run) => CliError::broke_off(run, source),
+        None => stands(source),
+    })?;
     conclude(terminal, options.verbose > 0, &finished, partly)
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use stepback_core::journal::{Halt, What};
-use stepback_core::model::{Progress, RunId, StepId, closest};
+use stepback_core::model::{Progress, StepId, closest};
 use stepback_core::plan::{Goal, Plan, Refusals, Request, Seen, plan};
 use stepback_core::report::{Bodies, Kind, Paint, Report, count, write_findings, write_plan, write_report};
 
@@ -144,20 +144,11 @@ pub(super) async fn carry_plan(
         // While we waited for the lease, another coordinator did the same.
         return say_nothing_to_do(terminal, &now);
     }
-    let finished = started.map_err(|error| broke_off(opened, error))?;
+    let finished = started.map_err(|error| match opened {
+        Some(run) => CliError::broke_off(run, error).into(),
+        None => anyhow::Error::from(error),
+    })?;
     conclude(terminal, verbose, &finished, partly)
-}
-
-/// The error of a run that could not be begun; where it was opened, it has broken off.
-pub(super) fn broke_off(opened: Option<RunId>, error: RoadError) -> anyhow::Error {
-    match opened {
-        Some(run) => CliError::BrokeOff {
-            run,
-            source: Box::new(error),
-        }
-        .into(),
-        None => error.into(),
-    }
 }
 
 /// Answers that the goal is reached already.

@@ -106,6 +106,20 @@ pub(super) enum CliError {
     },
 }
 
+impl CliError {
+    /// That a run could not be continued, and stands as it did.
+    pub(super) fn not_continued(run: RunId, source: RoadError) -> Self {
+        let source = Box::new(source);
+        Self::NotContinued { run, source }
+    }
+
+    /// That a run broke off after it was opened.
+    pub(super) fn broke_off(run: RunId, source: RoadError) -> Self {
+        let source = Box::new(source);
+        Self::BrokeOff { run, source }
+    }
+}
+
 /// A run that stands still.
 #[derive(Debug)]
 pub(super) struct Halted {

@@ -42,12 +42,24 @@ pub(super) async fn close_lost(options: &Options, terminal: &Terminal, run: &Run
     let row = coordinator
         .close_lost(&lost, &ground.workloads, stop, &mut listener)
         .await?;
+    answer_closed(terminal, &row, |page| {
+        page.line("to go on from here: stepback rollback --to RELEASE")
+    })
+}
+
+/// Answers that the run is closed; `more` is said after it.
+pub(super) fn answer_closed(
+    terminal: &Terminal,
+    row: &RunRow,
+    more: impl FnOnce(&mut Page<'_>) -> io::Result<()>,
+) -> anyhow::Result<Exit> {
     let list = serde_json::json!({ "items": [row] });
     terminal.answer(Kind::RunList, &list, |page| {
         page.line(&format!(
-            "run {run} is closed; to see where things are: stepback status"
+            "run {} is closed; to see where things are: stepback status",
+            row.run
         ))?;
-        page.line("to go on from here: stepback rollback --to RELEASE")
+        more(page)
     })?;
     Ok(Exit::Done)
 }
@@ -81,28 +93,35 @@ fn write_lost(page: &mut Page<'_>, lost: &Lost) -> io::Result<()> {
         }
     };
     page.labelled("  because ", None, &why)?;
-    write_schema(page, &lost.applied)?;
-    write_held(page, &lost.held)?;
+    let after = "`stepback rollback --to RELEASE` undoes what is left and starts the pods";
+    write_left(page, &lost.applied, &lost.held, after)
+}
+
+/// What closing a run leaves as it is, what it does, and what is to be done then.
+pub(super) fn write_left(
+    page: &mut Page<'_>,
+    applied: &MigrationSet,
+    held: &[StillHeld],
+    after: &str,
+) -> io::Result<()> {
+    write_schema(page, applied)?;
+    write_held(page, held)?;
     page.labelled(
         "  does    ",
         None,
         "the run is closed; no script is run, no pod is started or stopped",
     )?;
-    page.labelled(
-        "  after   ",
-        None,
-        "`stepback rollback --to RELEASE` undoes what is left and starts the pods",
-    )?;
+    page.labelled("  after   ", None, after)?;
     page.blank()
 }
 
-pub(super) fn write_schema(page: &mut Page<'_>, applied: &MigrationSet) -> io::Result<()> {
+fn write_schema(page: &mut Page<'_>, applied: &MigrationSet) -> io::Result<()> {
     let newest = applied.newest().map_or("nothing".to_owned(), ToString::to_string);
     let schema = format!("{newest}, {} migrations applied, and stays so", applied.0.len());
     page.labelled("  schema  ", None, &schema)
 }
 
-pub(super) fn write_held(page: &mut Page<'_>, held: &[StillHeld]) -> io::Result<()> {
+fn write_held(page: &mut Page<'_>, held: &[StillHeld]) -> io::Result<()> {
     for held in held {
         let text = format!(
             "{}: {} of {} replicas, and stays so",

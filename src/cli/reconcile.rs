@@ -1,7 +1,5 @@
 //! `stepback reconcile`.
 
-use std::future::Future;
-
 use stepback_core::model::{RunRow, RunStatus};
 use stepback_core::plan::{Goal, Plan, Seen, goal_of, plan};
 
@@ -15,7 +13,7 @@ use super::resume::carry_on;
 use super::signals::stop_on_signals;
 use super::terminal::Terminal;
 use crate::journal::Stored;
-use crate::run::{RoadError, Stop, Unfit, leaves_nothing};
+use crate::run::{RoadError, Unfit, leaves_nothing, unless_stopped};
 
 /// How often it is decided anew where the world has changed between the decision and the lease.
 const TRIES: u32 = 4;
@@ -170,14 +168,4 @@ fn judge(row: &RunRow, stored: &Stored, to: &semver::Version) -> anyhow::Result<
     } else {
         OpenRun::Refuse
     })
-}
-
-/// Looking is ended by the wish to stop: nothing was touched.
-async fn unless_stopped<T>(stop: &Stop, looking: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    let mut stop = stop.clone();
-    tokio::select! {
-        biased;
-        () = stop.asked() => Err(RoadError::Stopped.into()),
-        looked = looking => looked,
-    }
 }

@@ -83,16 +83,8 @@ pub(super) async fn carry_on(
     {
         Ok(finished) => conclude(terminal, options.verbose > 0, &finished, lines.partly()),
         // Nothing was done by this process: say why, and not that the run broke off.
-        Err(source) if !lines.has_begun() => Err(CliError::NotContinued {
-            run: row.run,
-            source: Box::new(source),
-        }
-        .into()),
-        Err(source) => Err(CliError::BrokeOff {
-            run: row.run,
-            source: Box::new(source),
-        }
-        .into()),
+        Err(source) if !lines.has_begun() => Err(CliError::not_continued(row.run, source).into()),
+        Err(source) => Err(CliError::broke_off(row.run, source).into()),
     }
 }
 

@@ -7,10 +7,10 @@ use stepback_core::report::{Kind, Page};
 use super::Exit;
 use super::found::Found;
 use super::ground::join_cluster;
+use super::lost::tell_waiting;
 use super::options::Options;
 use super::signals::stop_on_signals;
 use super::terminal::Terminal;
-use crate::run::Event;
 
 /// The run that is not closed, unless it was only being opened: that one is closed and told of, and there is an exit code
 /// for it. Whoever may still be opening it is waited for, and then it is a run like any other.
@@ -26,11 +26,7 @@ pub(super) async fn open_run(
     };
     let plan = read_plan(options, found, row).await;
     let stop = stop_on_signals()?;
-    let mut listener = |event: Event| {
-        if let (Event::Held { reason }, false) = (&event, terminal.quiet) {
-            terminal.tell(|page| page.line(&format!("waiting: {reason}")));
-        }
-    };
+    let mut listener = tell_waiting(terminal);
     let coordinator = found.of_row(options, row).await?;
     let Some(row) = coordinator.close_unopened(row, stop, &mut listener).await? else {
         return Ok(Ok(found.open_run(command).await?));

@@ -95,16 +95,19 @@ pub trait Cluster: Send + Sync {
     /// Reads the workloads, their pods and revisions.
     async fn look(&self, workloads: &[WorkloadRef]) -> Result<SeenCluster, ClusterError>;
 
+    /// As [`Cluster::look`], for one workload.
+    async fn look_at(&self, workload: &WorkloadRef) -> Result<SeenWorkload, ClusterError> {
+        let mut seen = self.look(std::slice::from_ref(workload)).await?;
+        let found = seen.workloads.pop();
+        found.ok_or_else(|| ClusterError::Unreachable(format!("{workload} was asked for and not answered")))
+    }
+
     /// Reads the workload's own object, and one of its revisions; neither its pods nor other revisions, so that there are
     /// none of them in what comes back. One object is read in a moment, where a consistent list waits for the API server's
     /// cache (up to 0.1 s since Kubernetes 1.31).
     async fn look_at_set(&self, workload: &WorkloadRef, revision: Option<&str>) -> Result<SeenWorkload, ClusterError> {
         let _ = revision;
-        let mut seen = self.look(std::slice::from_ref(workload)).await?;
-        seen.workloads.pop().ok_or_else(|| ClusterError::Gone {
-            object: workload.to_string(),
-            message: "it was asked for and not answered".to_owned(),
-        })
+        self.look_at(workload).await
     }
 
     /// The workload as it is now, and again after every change to it, its pods or its revisions; by watching.

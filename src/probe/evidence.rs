@@ -23,11 +23,8 @@ pub async fn gather(seams: Seams<'_>, gate: &Gate) -> Option<Evidence> {
         Gate::AllGone { workload } => (workload, None),
         _ => return None,
     };
-    let evidence = match read(seams.cluster.look(std::slice::from_ref(workload))).await {
-        Ok(seen) => match seen.workloads.into_iter().next() {
-            Some(seen) => of_workload(seams, workload, &seen, pod).await,
-            None => return None,
-        },
+    let evidence = match read(seams.cluster.look_at(workload)).await {
+        Ok(seen) => of_workload(seams, workload, &seen, pod).await,
         Err(why) => Evidence {
             of: pod.unwrap_or(&workload.name).to_owned(),
             unread: vec![format!("the pod: {why}")],

@@ -30,7 +30,7 @@ pub use event::{Event, Listen};
 pub use look::look;
 pub use road::{
     Back, Consent, Coordinator, Finished, Lost, RoadError, Standing, StillHeld, Unfit, WhatIsLost, bound_to,
-    leaves_nothing,
+    leaves_nothing, unless_stopped,
 };
 pub use world::World;
 

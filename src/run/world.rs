@@ -5,7 +5,9 @@ mod verify;
 
 use std::time::Duration;
 
-use stepback_core::model::{Direction, Evidence, Failure, Observed, ScriptRef, Settled, Stamp, Verdict, WorkloadRef};
+use stepback_core::model::{
+    Direction, Evidence, Failure, Observed, ScriptRef, SeenWorkload, Settled, Stamp, Verdict, WorkloadRef,
+};
 use stepback_core::plan::{Action, Gate, Plan, Step};
 use stepback_core::report::count;
 use stepback_core::run::{observe_scripts, recheck_scripts};
@@ -256,27 +258,14 @@ impl World<'_> {
         Ok(recheck_scripts(direction, scripts, &ledger))
     }
 
-    async fn look_at_set(
-        &self,
-        workload: &WorkloadRef,
-        revision: Option<&str>,
-    ) -> Result<stepback_core::model::SeenWorkload, Failure> {
+    async fn look_at_set(&self, workload: &WorkloadRef, revision: Option<&str>) -> Result<SeenWorkload, Failure> {
         let looked = self.cluster()?.look_at_set(workload, revision).await;
         looked.map_err(|error| error.to_failure())
     }
 
-    async fn look_at(&self, workload: &WorkloadRef) -> Result<stepback_core::model::SeenWorkload, Failure> {
-        let mut seen = self
-            .cluster()?
-            .look(std::slice::from_ref(workload))
-            .await
-            .map_err(|error| error.to_failure())?;
-        seen.workloads.pop().ok_or_else(|| Failure {
-            message: format!("{workload} was asked for and not answered"),
-            hint: None,
-            retry: true,
-            fenced: false,
-        })
+    async fn look_at(&self, workload: &WorkloadRef) -> Result<SeenWorkload, Failure> {
+        let looked = self.cluster()?.look_at(workload).await;
+        looked.map_err(|error| error.to_failure())
     }
 
     /// Carries the step, or the rest of it, out. What comes back never decides what happened.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::TryStreamExt;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{Patch, PostParams};
 use kube::runtime::watcher;
 use kube::{Api, Client};
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::failure;
+use super::{as_us, failure};
 use crate::cluster::{ClusterError, MANAGER};
 
 /// Where the token stands on the Lease. It stays when the Lease is given back, so that tokens only rise.
@@ -200,10 +200,7 @@ impl Claim {
     }
 
     async fn patch(&self, body: Value) -> Result<Lease, ClusterError> {
-        let params = PatchParams {
-            field_manager: Some(MANAGER.to_owned()),
-            ..PatchParams::default()
-        };
+        let params = as_us();
         let patched = self.api.patch(&self.name, &params, &Patch::Merge(body)).await;
         patched.map_err(|error| self.error(error))
     }

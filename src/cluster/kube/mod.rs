@@ -27,13 +27,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
+use kube::api::PatchParams;
 use stepback_core::model::{
     LookAround, Pairing, PodEvent, Removal, SeenAround, SeenCluster, SeenWorkload, Stamp, TemplateRef, Token,
     UpdateStrategy, WorkloadRef,
 };
 use tokio::sync::Mutex;
 
-use super::{Cluster, ClusterError, Counts, Exited, LogOf, Wire};
+use super::{Cluster, ClusterError, Counts, Exited, LogOf, MANAGER, Wire};
 
 pub use connect::{ConnectTo, connect};
 pub use find::FoundWorkload;
@@ -48,6 +49,14 @@ pub struct KubeCluster {
     address: Option<String>,
     reach: dial::Reach,
     held: Mutex<Option<lease::Held>>,
+}
+
+/// How every patch of ours is sent: its fields are owned under our name (LAWS W9).
+fn as_us() -> PatchParams {
+    PatchParams {
+        field_manager: Some(MANAGER.to_owned()),
+        ..PatchParams::default()
+    }
 }
 
 impl KubeCluster {

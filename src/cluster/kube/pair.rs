@@ -2,13 +2,13 @@
 
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use kube::Api;
-use kube::api::{Patch, PatchParams};
+use kube::api::Patch;
 use serde_json::{Map, Value, json};
 use stepback_core::model::{Pairing, TemplateRef, add_pairing, annotation};
 
-use super::failure;
 use super::write::{Writer, revision_name, revision_of};
-use crate::cluster::{ClusterError, MANAGER};
+use super::{as_us, failure};
+use crate::cluster::ClusterError;
 
 impl Writer<'_> {
     pub(super) async fn pair(&self, to: &TemplateRef, pairing: &Pairing) -> Result<(), ClusterError> {
@@ -33,10 +33,7 @@ impl Writer<'_> {
         // Whoever has taken over stamped the workload first.
         self.target().await?;
         let api: Api<ControllerRevision> = Api::namespaced(self.client.clone(), &self.workload.namespace);
-        let params = PatchParams {
-            field_manager: Some(MANAGER.to_owned()),
-            ..PatchParams::default()
-        };
+        let params = as_us();
         match api.patch(name, &params, &Patch::Merge(patch)).await {
             Ok(_) => Ok(()),
             Err(error) => Err(failure::of(error, &revision_name(self.workload, name))),

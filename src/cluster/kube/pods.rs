@@ -3,14 +3,14 @@
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
-use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use kube::api::{DeleteParams, Patch, Preconditions};
 use serde_json::json;
 use stepback_core::model::{Removal, annotation};
 use stepback_core::workload::is_to_go;
 
-use super::failure;
 use super::write::Writer;
-use crate::cluster::{ClusterError, MANAGER};
+use super::{as_us, failure};
+use crate::cluster::ClusterError;
 
 /// A pod that was seen to be one that is to go, and that we may write to.
 struct Found {
@@ -45,10 +45,7 @@ impl Writer<'_> {
             "resourceVersion": found.pod.metadata.resource_version,
             "annotations": { annotation::STAMP: self.stamp.to_string() },
         } });
-        let params = PatchParams {
-            field_manager: Some(MANAGER.to_owned()),
-            ..PatchParams::default()
-        };
+        let params = as_us();
         unless_gone(found.api.patch(pod, &params, &Patch::Merge(patch)).await, &found.object)
     }
 

@@ -11,13 +11,13 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{Patch, PatchParams};
+use kube::api::Patch;
 use kube::{Api, Client};
 use serde_json::{Map, Value, json};
 use stepback_core::model::{Stamp, TemplateRef, UpdateStrategy, WorkloadRef, annotation, images_of, revision_images};
 
-use super::failure;
 use super::lease::Held;
+use super::{as_us, failure};
 use crate::cluster::{ClusterError, Counts, MANAGER};
 
 /// Update strategies of one move.
@@ -230,10 +230,7 @@ impl Target {
 
     async fn send(&self, patch: Patch<Value>) -> Result<(), ClusterError> {
         let name = self.set.metadata.name.as_deref().unwrap_or_default();
-        let params = PatchParams {
-            field_manager: Some(MANAGER.to_owned()),
-            ..PatchParams::default()
-        };
+        let params = as_us();
         match self.api.patch(name, &params, &patch).await {
             Ok(_) => Ok(()),
             Err(error) => Err(failure::of(error, &self.object)),

@@ -15,7 +15,7 @@ use super::schema::{SchemaHalf, plan_schema};
 use super::stored::check_stored;
 use super::strategy::{Choice, outage};
 use super::template::present_template;
-use super::workloads::{WorkloadHalf, plan_workloads};
+use super::workloads::{WorkloadHalf, plan_workloads, pod_key};
 use super::{Action, ClusterRef, FORMAT, Gate, Plan, Refusals, RunLimits, Step};
 
 /// Makes a plan. A plan without steps says that there is nothing to do.
@@ -172,20 +172,19 @@ fn pods(seen: &Seen) -> impl Iterator<Item = (&SeenWorkload, &Pod)> {
     workloads.flat_map(|seen| seen.pods.iter().map(move |pod| (seen, pod)))
 }
 
-fn pod_key(workload: &SeenWorkload, pod: &Pod) -> String {
-    let name = pod.metadata.name.as_deref().unwrap_or_default();
-    format!("{}/{name}", workload.workload.namespace)
+fn key_of(workload: &SeenWorkload, pod: &Pod) -> String {
+    pod_key(&workload.workload, pod.metadata.name.as_deref().unwrap_or_default())
 }
 
 /// The pods that are not ready now, and those that are not even there.
 fn unready(seen: &Seen) -> Vec<String> {
     let unready = pods(seen).filter(|(_, pod)| !is_ready(pod));
-    let unready = unready.map(|(workload, pod)| pod_key(workload, pod));
+    let unready = unready.map(|(workload, pod)| key_of(workload, pod));
     let workloads = seen.cluster.iter().flat_map(|cluster| &cluster.workloads);
     let missing = workloads.filter(|seen| seen.set.is_some()).flat_map(|seen| {
         let names = (0..seen.replicas()).map(|index| seen.pod_name(index));
         let missing = names.filter(|name| seen.pod(name).is_none());
-        missing.map(|name| format!("{}/{name}", seen.workload.namespace))
+        missing.map(|name| pod_key(&seen.workload, &name))
     });
     unready.chain(missing).collect()
 }
@@ -195,7 +194,7 @@ fn outdated(seen: &Seen) -> BTreeMap<String, String> {
     let outdated = pods(seen).filter_map(|(workload, pod)| {
         let ran = revision_of(pod)?;
         let present = present_template(workload).revision?;
-        (ran != present).then(|| (pod_key(workload, pod), ran.to_owned()))
+        (ran != present).then(|| (key_of(workload, pod), ran.to_owned()))
     });
     outdated.collect()
 }

@@ -31,7 +31,7 @@ impl Refusals {
 
     /// The codes of the refusals.
     pub fn codes(&self) -> Vec<&str> {
-        let refusals = self.0.iter().filter(|finding| finding.severity == Severity::Refusal);
+        let refusals = self.refusing();
         refusals.map(|finding| finding.code.as_str()).collect()
     }
 }

@@ -249,6 +249,11 @@ pub(super) fn key(of: &WorkloadRef) -> String {
     format!("{}/{}", of.namespace, of.name)
 }
 
+/// A pod of it, likewise.
+pub(super) fn pod_key(of: &WorkloadRef, pod: &str) -> String {
+    format!("{}/{pod}", of.namespace)
+}
+
 /// Whether the gate is the health of one of the workload's pods: without any, nothing is known of the release.
 fn is_health_of(gate: &Gate, of: &WorkloadRef) -> bool {
     matches!(gate, Gate::PodHealthy { workload, .. } if workload == of)

@@ -91,9 +91,7 @@ impl Coordinator {
         listener: &mut dyn Listen,
     ) -> Result<Finished, RoadError> {
         let stored = self.journals.open(&row.journal)?.read(&row.run).await?;
-        let newest = stored.entries.last().map_or(0, |entry| entry.token.number);
-        let above = self.highest_stamp(&stored.plan.workloads()).await?.max(newest);
-        let held = self.take_leases(&stored.plan, above, &stop, listener).await?;
+        let held = self.take_leases_of(&stored, &stop, listener).await?;
         let aborted = self.abort_held(&held, &row.run, planned, consent, stop, listener).await;
         self.release().await;
         aborted

@@ -13,6 +13,7 @@ use super::resume::unfit;
 use super::{Coordinator, Held, RoadError, Unfit};
 use crate::cluster::ClusterError;
 use crate::database::{DbError, LeaseRequest};
+use crate::journal::Stored;
 use crate::run::over_status::over_status;
 use crate::run::{Event, Listen, Stop};
 
@@ -104,6 +105,21 @@ impl Coordinator {
             });
         }
         Ok(())
+    }
+
+    /// Takes both leases for a run that was read, with a token above every one that its journal or its workloads bear.
+    ///
+    /// # Errors
+    /// As [`Coordinator::take_leases`].
+    pub(super) async fn take_leases_of(
+        &self,
+        stored: &Stored,
+        stop: &Stop,
+        listener: &mut dyn Listen,
+    ) -> Result<Held, RoadError> {
+        let newest = stored.entries.last().map_or(0, |entry| entry.token.number);
+        let above = self.highest_stamp(&stored.plan.workloads()).await?.max(newest);
+        self.take_leases(&stored.plan, above, stop, listener).await
     }
 
     /// Takes both leases for a plan, with a token above that one, and says whose lease is waited for.
@@ -259,8 +275,7 @@ impl Coordinator {
             let current = plan.step(step).filter(|step| step.action.workload() == Some(&workload));
             let Some(current) = current else { continue };
             // A removal of this step may be in flight; that pod's version must be another when it arrives.
-            let seen = cluster.look(std::slice::from_ref(&workload)).await?;
-            let removed = seen.workloads.first().and_then(|seen| current.action.removes(seen));
+            let removed = current.action.removes(&cluster.look_at(&workload).await?);
             if let Some((pod, removal)) = removed {
                 over_status(|| cluster.stamp_pod(&workload, &uid, &pod, &removal, &stamp)).await?;
             }

@@ -232,17 +232,7 @@ impl Coordinator {
         if now != *lost {
             return Err(unfit(&lost.run, Unfit::Changed));
         }
-        // What a sleeper has sent must not arrive behind the end (LAWS W6).
-        for still in &lost.held {
-            let Some(cluster) = &self.cluster else { continue };
-            let stamp = Stamp {
-                run: lost.run.clone(),
-                step: StepId(0),
-                token: held.token,
-            };
-            let line = format!("run {} {LINE}", lost.run);
-            over_status(|| cluster.stamp(&still.workload, &still.uid, &stamp, &line)).await?;
-        }
+        self.mark_closed(held, &lost.run, &lost.held, LINE).await?;
         if let WhatIsLost::Workloads(_) = &lost.what {
             self.end_journal_of(held, &lost.row).await?;
         }
@@ -253,6 +243,28 @@ impl Coordinator {
         };
         self.database.write_run(held.token, &row).await?;
         Ok(row)
+    }
+
+    /// Says of the workloads that bear a run's stamp that it is closed, with a stamp of ours, which is given back: what a
+    /// sleeper has sent must not arrive behind the end (LAWS W6).
+    pub(super) async fn mark_closed(
+        &self,
+        held: &Held,
+        run: &RunId,
+        workloads: &[StillHeld],
+        how: &str,
+    ) -> Result<Stamp, RoadError> {
+        let stamp = Stamp {
+            run: run.clone(),
+            step: StepId(0),
+            token: held.token,
+        };
+        let line = format!("run {run} {how}");
+        for still in workloads {
+            let Some(cluster) = &self.cluster else { continue };
+            over_status(|| cluster.stamp(&still.workload, &still.uid, &stamp, &line)).await?;
+        }
+        Ok(stamp)
     }
 
     /// Ends a journal that is there.

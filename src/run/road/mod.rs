@@ -247,7 +247,7 @@ impl Coordinator {
             let database = self.database.look().await?;
             let found = self.look_at(workloads).await?;
             self.see_workloads_free(&database, &found).await?;
-            Ok(found)
+            Ok::<_, RoadError>(found)
         };
         let found = unless_stopped(&stop, looked).await?;
         self.database.prepare().await?;
@@ -311,11 +311,17 @@ impl Coordinator {
 }
 
 /// Looking ends at once when somebody asks to stop, whoever does not answer: nothing was touched.
-async fn unless_stopped<T>(stop: &Stop, looking: impl Future<Output = Result<T, RoadError>>) -> Result<T, RoadError> {
+///
+/// # Errors
+/// [`RoadError::Stopped`], and those of looking.
+pub async fn unless_stopped<T, E: From<RoadError>>(
+    stop: &Stop,
+    looking: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
     let mut stop = stop.clone();
     tokio::select! {
         biased;
-        () = stop.asked() => Err(RoadError::Stopped),
+        () = stop.asked() => Err(RoadError::Stopped.into()),
         looked = looking => looked,
     }
 }

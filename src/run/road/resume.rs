@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use stepback_core::journal::{Entry, HaltKind, Outcome, RunState, StepState, What};
-use stepback_core::model::{DatabaseIdentity, RunId, RunRow, RunStatus, SeenDatabase, WorkloadRef};
+use stepback_core::model::{DatabaseIdentity, RunId, RunRow, RunStatus, SeenDatabase};
 use stepback_core::plan::Plan;
 
 use super::carry::{Recorder, replayed};
@@ -53,11 +53,8 @@ impl Coordinator {
             stored => stored?,
         };
         check_fit(&row, &stored, &seen, rebind)?;
-        let workloads: Vec<WorkloadRef> = stored.plan.workloads();
         self.check_cluster(&row, &stored.plan).await?;
-        let newest = stored.entries.last().map_or(0, |entry| entry.token.number);
-        let above = self.highest_stamp(&workloads).await?.max(newest);
-        let held = self.take_leases(&stored.plan, above, &stop, listener).await?;
+        let held = self.take_leases_of(&stored, &stop, listener).await?;
         let resumed = self
             .resume_held(&held, row, &*journal, rebind, stop.clone(), listener)
             .await;

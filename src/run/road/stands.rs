@@ -5,7 +5,7 @@
 //! plan to give back (LAWS W7); where nothing is, nothing of ours stays on it (LAWS W9).
 
 use stepback_core::journal::RunState;
-use stepback_core::model::{MigrationSet, RunId, RunRow, RunStatus, Stamp, StepId};
+use stepback_core::model::{MigrationSet, RunId, RunRow, RunStatus};
 
 use super::carry::replayed;
 use super::lost::StillHeld;
@@ -78,13 +78,8 @@ impl Coordinator {
         stop: Stop,
         listener: &mut dyn Listen,
     ) -> Result<RunRow, RoadError> {
-        let (_, stored, state) = self.read_standing(&shown.row.run).await?;
-        let above = self.highest_stamp(&stored.plan.workloads()).await?;
-        let newest = stored.entries.last().map_or(0, |entry| entry.token.number);
-        drop(state);
-        let held = self
-            .take_leases(&stored.plan, above.max(newest), &stop, listener)
-            .await?;
+        let (_, stored, _) = self.read_standing(&shown.row.run).await?;
+        let held = self.take_leases_of(&stored, &stop, listener).await?;
         let closed = self.close_standing_held(&held, shown).await;
         self.release().await;
         closed
@@ -96,19 +91,10 @@ impl Coordinator {
         if now != *shown {
             return Err(unfit(run, Unfit::Changed));
         }
-        for still in &now.held {
+        let stamp = self.mark_closed(held, run, &now.held, LINE).await?;
+        for still in now.held.iter().filter(|still| !still.borrowed) {
             let Some(cluster) = &self.cluster else { continue };
-            let stamp = Stamp {
-                run: run.clone(),
-                step: StepId(0),
-                token: held.token,
-            };
-            // What a sleeper has sent must not arrive behind the end (LAWS W6).
-            let line = format!("run {run} {LINE}");
-            over_status(|| cluster.stamp(&still.workload, &still.uid, &stamp, &line)).await?;
-            if !still.borrowed {
-                over_status(|| cluster.give_back(&still.workload, &still.uid, &stamp)).await?;
-            }
+            over_status(|| cluster.give_back(&still.workload, &still.uid, &stamp)).await?;
         }
         if let Some(aborted) = &state.aborts {
             // Its coordinator may have died between the two journals.

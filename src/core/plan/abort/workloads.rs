@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::super::rewritten::{rewriting_since, rewritten};
 use super::super::template::present_template;
-use super::super::workloads::{Taken, key as key_of};
+use super::super::workloads::{Taken, key, pod_key};
 use super::super::{Action, Gate, Plan, Seen, Strategy, offline, walk};
 use super::{Halted, Steps};
 use crate::model::{Finding, SeenWorkload, TemplateRef, WorkloadRef, annotation};
@@ -28,7 +28,7 @@ pub(super) fn plan_workloads(halted: &Halted<'_>, seen: &Seen, moves: bool, find
         let found = written_down(halted.plan, found);
         let target = template_before(halted.plan, &found);
         check_revision(&found, target.revision.as_deref(), findings);
-        let known = rewriting_since(&found, halted.plan.rewritten.get(&key_of(&workload)));
+        let known = rewriting_since(&found, halted.plan.rewritten.get(&key(&workload)));
         let taken = Taken {
             seen: &found,
             uid: uid.clone(),
@@ -152,7 +152,7 @@ fn walk_back(halted: &Plan, taken: &Taken<'_>) -> Steps {
     let present = present_template(taken.seen);
     let as_before = taken.seen.pods.iter().filter(|pod| {
         let name = pod.metadata.name.as_deref().unwrap_or_default();
-        let outdated = halted.outdated.get(&key(&taken.seen.workload, name));
+        let outdated = halted.outdated.get(&pod_key(&taken.seen.workload, name));
         let before = outdated
             .or(taken.target.revision.as_ref())
             .or(present.revision.as_ref());
@@ -169,10 +169,6 @@ fn walk_back(halted: &Plan, taken: &Taken<'_>) -> Steps {
     }
 }
 
-fn key(workload: &WorkloadRef, pod: &str) -> String {
-    format!("{}/{pod}", workload.namespace)
-}
-
 fn gated(gate: &Gate) -> Option<&str> {
     match gate {
         Gate::PodHealthy { pod, .. } => Some(pod),
@@ -184,7 +180,7 @@ fn gated(gate: &Gate) -> Option<&str> {
 fn once_unready(halted: &Plan, seen: &SeenWorkload) -> BTreeSet<String> {
     let names = (0..seen.original_replicas()).map(|index| seen.pod_name(index));
     names
-        .filter(|pod| halted.unready.contains(&key(&seen.workload, pod)))
+        .filter(|pod| halted.unready.contains(&pod_key(&seen.workload, pod)))
         .collect()
 }
 
@@ -249,7 +245,7 @@ fn await_what_was(halted: &Plan, workload: &WorkloadRef, starts: &mut Steps) {
 fn warn_mixed(halted: &Plan, taken: &Taken<'_>, starts: &Steps, findings: &mut Vec<Finding>) {
     let made = starts.iter().filter_map(|(_, gate)| gated(gate));
     let mixed = made.filter_map(|pod| {
-        let ran = halted.outdated.get(&key(&taken.seen.workload, pod))?;
+        let ran = halted.outdated.get(&pod_key(&taken.seen.workload, pod))?;
         Some(format!("{pod} ({ran})"))
     });
     let mixed: Vec<String> = mixed.collect();
