@@ -200,8 +200,7 @@ async fn run_elsewhere(ctx: Ctx) -> Outcome {
         asked.method != hyper::Method::GET && asked.path.contains("/configmaps")
     });
     let rollback = stage.credentials.start(&stage.folder("1.2.0"), ROLLBACK)?;
-    hold.arrived().await?;
-    rollback.kill().await?;
+    rollback.kill_at(&mut hold).await?;
     hold.let_through().await?;
     let before = stage.sets.get("shop").await?;
     let ran = elsewhere.run(5, &stage.folder("1.2.0"), ROLLBACK).await?;

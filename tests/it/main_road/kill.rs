@@ -277,15 +277,11 @@ async fn resumed_beside_others(ctx: Ctx) -> Outcome {
     let stage = scene(Engine::Sqlite, &ctx.dir().join("world"), ctx.name()).await?;
     let mut hold = stage.server().hold(writes_the_set);
     let rollback = stage.credentials.start(&stage.folder("1.2.0"), ROLLBACK)?;
-    hold.arrived().await?;
-    rollback.kill().await?;
+    rollback.kill_at(&mut hold).await?;
     hold.drop_request().await?;
     let mut hold = stage.server().hold(writes_the_set);
     let mut resume = stage.credentials.start(&stage.empty_folder(), "resume --yes")?;
-    tokio::select! {
-        held = hold.arrived() => drop(held?),
-        ended = resume.ended() => return fail(format_args!("it wrote nothing: {}", ended?)),
-    }
+    resume.reaches(&mut hold).await?;
     let other = Patch::Merge(json!({ "metadata": { "labels": { "touched": "by-another" } } }));
     stage.sets.patch("shop", &PatchParams::default(), &other).await?;
     assert_eq!(hold.let_through().await?, 409);

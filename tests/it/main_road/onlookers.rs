@@ -42,10 +42,7 @@ async fn before_opening(ctx: Ctx) -> Outcome {
         asked.method == hyper::Method::POST && asked.path.ends_with("/pods") && asked.query.contains("dryRun")
     });
     let mut rollback = stage.credentials.start(&stage.folder("1.2.0"), ROLLBACK)?;
-    tokio::select! {
-        held = hold.arrived() => drop(held?),
-        ended = rollback.ended() => return fail(format_args!("it tried no second pod: {}", ended?)),
-    }
+    rollback.reaches(&mut hold).await?;
     rollback.signal("INT").await?;
     hold.let_through().await?;
     let ran = rollback.ended().await?.with(130)?;

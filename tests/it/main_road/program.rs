@@ -12,7 +12,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::support::runner::{NotPassed, fail};
+use crate::support::runner::{NotPassed, Outcome, fail};
 
 /// What every call of the binary is given: the two variables that say where the world is.
 #[derive(Clone)]
@@ -110,12 +110,18 @@ impl Running {
         self.ended().await
     }
 
-    /// `kill -9` once the write that is held has arrived; fails where it ends before.
-    pub async fn kill_at(mut self, hold: &mut Hold) -> Result<Ran, NotPassed> {
+    /// Waits until a request that is held has arrived; fails where it ends before.
+    pub async fn reaches(&mut self, hold: &mut Hold) -> Outcome {
         tokio::select! {
             held = hold.arrived() => drop(held?),
-            ended = self.ended() => return fail(format_args!("it ended before that write: {}", ended?)),
+            ended = self.ended() => return fail(format_args!("it ended before it asked for what is held: {}", ended?)),
         }
+        Ok(())
+    }
+
+    /// `kill -9` once the write that is held has arrived; fails where it ends before.
+    pub async fn kill_at(mut self, hold: &mut Hold) -> Result<Ran, NotPassed> {
+        self.reaches(hold).await?;
         self.kill().await
     }
 

@@ -37,10 +37,7 @@ pub fn cases() -> Vec<Case> {
 async fn started(stage: &Stage) -> Result<(Running, stepback_sandbox::api::Hold), NotPassed> {
     let mut hold = stage.server().hold(writes_the_set);
     let mut running = stage.credentials.start(&stage.folder("1.2.0"), RECONCILE)?;
-    tokio::select! {
-        held = hold.arrived() => drop(held?),
-        ended = running.ended() => return fail(format_args!("it ended before it wrote: {}", ended?)),
-    }
+    running.reaches(&mut hold).await?;
     Ok((running, hold))
 }
 

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::{
     kill::{ROLLBACK, setting, writes_the_set},
-    program::Ran,
+    program::{Ran, Running},
     refusals::everything,
     stage::{Setting, Stage},
     store::Engine,
@@ -73,12 +73,12 @@ async fn arrives_in_a_takeover(ctx: Ctx) -> Outcome {
         move |what| matches!(what, What::StepApplied { step, .. } if *step == downs),
     );
     let mut sleeper = stage.credentials.start(&stage.folder("1.2.0"), ROLLBACK)?;
-    entry.arrived().await?;
-    sleeper.signal("STOP").await?;
+    sleeper.reaches(&mut entry).await?;
+    put_to_sleep(&sleeper, &stage).await?;
 
     let mut stamp = stage.server().hold(writes_the_set);
     let mut taker = stage.credentials.start(&stage.empty_folder(), "resume --yes")?;
-    stamp.arrived().await?;
+    taker.reaches(&mut stamp).await?;
     assert!(entry.let_through().await? < 300, "the entry was refused");
     assert!(stamp.let_through().await? < 300, "the stamp was refused");
     taker.ended().await?.with(0)?;
@@ -91,6 +91,16 @@ async fn arrives_in_a_takeover(ctx: Ctx) -> Outcome {
     };
     woken?.with(5)?;
     TO_1_2_0.check(&stage).await
+}
+
+/// Stops it where it holds no lock of the database: in the middle of a transaction it would keep everybody out.
+async fn put_to_sleep(sleeper: &Running, stage: &Stage) -> Outcome {
+    sleeper.signal("STOP").await?;
+    while !stage.store.is_free().await {
+        sleeper.signal("CONT").await?;
+        sleeper.signal("STOP").await?;
+    }
+    Ok(())
 }
 
 pub async fn scene(setting: Setting, dir: &Path, hint: &str) -> Result<Stage, NotPassed> {
@@ -169,11 +179,8 @@ async fn sleep(ctx: Ctx, engine: Engine, asleep: Asleep) -> Outcome {
         ),
     };
     let mut sleeper = stage.credentials.start(&stage.folder("1.2.0"), ROLLBACK)?;
-    tokio::select! {
-        held = hold.arrived() => drop(held?),
-        ended = sleeper.ended() => return fail(format_args!("it ended before it could be put to sleep: {}", ended?)),
-    }
-    sleeper.signal("STOP").await?;
+    sleeper.reaches(&mut hold).await?;
+    put_to_sleep(&sleeper, &stage).await?;
     let sent = match asleep {
         // The entry is there, and its sender will know it.
         Asleep::BeforeTheDowns | Asleep::BeforeTheWrite => {

@@ -71,6 +71,21 @@ impl Store {
         Ok(())
     }
 
+    /// Whether nobody holds a lock that would keep a run from its right to act.
+    pub async fn is_free(&self) -> bool {
+        let locked = match self.engine {
+            Engine::Sqlite => self.run("PRAGMA busy_timeout = 0; BEGIN IMMEDIATE; ROLLBACK").await,
+            Engine::Postgres => {
+                let table = self.own_table("lease");
+                self.run(&format!(
+                    "BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE NOWAIT; ROLLBACK"
+                ))
+                .await
+            }
+        };
+        locked.is_ok()
+    }
+
     /// The runs that are not closed.
     pub async fn open_runs(&self) -> Result<Vec<String>, NotPassed> {
         let table = self.own_table("run");

@@ -13,11 +13,10 @@ use stepback_core::{
     model::{RunId, Token, annotation},
     plan::Action,
 };
-use stepback_sandbox::api::{Asked, Hold};
+use stepback_sandbox::api::Asked;
 
 use super::{
     kill::{ROLLBACK, setting, writes_the_set},
-    program::Running,
     refusals::everything,
     rivals::scene,
     stage::Stage,
@@ -38,14 +37,6 @@ pub fn cases() -> Vec<Case> {
             exchanged,
         ),
     ]
-}
-
-async fn arrives(hold: &mut Hold, running: &mut Running) -> Outcome {
-    tokio::select! {
-        held = hold.arrived() => drop(held?),
-        ended = running.ended() => return fail(format_args!("it ended before it asked for that: {}", ended?)),
-    }
-    Ok(())
 }
 
 const STAMP: &str = "01J8ZQ5W3N6M2R0XQ4T1V7B9CD/3/7-0000beef";
@@ -94,7 +85,7 @@ async fn taken_late(ctx: Ctx) -> Outcome {
     let stage = scene(setting(Engine::Sqlite), ctx.dir(), ctx.name()).await?;
     let mut hold = stage.server().hold(writes_a_lease);
     let mut rollback = stage.credentials.start(&stage.folder("1.2.0"), ROLLBACK)?;
-    arrives(&mut hold, &mut rollback).await?;
+    rollback.reaches(&mut hold).await?;
     mark(&stage).await?;
     hold.let_through().await?;
     is_named(&rollback.ended().await?.with(5)?);
@@ -113,13 +104,13 @@ async fn exchanged(ctx: Ctx) -> Outcome {
     let stage = scene(setting(Engine::Sqlite), ctx.dir(), ctx.name()).await?;
     let mut hold = stage.server().hold(writes_the_set);
     let mut rollback = stage.credentials.start(&stage.folder("1.2.0"), ROLLBACK)?;
-    arrives(&mut hold, &mut rollback).await?;
+    rollback.reaches(&mut hold).await?;
     rollback.kill().await?;
     hold.drop_request().await?;
 
     let mut hold = stage.server().hold(writes_a_lease);
     let mut resume = stage.credentials.start(&stage.empty_folder(), "resume --yes")?;
-    arrives(&mut hold, &mut resume).await?;
+    resume.reaches(&mut hold).await?;
     let run = forge(&stage).await?;
     let before = everything_but_leases(&stage).await?;
     hold.let_through().await?;

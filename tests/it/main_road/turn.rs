@@ -148,10 +148,7 @@ async fn stopped_in_silence(ctx: Ctx) -> Outcome {
         is_read && asked.path.ends_with("/pods") && leased.load(std::sync::atomic::Ordering::Relaxed)
     });
     let mut rollback = stage.credentials.start(&stage.folder("1.2.0"), ROLLBACK)?;
-    tokio::select! {
-        held = hold.arrived() => drop(held?),
-        ended = rollback.ended() => return fail(format_args!("it ended before it looked: {}", ended?)),
-    }
+    rollback.reaches(&mut hold).await?;
     rollback.signal("INT").await?;
     // A request is waited for for 30 s.
     let Ok(ran) = tokio::time::timeout(std::time::Duration::from_secs(15), rollback.ended()).await else {
@@ -174,10 +171,7 @@ async fn told_to_stop(ctx: Ctx) -> Outcome {
     let stage = scene(setting, ctx.dir(), ctx.name()).await?;
     let mut hold = stage.server().hold(writes_the_set);
     let mut rollback = stage.credentials.start(&stage.folder("1.2.0"), ROLLBACK)?;
-    tokio::select! {
-        held = hold.arrived() => drop(held?),
-        ended = rollback.ended() => return fail(format_args!("it ended before it wrote: {}", ended?)),
-    }
+    rollback.reaches(&mut hold).await?;
     rollback.signal("INT").await?;
     assert!(hold.let_through().await? < 300, "the write was refused");
     let ran = rollback.ended().await?.with(130)?;
