@@ -101,5 +101,5 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
         Some(run) => CliError::broke_off(run, source),
         None => stands(source),
     })?;
-    conclude(terminal, options.verbose > 0, &finished, partly)
+    conclude(terminal, options.verbose > 0, &finished, Some(&stored), partly)
 }

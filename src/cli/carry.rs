@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use stepback_core::journal::{Halt, What};
 use stepback_core::model::{Progress, StepId, closest};
 use stepback_core::plan::{Goal, Plan, Refusals, Request, Seen, plan};
-use stepback_core::report::{Bodies, Kind, Paint, Report, count, write_findings, write_plan, write_report};
+use stepback_core::report::{Bodies, Kind, Paint, Report, Told, count, write_findings, write_plan, write_report};
 
 use super::Exit;
 use super::explain::{CliError, Halted};
@@ -13,6 +13,7 @@ use super::ground::{Ground, WayArgs};
 use super::signals::stop_on_signals;
 use super::terminal::Terminal;
 use crate::database::similar_file;
+use crate::journal::Stored;
 use crate::live::Lines;
 use crate::run::{Back, Ending, Finished, RoadError};
 
@@ -148,7 +149,7 @@ pub(super) async fn carry_plan(
         Some(run) => CliError::broke_off(run, error).into(),
         None => anyhow::Error::from(error),
     })?;
-    conclude(terminal, verbose, &finished, partly)
+    conclude(terminal, verbose, &finished, None, partly)
 }
 
 /// Answers that the goal is reached already.
@@ -163,7 +164,8 @@ pub(super) fn say_nothing_to_do(terminal: &Terminal, plan: &Plan) -> anyhow::Res
     Ok(Exit::Done)
 }
 
-/// Answers with the report of a run that has ended or halted; `partly` is how far its last step was seen to be.
+/// Answers with the report of a run that has ended or halted; `aborted` is the run that it took back, and `partly` is how
+/// far its last step was seen to be.
 ///
 /// # Errors
 /// [`CliError::Halted`] or [`CliError::Fenced`], after a report in text.
@@ -171,9 +173,17 @@ pub(super) fn conclude(
     terminal: &Terminal,
     verbose: bool,
     finished: &Finished,
+    aborted: Option<&Stored>,
     partly: Option<(StepId, Progress)>,
 ) -> anyhow::Result<Exit> {
-    let report = Report::new(&finished.run, &finished.plan, &finished.entries);
+    let mut report = Report::new(&finished.run, &finished.plan, &finished.entries);
+    if let Some(Stored { plan, entries, .. }) = aborted {
+        let own = Told {
+            plan: &finished.plan,
+            entries: &finished.entries,
+        };
+        report = report.beside(own, Told { plan, entries });
+    }
     if let (Ending::Closed(_), Some(Back::Of(run))) = (&finished.ending, &finished.back)
         && let Ending::Halted(halt) = &run.ending
     {

@@ -1,5 +1,6 @@
 //! `stepback report`.
 
+use stepback_core::journal::What;
 use stepback_core::model::RunId;
 use stepback_core::report::{Kind, write_report, write_report_html, write_report_markdown};
 
@@ -8,9 +9,9 @@ use super::explain::CliError;
 use super::found::{Place, open_journal, read_journal};
 use super::ground::database_alone;
 use super::options::{Options, Output};
-use super::runs::report_of;
+use super::runs::report_beside;
 use super::terminal::Terminal;
-use crate::journal::JournalError;
+use crate::journal::{Journal, JournalError, Stored};
 
 /// Show what a run did: when, by whom, how long each step and the outage took
 ///
@@ -38,23 +39,26 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> anyhow::Result<Exit> {
-    let (run, stored) = match Place::parse(args.journal.as_deref())? {
+    let (run, stored, other) = match Place::parse(args.journal.as_deref())? {
         Place::Database(url) => {
             let url = url.as_deref().or(args.url.as_deref());
             let (mut coordinator, ..) = database_alone(options, url).await?;
             let runs = coordinator.database.runs().await?;
             let row = choose(runs, |row| &row.run, args.run.as_deref())?;
             let stored = read_journal(options, &mut coordinator, &row).await?;
-            (row.run, stored)
+            let journal = coordinator.journals.open(&row.journal)?;
+            let other = read_other(&*journal, &stored).await;
+            (row.run, stored, other)
         }
         place => {
             let (journal, _) = open_journal(options, &place).await?;
             let run = choose(journal.runs().await?, |run| run, args.run.as_deref())?;
             let stored = journal.read(&run).await?;
-            (run, stored)
+            let other = read_other(&*journal, &stored).await;
+            (run, stored, other)
         }
     };
-    let report = report_of(&run, &stored)?;
+    let report = report_beside(&run, &stored, other.as_ref())?;
     match terminal.output {
         Output::Markdown => terminal.print(|out| write_report_markdown(out, &report))?,
         Output::Html => terminal.print(|out| write_report_html(out, &report))?,
@@ -63,6 +67,16 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
         })?,
     }
     Ok(Exit::Done)
+}
+
+/// The run that took this one back, or that it took back, whose journal lies at the same place; `None` where there is none,
+/// or it is not kept any more.
+pub(super) async fn read_other(journal: &dyn Journal, stored: &Stored) -> Option<Stored> {
+    let other = stored.entries.iter().find_map(|entry| match &entry.what {
+        What::RunOpened { aborts: Some(run), .. } | What::RunHandedOver { to: run } => Some(run),
+        _ => None,
+    });
+    journal.read(other?).await.ok()
 }
 
 /// The run that was asked for, or the newest, which is the first. The beginning of a name is enough where it is that of

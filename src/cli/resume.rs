@@ -9,6 +9,7 @@ use super::explain::CliError;
 use super::found::{Found, Place, find_run, read_journal};
 use super::options::Options;
 use super::rebind::agree_to_rebind;
+use super::report::read_other;
 use super::signals::stop_on_signals;
 use super::terminal::Terminal;
 use super::unopened::open_run;
@@ -81,7 +82,14 @@ pub(super) async fn carry_on(
         .resume(Some(&row.run), rebind.as_ref(), stop, &mut lines)
         .await
     {
-        Ok(finished) => conclude(terminal, options.verbose > 0, &finished, lines.partly()),
+        Ok(finished) => {
+            let aborted = match coordinator.journals.open(&row.journal) {
+                Ok(journal) => read_other(&*journal, stored).await,
+                Err(_) => None,
+            };
+            let partly = lines.partly();
+            conclude(terminal, options.verbose > 0, &finished, aborted.as_ref(), partly)
+        }
         // Nothing was done by this process: say why, and not that the run broke off.
         Err(source) if !lines.has_begun() => Err(CliError::not_continued(row.run, source).into()),
         Err(source) => Err(CliError::broke_off(row.run, source).into()),

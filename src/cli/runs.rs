@@ -1,7 +1,7 @@
 //! `stepback runs`.
 
 use stepback_core::model::{JournalPlace, RunId, RunRow};
-use stepback_core::report::{Kind, Report, RunSummary, write_runs};
+use stepback_core::report::{Kind, Report, RunSummary, Told, write_runs};
 
 use super::Exit;
 use super::explain::CliError;
@@ -96,6 +96,22 @@ async fn of_journal(options: &Options, place: &Place, n: usize) -> anyhow::Resul
 pub(super) fn report_of(run: &RunId, stored: &Stored) -> Result<Report, JournalError> {
     stored.state(run)?;
     Ok(Report::new(run, &stored.plan, &stored.entries))
+}
+
+/// The same, with the outage of the run and of `other`, which it took back or which took it back.
+pub(super) fn report_beside(run: &RunId, stored: &Stored, other: Option<&Stored>) -> Result<Report, JournalError> {
+    let report = report_of(run, stored)?;
+    Ok(match other {
+        Some(other) => report.beside(told(stored), told(other)),
+        None => report,
+    })
+}
+
+fn told(stored: &Stored) -> Told<'_> {
+    Told {
+        plan: &stored.plan,
+        entries: &stored.entries,
+    }
 }
 
 /// When a run was begun, which its name tells.

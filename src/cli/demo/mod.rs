@@ -8,6 +8,7 @@ mod shop;
 
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use anyhow::{Context as _, bail, ensure};
@@ -109,11 +110,15 @@ async fn crash(shop: &Shop, folder: &Path) -> anyhow::Result<()> {
 }
 
 fn hold_first_start(api: &ApiServer) -> stepback_sandbox::api::Hold {
-    // The first such write is on the way down; the second one starts the first pod.
-    api.hold_nth(2, |asked| {
-        asked.method == http::Method::PATCH
-            && asked.path.ends_with("/statefulsets/shop")
-            && asked.json()["spec"]["replicas"] == serde_json::json!(1)
+    // The same count is written on the way down too, and again where the write met another one.
+    let is_down = std::sync::atomic::AtomicBool::new(false);
+    api.hold_nth(1, move |asked| {
+        if asked.method != http::Method::PATCH || !asked.path.ends_with("/statefulsets/shop") {
+            return false;
+        }
+        let replicas = &asked.json()["spec"]["replicas"];
+        let was_down = is_down.fetch_or(*replicas == serde_json::json!(0), Ordering::Relaxed);
+        was_down && *replicas == serde_json::json!(1)
     })
 }
 

@@ -186,7 +186,9 @@ pub(super) fn outage(strategy: Strategy, steps: &[Step], workloads: &[SeenWorklo
         return "none: no pod is touched".to_owned();
     }
     if strategy == Strategy::Offline {
-        let down = steps.iter().find(|step| matches!(step.gate, Gate::AllGone { .. }));
+        let down = steps
+            .iter()
+            .find(|step| matches!(step.action, Action::Scale { from, to: 0, .. } if from > 0));
         // Every workload answers again once its first pod does.
         let up = workloads.iter().filter_map(|seen| {
             let first = |step: &&Step| {
@@ -194,7 +196,16 @@ pub(super) fn outage(strategy: Strategy, steps: &[Step], workloads: &[SeenWorklo
             };
             Some(steps.iter().find(first)?.id)
         });
-        return match (down, up.max()) {
+        let up = up.max();
+        // One that has no pod does not answer before the run either.
+        let starts = |seen: &&SeenWorkload| seen.replicas() == 0 && seen.original_replicas() > 0;
+        if let (Some(dark), Some(_), Some(up)) = (workloads.iter().find(starts), down, up) {
+            return format!(
+                "no pod of {} runs now, and the first of all that are to run is healthy in step {up}",
+                dark.workload
+            );
+        }
+        return match (down, up) {
             (Some(down), Some(up)) => format!(
                 "nothing answers from step {}, when the last pod stops, until the first is healthy in step {up}",
                 down.id

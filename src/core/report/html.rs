@@ -5,8 +5,9 @@ use std::io::{self, Write};
 use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use super::outage::Outage;
 use super::page::{clock, count, duration, moment};
-use super::run::{Outage, Pause, Report, StepReport, strategy_name};
+use super::run::{Pause, Report, StepReport, strategy_name};
 use super::timeline::Timeline;
 use crate::model::Finding;
 
@@ -91,7 +92,9 @@ fn say(report: &Report) -> Markup {
                 p { "Who holds the lease: " code { "stepback status" } ". To continue: " code { "stepback resume " (report.run) } }
             }
         } @else if let Some(run) = &report.handed_over_to {
-            div class="say open" { p { "Run " code { (run) } " took over." } }
+            div class="say open" { p { "Run " code { (run) } " took it back." } }
+        } @else if let Some(run) = &report.aborts {
+            div class="say open" { p { "It took run " code { (run) } " back." } }
         }
     }
 }
@@ -103,8 +106,8 @@ fn figures(report: &Report) -> Markup {
             @if let Some(outage) = &report.outage {
                 div {
                     span.quiet { "outage" }
-                    b { (duration(outage.ms)) @if outage.to.is_none() { ", and it lasts" } }
-                    span.quiet { (clock(outage.from)) " to " @if let Some(to) = outage.to { (clock(to)) } @else { "\u{2026}" } }
+                    b { (duration(outage.ms)) @if outage.lasts { ", and it lasts" } }
+                    span.quiet { (outage.span("")) }
                 }
             }
             div {
@@ -154,7 +157,7 @@ fn timeline(report: &Report) -> Markup {
                     }
                 }
             }
-            ol { @if let Some(outage) = &report.outage { (outage_row(outage, &line, to)) } @for step in &report.steps { (row(step, Some((&line, to)), from)) } }
+            ol { @if let Some(outage) = &report.outage { (outage_row(outage, &line)) } @for step in &report.steps { (row(step, Some((&line, to)), from)) } }
         }
         div.legend {
             span { i.workload {} "workload" }
@@ -179,17 +182,16 @@ fn band(from: f64, to: f64) -> String {
     )
 }
 
-fn outage_row(outage: &Outage, line: &Timeline, last: Timestamp) -> Markup {
-    let (left, right) = (line.at(outage.from), line.at(outage.to.unwrap_or(last)));
+fn outage_row(outage: &Outage, line: &Timeline) -> Markup {
     html! {
         li.step.outage {
             span.number {}
             div.does {
                 b { "outage" }
-                small { "from the first pod's stop until the last one was healthy" }
+                small { "from the last pod's stop until the first one was healthy" }
             }
             div.track role="img" aria-label=(format!("outage of {}", duration(outage.ms))) {
-                div.bar.outage style=(place(left, right)) {}
+                @for part in &outage.parts { div.bar.outage style=(place(line.at(part.from), line.at(part.to))) {} }
             }
             span class="took number" { b { (duration(outage.ms)) } }
         }

@@ -21,18 +21,21 @@ pub fn write_report_markdown(out: &mut dyn Write, report: &Report) -> io::Result
     }
     facts.push(("took", duration(report.took_ms)));
     if let Some(outage) = &report.outage {
-        let until = match outage.to {
-            Some(to) => format!("{} to {}Z", clock(outage.from), clock(to)),
-            None => format!("since {}, and it lasts", moment(outage.from)),
-        };
-        facts.push(("outage", format!("**{}** ({until})", duration(outage.ms))));
+        let text = format!("**{}** ({})", duration(outage.ms), outage.span("Z"));
+        facts.push(("outage", text));
     }
     if let Some(chosen) = &report.strategy {
         let text = format!("{}: {}", strategy_name(chosen.strategy), chosen.reason);
         facts.push(("strategy", escape(&text)));
     }
+    if let Some(run) = &report.aborts {
+        facts.push((
+            "back",
+            format!("from run {}, which it took over from", code(&run.to_string())),
+        ));
+    }
     if let Some(run) = &report.handed_over_to {
-        facts.push(("then", format!("run {} took over", code(&run.to_string()))));
+        facts.push(("then", format!("run {} took it back", code(&run.to_string()))));
     }
     writeln!(out, "| | |\n|---|---|")?;
     for (name, value) in facts {

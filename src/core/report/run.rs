@@ -3,9 +3,10 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::outage::{Outage, Told, find_outage};
 use crate::journal::{By, Entry, Halt, Outcome, What};
 use crate::model::{Finding, RunId, StepId, Target};
-use crate::plan::{Action, ChosenStrategy, Gate, Plan, Step, Strategy};
+use crate::plan::{ChosenStrategy, Gate, Plan, Step, Strategy};
 
 /// What was done when, by whom, how long it took and how it ended. Made from the plan and the journal alone.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -41,26 +42,16 @@ pub struct Report {
     pub last_at: Option<Timestamp>,
     /// Milliseconds between the two.
     pub took_ms: u64,
-    /// The time in which the app was not whole; `None`: no workload took part, or none was stopped.
+    /// The time in which the app did not answer; `None`: as far as is known, there was none.
     pub outage: Option<Outage>,
     /// The steps, in the plan's order.
     pub steps: Vec<StepReport>,
     /// Each time that it stood still.
     pub pauses: Vec<Pause>,
+    /// The run that it took back.
+    pub aborts: Option<RunId>,
     /// The run that took over from it.
     pub handed_over_to: Option<RunId>,
-}
-
-/// From the first stop of a pod to the moment when the last pod was healthy again.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Outage {
-    /// When the first pod was told to stop.
-    pub from: Timestamp,
-    /// When the last pod was healthy; `None`: it lasts.
-    pub to: Option<Timestamp>,
-    /// Milliseconds, up to the newest entry where it lasts.
-    pub ms: u64,
 }
 
 /// One step.
@@ -129,6 +120,7 @@ impl Report {
             outage: None,
             steps: plan.steps.iter().map(StepReport::pending).collect(),
             pauses: Vec::new(),
+            aborts: None,
             handed_over_to: None,
         };
         let mut heard = None;
@@ -136,8 +128,19 @@ impl Report {
             report.take(plan, entry, heard);
             heard = Some(entry.at);
         }
-        report.outage = report.find_outage(plan);
+        report.outage = find_outage(&[Told { plan, entries }], 0);
         report
+    }
+
+    /// The same of a run that took another one back, or was taken back by it: the outage that one of them began, the other
+    /// may have ended.
+    #[must_use]
+    pub fn beside(mut self, own: Told<'_>, other: Told<'_>) -> Self {
+        self.outage = match &self.aborts {
+            Some(_) => find_outage(&[other, own], 1),
+            None => find_outage(&[own, other], 0),
+        };
+        self
     }
 
     /// Whether it can still be continued.
@@ -147,7 +150,10 @@ impl Report {
 
     fn take(&mut self, plan: &Plan, entry: &Entry, heard: Option<Timestamp>) {
         match &entry.what {
-            What::RunOpened { by, .. } => self.by = Some(by.clone()),
+            What::RunOpened { by, aborts, .. } => {
+                self.by = Some(by.clone());
+                self.aborts.clone_from(aborts);
+            }
             What::RunResumed { by, .. } => {
                 self.state = "open";
                 let resumed = (Some(entry.at), Some(by.clone()));
@@ -213,23 +219,6 @@ impl Report {
 
     fn step_mut(&mut self, id: StepId) -> Option<&mut StepReport> {
         self.steps.iter_mut().find(|step| step.step == id)
-    }
-
-    fn find_outage(&self, plan: &Plan) -> Option<Outage> {
-        let stops = |step: &&Step| matches!(step.action, Action::Scale { from, to, .. } if to < from);
-        let starts = |step: &&Step| matches!(step.gate, Gate::PodHealthy { .. });
-        let report = |step: &Step| self.steps.iter().find(|report| report.step == step.id);
-        let from = plan
-            .steps
-            .iter()
-            .filter(stops)
-            .find_map(|step| report(step)?.started_at)?;
-        let to = plan.steps.iter().rfind(starts).and_then(|step| report(step)?.passed_at);
-        Some(Outage {
-            from,
-            to,
-            ms: between(Some(from), to.or(self.last_at)).unwrap_or(0),
-        })
     }
 }
 

@@ -24,14 +24,17 @@ pub fn write_report(page: &mut Page<'_>, report: &Report, all: bool) -> io::Resu
     }
     page.labelled("  took     ", None, &duration(report.took_ms))?;
     if let Some(outage) = &report.outage {
-        let until = match outage.to {
-            Some(to) => format!("{} to {}", clock(outage.from), clock(to)),
-            None => format!("since {}, and it lasts", moment(outage.from)),
-        };
-        page.labelled("  outage   ", None, &format!("{} ({until})", duration(outage.ms)))?;
+        page.labelled(
+            "  outage   ",
+            None,
+            &format!("{} ({})", duration(outage.ms), outage.span("")),
+        )?;
+    }
+    if let Some(run) = &report.aborts {
+        page.labelled("  back     ", None, &format!("from run {run}, which it took over from"))?;
     }
     if let Some(run) = &report.handed_over_to {
-        page.labelled("  then     ", None, &format!("run {run} took over"))?;
+        page.labelled("  then     ", None, &format!("run {run} took it back"))?;
     }
     page.blank()?;
     for step in &report.steps {

@@ -13,6 +13,7 @@ use crate::plan::{Action, Ask, ChosenStrategy, ClusterRef, Gate, Plan, Probe, Ru
 
 mod broken_off;
 mod forms;
+mod outage;
 mod story;
 
 use story::*;

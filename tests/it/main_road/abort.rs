@@ -147,9 +147,39 @@ async fn after_the_downs(ctx: Ctx, engine: Engine) -> Outcome {
     assert!(pods(&stage).await?.is_empty());
     stage.credentials.run(0, &stage.empty_folder(), ABORT).await?;
     is_as_before(&stage, &expected).await?;
+    have_one_outage(&stage).await?;
     // And the way back is open as if nothing had been.
     stage.credentials.run(0, &stage.folder("1.2.0"), ROLLBACK).await?;
     assert_eq!(stage.store.applied().await?.len(), 2);
+    Ok(())
+}
+
+/// What the run began, its abort has ended: both say so.
+async fn have_one_outage(stage: &Stage) -> Outcome {
+    let report = async |typed: &str| -> Result<Value, NotPassed> {
+        let typed = format!("report {typed} -o json");
+        Ok(serde_json::from_str(
+            &stage.credentials.run(0, &stage.empty_folder(), &typed).await?.out,
+        )?)
+    };
+    let abort = report("").await?;
+    let run = report(abort["aborts"].as_str().unwrap_or_default()).await?;
+    assert_eq!(run["outage"], abort["outage"]);
+    assert_eq!(run["outage"]["lasts"], false, "{run}");
+    assert!(run["outage"]["to"].is_string(), "{run}");
+    // From the last pod's stop, in the run, to the first one's health, in the abort.
+    let steps = |report: &Value| report["steps"].as_array().cloned().unwrap_or_default();
+    let does = |word: &'static str| move |step: &Value| step["does"].as_str().is_some_and(|does| does.contains(word));
+    let (run, abort, outage) = (steps(&run), steps(&abort), &run["outage"]);
+    let stop = run
+        .iter()
+        .find(|step| does("1 -> 0")(step))
+        .map(|step| &step["startedAt"]);
+    let start = abort
+        .iter()
+        .find(|step| does("0 -> 1")(step))
+        .map(|step| &step["passedAt"]);
+    assert_eq!((Some(&outage["from"]), Some(&outage["to"])), (stop, start));
     Ok(())
 }
 

@@ -28,6 +28,11 @@ fn w7_a_plan_made_at_zero_replicas_knows_the_original_count() {
         })
         .collect();
     assert_eq!(scales, [(0, 0, 2), (0, 1, 2), (1, 2, 2)]);
+    // No pod is left that could stop.
+    assert_eq!(
+        plan.strategy.unwrap().outage,
+        "no pod runs now; the first is healthy in step 4"
+    );
 }
 
 #[test]
