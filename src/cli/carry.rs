@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use stepback_core::journal::{Halt, What};
 use stepback_core::model::{Progress, StepId, closest};
-use stepback_core::plan::{Goal, Plan, Refusals, Request, Seen, plan};
+use stepback_core::plan::{Goal, Plan, Refusals, Request, Seen, cost_of_abort, plan};
 use stepback_core::report::{Bodies, Kind, Paint, Report, Told, count, write_findings, write_plan, write_report};
 
 use super::Exit;
@@ -233,6 +233,7 @@ fn halted_at(finished: &Finished, halt: &Halt, report: &Report, partly: Option<(
         closed: report.state == "stopped",
         again: to_go_on(&finished.plan),
         back,
+        past: finished.past.map(|past| cost_of_abort(&finished.plan, past)),
         holds: finished.plan.has_workload_steps(),
         aborts: matches!(
             finished.entries.first().map(|entry| &entry.what),

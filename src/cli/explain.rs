@@ -141,6 +141,8 @@ pub(super) struct Halted {
     pub(super) holds: bool,
     /// What came of going back by itself.
     pub(super) back: Vec<String>,
+    /// Where aborting it is not free any more, what it costs.
+    pub(super) past: Option<String>,
 }
 
 /// An error in words.
@@ -394,7 +396,10 @@ fn of_road(error: &RoadError) -> Explained {
             .hint(if row.closes_itself {
                 runs::as_it_stands(&row.run)
             } else {
-                format!("to go back to where it started: stepback abort {}", row.run)
+                format!(
+                    "to go back to where it started, while that is free: stepback abort {}",
+                    row.run
+                )
             })
             .hint(format!("to see what it did: stepback report {}", row.run)),
         RoadError::WorkloadHeld { run, line, .. } => {

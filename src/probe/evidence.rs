@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use stepback_core::model::{Evidence, LogTail, SeenWorkload, WorkloadRef};
 use stepback_core::plan::Gate;
-use stepback_core::workload::{bounded, event_line, evidence_of, logs_to_read};
+use stepback_core::workload::{bounded, event_line, evidence_of, logs_to_read, standing_in_the_way};
 
 use super::Seams;
 use crate::cluster::{ClusterError, LogOf};
@@ -40,7 +40,11 @@ async fn of_workload(seams: Seams<'_>, workload: &WorkloadRef, seen: &SeenWorklo
             .iter()
             .find(|found| found.metadata.name.as_deref() == Some(name))
     };
-    let found = pod.map_or_else(|| seen.pods.last(), named);
+    // A pod that is not made has nothing to be read, but for the one that it waits for.
+    let found = pod.map_or_else(
+        || seen.pods.last(),
+        |pod| named(pod).or_else(|| standing_in_the_way(seen, pod)),
+    );
     let namespace = &workload.namespace;
     let Some(found) = found else {
         // Why a pod is not made is recorded of its set.

@@ -11,7 +11,9 @@ use stepback_core::model::{
 use stepback_core::plan::{Action, Gate, Plan, Step};
 use stepback_core::report::count;
 use stepback_core::run::{observe_scripts, recheck_scripts};
-use stepback_core::workload::{is_at, judge, observe_removal, observe_repoint, observe_scale, observe_update_strategy};
+use stepback_core::workload::{
+    is_at, judge, observe_removal, observe_repoint, observe_scale, observe_update_strategy, other_template, set_count,
+};
 
 use self::verify::LeftOut;
 use super::over_status::over_status;
@@ -113,7 +115,8 @@ impl World<'_> {
                 // A pod is started from whatever the template is by then.
                 match template {
                     Some(template) if observed == Observed::Untouched && *to > *from && !is_at(&seen, template) => {
-                        Ok(Observed::Foreign(moved(workload)))
+                        let seen = self.look_at(workload).await?;
+                        Ok(Observed::Foreign(other_template(&seen, template)))
                     }
                     _ => Ok(observed),
                 }
@@ -188,10 +191,12 @@ impl World<'_> {
         }
         // Where pods were walked back first, they must not have been walked forward again since.
         for workload in plan.workloads() {
-            if let Some(template) = plan.template_at(step, &workload)
-                && !is_at(&self.look_at(&workload).await?, template)
-            {
-                return Ok(Observed::Foreign(moved(&workload)));
+            let Some(template) = plan.template_at(step, &workload) else {
+                continue;
+            };
+            let found = self.look_at(&workload).await?;
+            if !is_at(&found, template) {
+                return Ok(Observed::Foreign(other_template(&found, template)));
             }
         }
         Ok(seen)
@@ -216,13 +221,10 @@ impl World<'_> {
             let why = if is_same {
                 format!(
                     "{workload} was stopped for this step and is not stopped any more ({} replicas, {} pods); scale it to \
-                     0 and see that nothing starts it (an autoscaler, GitOps), then resume: kubectl -n {} scale {} {} \
-                     --replicas 0",
+                     0 and see that nothing starts it (an autoscaler, GitOps), then resume: {}",
                     found.replicas(),
                     found.pods.len(),
-                    workload.namespace,
-                    workload.kind.to_string().to_lowercase(),
-                    workload.name,
+                    set_count(&workload, 0),
                 )
             } else {
                 format!("{workload} was stopped for this step, and is another object of the same name now")
@@ -418,15 +420,4 @@ impl World<'_> {
         };
         probe::gather(seams, &step.gate).await
     }
-}
-
-/// Why nothing goes on where somebody has given a workload another template than the one it was pointed at.
-fn moved(workload: &WorkloadRef) -> String {
-    format!(
-        "the template of {workload} is not the one that this run pointed it at: somebody, or a deployment tool, has changed \
-         it since; point it back (kubectl -n {} rollout history {} {} names the revisions), then resume",
-        workload.namespace,
-        workload.kind.to_string().to_lowercase(),
-        workload.name,
-    )
 }

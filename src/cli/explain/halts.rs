@@ -16,6 +16,7 @@ pub(super) fn of_halt(halted: &Halted) -> Explained {
         aborts,
         holds,
         back,
+        past,
         again,
     } = halted;
     let exit = if halt.kind == HaltKind::Interrupted {
@@ -50,7 +51,12 @@ pub(super) fn of_halt(halted: &Halted) -> Explained {
         if *aborts || !*holds {
             return explained.hint(as_it_stands(run));
         }
-        explained.hint(format!("to go back to where it started: stepback abort {run}"))
+        match past {
+            None => explained.hint(format!("to go back to where it started: stepback abort {run}")),
+            Some(cost) => explained.hint(cost).hint(format!(
+                "to go back all the same: stepback abort --accept-writes-since {run}"
+            )),
+        }
     }
 }
 

@@ -50,7 +50,9 @@ pub(super) fn of_unfit(error: &RoadError, run: &RunId, why: &Unfit) -> Explained
             .hint(format!("to close it as it stands: stepback abort --journal-lost {run}")),
         Unfit::NotLost => explained
             .hint(format!("to continue it: stepback resume {run}"))
-            .hint(format!("to go back to where it started: stepback abort {run}"))
+            .hint(format!(
+                "to go back to where it started, while that is free: stepback abort {run}"
+            ))
             .hint(stands),
         Unfit::OtherPlan { .. } => explained
             .because(["somebody has changed the journal, so nothing of it is run"])

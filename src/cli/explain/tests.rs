@@ -354,6 +354,7 @@ fn halts() -> Vec<CliError> {
             aborts: false,
             holds: true,
             back: Vec::new(),
+            past: None,
         }))
     };
     kinds
@@ -363,11 +364,10 @@ fn halts() -> Vec<CliError> {
 }
 
 fn cli_errors() -> Vec<CliError> {
-    let hint = text;
     let mut errors = every!(CliError {
         Usage = CliError::Usage {
             message: text(),
-            hint: hint()
+            hint: text()
         },
         NoDatabase = CliError::NoDatabase(PathBuf::from("stepback.yaml")),
         NotAsked = CliError::NotAsked,
@@ -375,7 +375,7 @@ fn cli_errors() -> Vec<CliError> {
         Refused = CliError::Refused(refusals()),
         NoWorkload = CliError::NoWorkload {
             refusals: refusals(),
-            hint: hint()
+            hint: text()
         },
         Stale = CliError::Stale {
             file: PathBuf::from("back.plan"),

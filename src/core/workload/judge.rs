@@ -11,8 +11,12 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Pod;
 
-use super::observe::has_template;
-use super::pods::{condition, is_ready, is_terminating, other_images, revision_of, wanted_revision, why_left_standing};
+use super::observe::{has_template, other_template};
+use super::pods::{
+    condition, is_ready, is_terminating, other_images, revision_of, standing_in_the_way, wanted_revision,
+    why_left_standing,
+};
+use super::set_back::{counted_again, index_of, not_counted, remove_pods};
 use crate::model::{SeenWorkload, TemplateRef, Verdict};
 use crate::plan::Gate;
 
@@ -34,21 +38,23 @@ pub fn judge(gate: &Gate, seen: &SeenWorkload, ready_for: Duration) -> Verdict {
         Gate::None => Verdict::Healthy("no gate".to_owned()),
         Gate::PodGone { pod, .. } => match seen.pod(pod) {
             None => Verdict::Healthy(format!("pod {pod} is gone")),
-            Some(found) => Verdict::Waiting(match why_left_standing(seen) {
-                Some(why) if !is_terminating(found) => {
+            Some(found) => Verdict::Waiting(match (raised_over(seen, pod), why_left_standing(seen)) {
+                (Some(why), _) => why,
+                (None, Some(why)) if !is_terminating(found) => {
                     format!("pod {pod} is {}, and the controller waits because {why}", phase(found))
                 }
                 _ => format!("pod {pod} is {}", phase(found)),
             }),
         },
-        Gate::AllGone { workload } => match seen.pods.as_slice() {
-            [] if counted(seen) > 0 => Verdict::Waiting(format!(
+        Gate::AllGone { workload } => match (seen.pods.as_slice(), counted_again(seen, 0)) {
+            ([], _) if counted(seen) > 0 => Verdict::Waiting(format!(
                 "no pod of {workload} is seen, but its controller still counts {}",
                 counted(seen)
             )),
-            [] => Verdict::Healthy(format!("no pod of {workload} is left")),
-            [one] => Verdict::Waiting(format!("pod {} is {}", name(one), phase(one))),
-            [first, rest @ ..] => Verdict::Waiting(format!(
+            ([], _) => Verdict::Healthy(format!("no pod of {workload} is left")),
+            (_, Some(why)) => Verdict::Waiting(why),
+            ([one], None) => Verdict::Waiting(format!("pod {} is {}", name(one), phase(one))),
+            ([first, rest @ ..], None) => Verdict::Waiting(format!(
                 "{} pods are left; {} is {}",
                 rest.len() + 1,
                 name(first),
@@ -67,15 +73,17 @@ pub fn judge(gate: &Gate, seen: &SeenWorkload, ready_for: Duration) -> Verdict {
     }
 }
 
+/// Why a pod will not go: the count was raised over it.
+fn raised_over(seen: &SeenWorkload, pod: &str) -> Option<String> {
+    counted_again(seen, index_of(seen, pod)?)
+}
+
 fn judge_repointed(seen: &SeenWorkload, to: &TemplateRef) -> Verdict {
     let Some(set) = &seen.set else {
         return Verdict::Failed(format!("{} does not exist any more", seen.workload));
     };
     if !has_template(seen, to) {
-        return Verdict::Failed(format!(
-            "the template of {} is not the target's any more",
-            seen.workload
-        ));
+        return Verdict::Failed(other_template(seen, to));
     }
     if let Some(waiting) = unseen_generation(set) {
         return waiting;
@@ -156,16 +164,14 @@ fn judge_pod(
         return Verdict::Failed(format!("{} does not exist any more", seen.workload));
     };
     if !has_template(seen, template) {
-        return Verdict::Failed(format!(
-            "the template of {} is not the target's any more",
-            seen.workload
-        ));
+        return Verdict::Failed(other_template(seen, template));
     }
     if let Some(waiting) = unseen_generation(set) {
         return waiting;
     }
     let Some(found) = seen.pod(pod) else {
-        return Verdict::Waiting(format!("pod {pod} does not exist yet"));
+        let why = not_counted(seen, pod).or_else(|| why_not_made(seen, pod, wanted_revision(set, template)));
+        return Verdict::Waiting(why.unwrap_or_else(|| format!("pod {pod} does not exist yet")));
     };
     if found.metadata.deletion_timestamp.is_some() {
         return Verdict::Waiting(format!("pod {pod} is terminating"));
@@ -202,6 +208,25 @@ fn judge_pod(
         ));
     }
     Verdict::Healthy(format!("pod {pod} is ready on revision {}", label.unwrap_or_default()))
+}
+
+/// Why a pod is not made: an ordered set makes none above one that is not ready, and does not replace that one either.
+fn why_not_made(seen: &SeenWorkload, pod: &str, wanted: Option<&str>) -> Option<String> {
+    let blocking = standing_in_the_way(seen, pod)?;
+    let (name, why) = (name(blocking), why_not_ready(blocking));
+    let namespace = &seen.workload.namespace;
+    let what = format!("pod {pod} is not made while {name} is not ready ({why})");
+    let label = revision_of(blocking);
+    Some(if label == wanted {
+        format!("{what}; see why: kubectl -n {namespace} logs {name} --all-containers")
+    } else {
+        format!(
+            "{what}; that one is of revision {}, not of {}, and no controller replaces it: {}",
+            label.unwrap_or("none"),
+            wanted.unwrap_or("none"),
+            remove_pods(&seen.workload, &[name])
+        )
+    })
 }
 
 /// The pod's identity while it is healthy: its UID and how often its containers restarted. When one of the two

@@ -8,13 +8,15 @@ mod judge;
 mod observe;
 mod pairing;
 mod pods;
+mod set_back;
 #[cfg(test)]
 mod tests;
 
 pub use evidence::{bounded, event_line, evidence_of, logs_to_read};
 pub use judge::{Readiness, incarnation, judge, readiness};
 pub use observe::has_template as is_at;
-pub use observe::{observe_removal, observe_repoint, observe_scale, observe_update_strategy};
+pub use observe::{observe_removal, observe_repoint, observe_scale, observe_update_strategy, other_template};
 pub use pairing::{observe_pairing, revision_to_pair};
-pub use pods::is_to_go;
 pub(crate) use pods::{beyond_count, is_ready, is_terminating, other_images, revision_of};
+pub use pods::{is_to_go, standing_in_the_way};
+pub use set_back::set_count;

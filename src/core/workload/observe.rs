@@ -4,6 +4,7 @@ use k8s_openapi::api::core::v1::PodTemplateSpec;
 use serde::Deserialize as _;
 
 use super::pods::{is_terminating, is_to_go, wanted_revision, why_left_standing};
+use super::set_back::{is_kept, set_count, set_strategy, set_template};
 use crate::model::{
     Observed, Progress, Removal, SeenWorkload, TemplateRef, UpdateStrategy, annotation, revision_images,
 };
@@ -37,8 +38,9 @@ pub fn observe_scale(seen: &SeenWorkload, uid: &str, from: i32, to: i32) -> Obse
         count if count == to => Observed::Done(format!("spec.replicas is {to}")),
         count if count == from => Observed::Untouched,
         count => Observed::Foreign(format!(
-            "{} has spec.replicas {count}, where {from} or {to} was expected",
-            seen.workload
+            "{} has spec.replicas {count}, where {from} or {to} was expected; set it back, then resume: {}",
+            seen.workload,
+            set_count(&seen.workload, from)
         )),
     }
 }
@@ -58,8 +60,9 @@ pub fn observe_repoint(seen: &SeenWorkload, uid: &str, from: &TemplateRef, to: &
         return Observed::Untouched;
     }
     Observed::Foreign(format!(
-        "the template of {} is neither the one before nor the one to come",
-        seen.workload
+        "the template of {} is neither the one before nor the one to come; set it back, then resume: {}",
+        seen.workload,
+        set_template(seen, if is_kept(seen, from) { from } else { to })
     ))
 }
 
@@ -75,8 +78,12 @@ pub fn observe_update_strategy(seen: &SeenWorkload, uid: &str, from: &UpdateStra
         Observed::Untouched
     } else {
         Observed::Foreign(format!(
-            "the update strategy of {} is {}, where {} or {} was expected",
-            seen.workload, present.0, from.0, to.0
+            "the update strategy of {} is {}, where {} or {} was expected; set it back, then resume: {}",
+            seen.workload,
+            present.0,
+            from.0,
+            to.0,
+            set_strategy(&seen.workload, from)
         ))
     }
 }
@@ -89,10 +96,7 @@ pub fn observe_removal(seen: &SeenWorkload, uid: &str, pod: &str, removal: &Remo
     if let Removal::Outdated(template) = removal
         && !has_template(seen, template)
     {
-        return Observed::Foreign(format!(
-            "the template of {} is not the target's any more",
-            seen.workload
-        ));
+        return Observed::Foreign(other_template(seen, template));
     }
     let (Some(set), Some(found)) = (&seen.set, seen.pod(pod)) else {
         return Observed::Done(format!("pod {pod} is gone"));
@@ -112,6 +116,22 @@ pub fn observe_removal(seen: &SeenWorkload, uid: &str, pod: &str, removal: &Remo
             wanted_revision(set, template).unwrap_or_default()
         )),
     }
+}
+
+/// That somebody has given the workload another template since it was pointed at this one.
+pub fn other_template(seen: &SeenWorkload, wanted: &TemplateRef) -> String {
+    if let (Some(revision), false) = (&wanted.revision, is_kept(seen, wanted)) {
+        return format!(
+            "revision {revision} of {}, which this run pointed it at, is not kept any more",
+            seen.workload
+        );
+    }
+    format!(
+        "the template of {} is not the one that this run pointed it at: somebody, or a deployment tool, has changed it \
+         since; set it back, then resume: {}",
+        seen.workload,
+        set_template(seen, wanted)
+    )
 }
 
 /// Whether the workload's template is that one: a revision's, field for field, or with exactly these images.

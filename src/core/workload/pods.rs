@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{Pod, PodCondition};
 
+use super::set_back::index_of;
 use crate::model::{Removal, SeenWorkload, TemplateRef, images_of};
 
 pub(super) fn condition<'a>(pod: &'a Pod, name: &str) -> Option<&'a PodCondition> {
@@ -111,4 +112,18 @@ pub(super) fn why_left_standing(seen: &SeenWorkload) -> Option<String> {
     not_ready.or_else(|| {
         (seen.replicas() > 0 && !are_available(seen, set)).then(|| "a pod is not ready for long enough".to_owned())
     })
+}
+
+/// The pod that keeps the controller from making this one: the lowest below it that stands and is not ready, where pods
+/// are made in order. One that is on its way out makes room by itself.
+pub fn standing_in_the_way<'a>(seen: &'a SeenWorkload, pod: &str) -> Option<&'a Pod> {
+    let set = seen.set.as_ref()?;
+    if set.spec.pod_management_policy.as_deref() == Some("Parallel") || seen.pod(pod).is_some() {
+        return None;
+    }
+    let below = (0..index_of(seen, pod)?).map_while(|index| seen.pod(&seen.pod_name(index)));
+    below
+        .into_iter()
+        .find(|pod| !is_ready(pod))
+        .filter(|pod| !is_terminating(pod))
 }

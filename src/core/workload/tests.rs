@@ -150,6 +150,15 @@ fn no_file_is_forgotten() {
     );
 }
 
+/// What to type, according to whoever has found a change by somebody else.
+fn set_back(seen: Observed) -> String {
+    let Observed::Foreign(why) = seen else {
+        panic!("not foreign: {seen:?}");
+    };
+    let (_, typed) = why.split_once("set it back, then resume: ").expect(&why);
+    typed.to_owned()
+}
+
 #[test]
 fn a_repoint_is_done_untouched_or_foreign() {
     let file = read("repoint.yaml");
@@ -167,10 +176,10 @@ fn a_repoint_is_done_untouched_or_foreign() {
     ));
     let changed = json!({ "change": { "spec": { "template": { "spec": { "restartPolicy": "Never" } } } } });
     let changed = seen_of(&file, &changed);
-    assert!(matches!(
-        observe_repoint(&changed, "set-1", &new, &old),
-        Observed::Foreign(_)
-    ));
+    assert_eq!(
+        set_back(observe_repoint(&changed, "set-1", &new, &old)),
+        "kubectl -n a rollout undo statefulset web --to-revision 2"
+    );
     let gone = seen_of(&file, &json!({ "change": null }));
     assert!(matches!(
         observe_repoint(&gone, "set-1", &new, &old),
@@ -184,7 +193,10 @@ fn a_count_is_done_untouched_or_foreign() {
     let seen = |replicas: i32| seen_of(&file, &json!({ "change": { "spec": { "replicas": replicas } } }));
     assert!(matches!(observe_scale(&seen(1), "set-1", 2, 1), Observed::Done(_)));
     assert_eq!(observe_scale(&seen(2), "set-1", 2, 1), Observed::Untouched);
-    assert!(matches!(observe_scale(&seen(3), "set-1", 2, 1), Observed::Foreign(_)));
+    assert_eq!(
+        set_back(observe_scale(&seen(3), "set-1", 2, 1)),
+        "kubectl -n a scale statefulset web --replicas 2"
+    );
     assert!(matches!(observe_scale(&seen(1), "set-2", 2, 1), Observed::Foreign(_)));
     // The API's default.
     let unset = seen_of(&file, &json!({ "change": { "spec": { "replicas": null } } }));

@@ -1,8 +1,8 @@
 //! Opening a run, carrying it out, closing it.
 
 use stepback_core::journal::{Entry, FORMAT, HaltKind, Outcome, RunState, What};
-use stepback_core::model::{RunId, RunRow, RunStatus};
-use stepback_core::plan::Plan;
+use stepback_core::model::{MigrationSet, RunId, RunRow, RunStatus, StepId};
+use stepback_core::plan::{Plan, point_of_no_easy_return};
 
 use super::abort::Aborted;
 use super::{Coordinator, Finished, Held, RoadError};
@@ -108,6 +108,7 @@ impl Coordinator {
                     entries,
                     ending,
                     back: None,
+                    past: None,
                 });
             }
             Ending::Closed(_) => RunStatus::Closed,
@@ -134,17 +135,39 @@ impl Coordinator {
                 tracing::debug!(%error, "old journals could not be removed");
             }
         }
+        let past = match row.status {
+            RunStatus::Halted => self.find_past(&row.run, &plan, &entries).await,
+            _ => None,
+        };
         Ok(Finished {
             run: row.run,
             plan,
             entries,
             ending,
             back: None,
+            past,
         })
     }
 }
 
 impl Coordinator {
+    /// The step since which the target may have written data. Only where a walk's downs have begun does the ledger decide
+    /// it; where that cannot be read, whoever is to choose is told the worse of the two.
+    async fn find_past(&self, run: &RunId, plan: &Plan, entries: &[Entry]) -> Option<StepId> {
+        let state = replayed(run, entries, plan).ok()?;
+        let undone = point_of_no_easy_return(plan, &state, &MigrationSet::default());
+        if undone == point_of_no_easy_return(plan, &state, &plan.from.schema) {
+            return undone;
+        }
+        match self.database.ledger().await {
+            Ok(ledger) => {
+                let versions = ledger.into_iter().map(|row| row.migration.version);
+                point_of_no_easy_return(plan, &state, &MigrationSet(versions.collect()))
+            }
+            Err(_) => undone,
+        }
+    }
+
     /// Removes journals that nobody needs any more. Only for whoever holds the lease.
     async fn prune(&self, plan: &Plan, journal: &dyn Journal) -> Result<(), RoadError> {
         let rows = self.database.runs().await?;

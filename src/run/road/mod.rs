@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use futures::future::try_join_all;
 use stepback_core::journal::{By, Entry};
-use stepback_core::model::{RunId, RunRow, SeenDatabase, Token, WorkloadRef};
+use stepback_core::model::{RunId, RunRow, SeenDatabase, StepId, Token, WorkloadRef};
 use stepback_core::plan::{
     Change, Goal, Plan, Refusals, Request, Seen, changes, is_at, look_around, other_steps, plan, refuse_rights,
 };
@@ -65,6 +65,8 @@ pub struct Finished {
     pub ending: Ending,
     /// Where it halted and was to go back by itself: what came of that. Where it is the abort, the run that it took back.
     pub back: Option<Back>,
+    /// Where it halted, the step since which the target may have written data: aborting is not free any more (LAWS W5).
+    pub past: Option<StepId>,
 }
 
 /// Why a run could not be started, continued or closed.

@@ -133,6 +133,7 @@ impl Coordinator {
                 entries,
                 ending: Ending::Closed(outcome),
                 back: None,
+                past: None,
             })));
         }
         if state.newer_format {

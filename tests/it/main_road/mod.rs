@@ -26,6 +26,7 @@ mod reconcile;
 mod refusals;
 mod rivals;
 mod saved;
+mod set_back;
 mod stage;
 mod store;
 mod strangers;
@@ -60,6 +61,7 @@ pub fn cases() -> Vec<Case> {
         pairing::cases(),
         around::cases(),
         saved::cases(),
+        set_back::cases(),
         init::cases(),
         job::cases(),
         job_policy::cases(),

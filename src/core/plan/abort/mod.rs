@@ -29,9 +29,13 @@ impl Halted<'_> {
     }
 
     fn strategy(&self) -> Strategy {
-        let chosen = self.plan.strategy.as_ref();
-        chosen.map_or(Strategy::Offline, |chosen| chosen.strategy)
+        strategy_of(self.plan)
     }
+}
+
+fn strategy_of(plan: &Plan) -> Strategy {
+    let chosen = plan.strategy.as_ref();
+    chosen.map_or(Strategy::Offline, |chosen| chosen.strategy)
 }
 
 /// The step after which the target release may have written data, when it has begun: the first target pod's start
@@ -49,6 +53,25 @@ pub fn point_of_no_easy_return(halted: &Plan, state: &RunState, ledger: &Migrati
         counts && halted.has_begun(step.id)
     });
     step.map(|step| step.id)
+}
+
+/// What aborting a run costs that has come past the point of no easy return, in a sentence for whoever has to choose.
+pub fn cost_of_abort(halted: &Plan, past: StepId) -> String {
+    let to = name_of_target(halted);
+    let stops = if strategy_of(halted) == Strategy::Offline {
+        "stops every pod again, "
+    } else {
+        ""
+    };
+    format!(
+        "{to} may have written data since step {past}: look at it first; an abort {stops}leaves that data as it is, and \
+         does not bring back what a down has destroyed"
+    )
+}
+
+fn name_of_target(halted: &Plan) -> String {
+    let release = halted.to.release.as_ref();
+    release.map_or_else(|| "the target".to_owned(), |release| format!("release {release}"))
 }
 
 /// Makes the plan that takes everything back to where the halted run started: what it undid is applied again from the
@@ -109,11 +132,7 @@ pub fn plan_abort(halted: &Plan, state: &RunState, seen: &Seen, accept_writes: b
 
 fn check_writes(halted: &Plan, step: StepId, accept_writes: bool, findings: &mut Vec<Finding>) {
     let what = halted.step(step).map(|step| step.action.describe()).unwrap_or_default();
-    let to = halted
-        .to
-        .release
-        .as_ref()
-        .map_or_else(|| "the target".to_owned(), |release| format!("release {release}"));
+    let to = name_of_target(halted);
     let message = format!(
         "the run came to step {step} ({what}): {to} may have written data since, which the way back does not know"
     );
