@@ -10,7 +10,7 @@ use super::found::{Place, find_run, read_journal};
 use super::lost::close_lost;
 use super::options::Options;
 use super::rebind::agree_to_rebind;
-use super::resume::nothing_to;
+use super::resume::{nothing_to, see_none_held};
 use super::signals::stop_on_signals;
 use super::stands::close_as_it_stands;
 use super::terminal::Terminal;
@@ -73,6 +73,7 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
         Err(told) => return Ok(told),
     };
     let Some(row) = open else {
+        see_none_held(options, &found.coordinator).await?;
         return nothing_to("abort", terminal);
     };
     let stored = read_journal(options, &mut found.coordinator, &row).await?;

@@ -405,7 +405,11 @@ fn of_road(error: &RoadError) -> Explained {
         RoadError::WorkloadHeld { run, line, .. } => {
             let hint = format!("is DATABASE_URL the database of that run? to continue it: stepback resume {run}");
             let held = Explained::new(Exit::Locked, error).now("nothing was touched");
-            held.because(line).hint(hint)
+            let lost = format!(
+                "where the database was restored from before that run, or its journal is lost: stepback abort \
+                 --journal-lost {run}"
+            );
+            held.because(line).hint(hint).hint(lost)
         }
         RoadError::Stopped => Explained::new(Exit::Interrupted, error).hint("to begin, type the same again"),
         RoadError::NoStamp { workload, .. } => {

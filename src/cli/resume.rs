@@ -1,12 +1,13 @@
 //! `stepback resume`.
 
-use stepback_core::model::{RunId, RunRow};
+use stepback_core::model::{RunId, RunRow, SeenWorkload, Stamp, annotation};
 use stepback_core::report::Kind;
 
 use super::Exit;
 use super::carry::conclude;
 use super::explain::CliError;
 use super::found::{Found, Place, find_run, read_journal};
+use super::ground::look_at_workloads;
 use super::options::Options;
 use super::rebind::agree_to_rebind;
 use super::report::read_other;
@@ -15,6 +16,7 @@ use super::terminal::Terminal;
 use super::unopened::open_run;
 use crate::journal::Stored;
 use crate::live::Lines;
+use crate::run::{Coordinator, RoadError, Unfit};
 
 /// Continue a run that halted or was killed
 ///
@@ -47,7 +49,9 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
     let place = Place::parse(args.journal.as_deref())?;
     let wanted = args.run.clone().map(RunId);
     let mut found = match find_run(options, &place, wanted.as_ref()).await {
-        Err(error) if matches!(error.downcast_ref(), Some(CliError::NoRun)) => return nothing_to("resume", terminal),
+        Err(error) if matches!(error.downcast_ref(), Some(CliError::NoRun)) => {
+            return nothing_to("resume", terminal);
+        }
         found => found?,
     };
     let open = match open_run(options, terminal, &mut found, "resume").await? {
@@ -55,6 +59,7 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
         Err(told) => return Ok(told),
     };
     let Some(row) = open else {
+        see_none_held(options, &found.coordinator).await?;
         return nothing_to("resume", terminal);
     };
     let stored = read_journal(options, &mut found.coordinator, &row).await?;
@@ -93,6 +98,35 @@ pub(super) async fn carry_on(
         // Nothing was done by this process: say why, and not that the run broke off.
         Err(source) if !lines.has_begun() => Err(CliError::not_continued(row.run, source).into()),
         Err(source) => Err(CliError::broke_off(row.run, source).into()),
+    }
+}
+
+/// Makes sure that no workload of the app file bears the stamp of a run that this database does not know: it was restored
+/// from before that run, or is another one.
+///
+/// # Errors
+/// [`RoadError::Unfit`] with that run, which names the way out.
+pub(super) async fn see_none_held(options: &Options, coordinator: &Coordinator) -> anyhow::Result<()> {
+    // That the cluster does not answer says nothing of the database, which has no open run.
+    let Ok(Some((_, seen))) = look_at_workloads(options).await else {
+        return Ok(());
+    };
+    let bear = |seen: &SeenWorkload| Some(seen.annotation(annotation::STAMP)?.parse::<Stamp>().ok()?.run);
+    let stamped: Vec<RunId> = seen.workloads.iter().filter_map(bear).collect();
+    if stamped.is_empty() {
+        return Ok(());
+    }
+    let known = match coordinator.database.look().await?.prepared {
+        true => coordinator.database.runs().await?,
+        false => Vec::new(),
+    };
+    match stamped.into_iter().find(|run| known.iter().all(|row| row.run != *run)) {
+        Some(run) => Err(RoadError::Unfit {
+            run,
+            why: Unfit::Unknown,
+        }
+        .into()),
+        None => Ok(()),
     }
 }
 

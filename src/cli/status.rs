@@ -55,6 +55,13 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
             Standing::find(&stored.plan, &report, &seen.database.ledger)
         });
     }
+    if status.has_strange_stamps() {
+        let known = match seen.database.prepared {
+            true => ground.coordinator.database.runs().await?,
+            false => Vec::new(),
+        };
+        status.explain_stamps(&known);
+    }
     terminal.answer(Kind::Status, &status, |page| write_status(page, &status))?;
     if let Some(error) = unknown {
         return Ok(explain::tell_beside(terminal, &error.into()));

@@ -152,6 +152,7 @@ impl World<'_> {
                 uid,
                 pod,
                 removal,
+                ..
             } => Ok(observe_removal(&self.look_at(workload).await?, uid, pod, removal)),
             // There is no effect to look for: its gate is all there is.
             Action::CheckPod { pod, .. } => Ok(Observed::Done(format!("pod {pod} was set in motion"))),
@@ -369,6 +370,7 @@ impl World<'_> {
                 uid,
                 pod,
                 removal,
+                ..
             } => self
                 .cluster()?
                 .remove_pod(workload, uid, pod, removal, stamp)

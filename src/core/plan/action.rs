@@ -97,6 +97,9 @@ pub enum Action {
         pod: String,
         /// What makes it one that is to go.
         removal: Removal,
+        /// Whether it was none when the plan was made: it is only waited for, unless it has become one since.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        stays: bool,
     },
     /// Changes nothing: its gate is what counts, where one step has set several pods in motion.
     CheckPod {
@@ -199,8 +202,14 @@ impl Action {
                 removal: Removal::BeyondCount,
                 ..
             } => format!("remove {pod}, which is left over beyond the replicas of {workload}"),
+            Self::RemovePod {
+                workload,
+                pod,
+                stays: true,
+                ..
+            }
+            | Self::CheckPod { workload, pod, .. } => format!("wait for {pod} of {workload}"),
             Self::RemovePod { workload, pod, .. } => format!("replace {pod} of {workload}"),
-            Self::CheckPod { workload, pod, .. } => format!("wait for {pod} of {workload}"),
             Self::Pair {
                 workload,
                 template,

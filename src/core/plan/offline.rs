@@ -18,6 +18,7 @@ pub(super) fn stop(taken: &Taken<'_>) -> Steps {
             uid: taken.uid.clone(),
             pod: pod.clone(),
             removal: Removal::BeyondCount,
+            stays: false,
         };
         let gate = Gate::PodGone {
             workload: workload.clone(),

@@ -218,7 +218,7 @@ pub(super) fn outage(strategy: Strategy, steps: &[Step], workloads: &[SeenWorklo
     let replaced = |seen: &SeenWorkload| {
         steps
             .iter()
-            .find(|step| matches!(&step.action, Action::RemovePod { workload, .. } if *workload == seen.workload))
+            .find(|step| matches!(&step.action, Action::RemovePod { workload, stays: false, .. } if *workload == seen.workload))
     };
     let alone: Vec<String> = workloads
         .iter()
@@ -235,6 +235,9 @@ pub(super) fn outage(strategy: Strategy, steps: &[Step], workloads: &[SeenWorklo
             "no pod of {} is ready now; the first is healthy in step {} at the earliest",
             seen.workload, step.id
         );
+    }
+    if walked.is_empty() {
+        return "none: every pod runs the target already".to_owned();
     }
     let mut said = "none for clients that try another pod where one does not answer: one at a time is away".to_owned();
     for seen in walked {

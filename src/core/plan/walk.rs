@@ -30,11 +30,13 @@ pub(super) fn walk_but(taken: &Taken<'_>, spared: &BTreeSet<String>, last: &BTre
             workload: seen.workload.clone(),
             pod: pod.clone(),
         };
-        steps.push((remove(taken, pod, Removal::BeyondCount), gate));
+        steps.push((remove(taken, pod, Removal::BeyondCount, false), gate));
     }
     for pod in order(taken, last).into_iter().filter(|pod| !spared.contains(pod)) {
         let gate = taken.healthy(pod.clone());
-        steps.push((remove(taken, pod, Removal::Outdated(taken.target.clone())), gate));
+        let stays = taken.runs_target(&pod);
+        let removal = Removal::Outdated(taken.target.clone());
+        steps.push((remove(taken, pod, removal, stays), gate));
     }
     if seen.replicas() > 0 || seen.update_strategy() != seen.original_update_strategy() {
         steps.extend(taken.give_strategy_back());
@@ -42,12 +44,13 @@ pub(super) fn walk_but(taken: &Taken<'_>, spared: &BTreeSet<String>, last: &BTre
     steps
 }
 
-fn remove(taken: &Taken<'_>, pod: String, removal: Removal) -> Action {
+fn remove(taken: &Taken<'_>, pod: String, removal: Removal, stays: bool) -> Action {
     Action::RemovePod {
         workload: taken.seen.workload.clone(),
         uid: taken.uid.clone(),
         pod,
         removal,
+        stays,
     }
 }
 

@@ -7,7 +7,7 @@ use crate::model::{
     Finding, MigrationSet, Pairing, Removal, SeenAround, SeenWorkload, TemplateRef, UpdateStrategy, WorkloadKind,
     WorkloadRef, annotation,
 };
-use crate::workload::is_to_go;
+use crate::workload::{is_terminating, is_to_go};
 
 use super::around::check_around;
 use super::owner::check_owners;
@@ -155,6 +155,19 @@ impl Taken<'_> {
         use annotation::{ORIGINAL_REPLICAS, ORIGINAL_UPDATE_STRATEGY};
         let marks = [ORIGINAL_REPLICAS, ORIGINAL_UPDATE_STRATEGY];
         marks.iter().any(|name| self.seen.annotation(name).is_some())
+    }
+
+    /// Whether the pod runs the target's template, or will as soon as its controller makes it anew.
+    pub(super) fn runs_target(&self, pod: &str) -> bool {
+        let Some(set) = &self.seen.set else { return false };
+        let has_template = !self.changes_template();
+        match self.seen.pod(pod) {
+            Some(pod) if is_terminating(pod) => has_template,
+            // What the controller makes of images that are put on another template has no name yet.
+            Some(_) if self.target.revision.is_none() && !has_template => false,
+            Some(pod) => !is_to_go(set, pod, &Removal::Outdated(self.target.clone())),
+            None => has_template,
+        }
     }
 
     /// Whether a pod runs another template than the target's.

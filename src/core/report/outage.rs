@@ -194,6 +194,7 @@ fn stops(story: &[Told<'_>], step: &Step) -> bool {
         Action::RemovePod {
             workload,
             removal: Removal::Outdated(_),
+            stays: false,
             ..
         } => story
             .first()

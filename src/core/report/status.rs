@@ -6,8 +6,8 @@ use super::run::Report;
 use crate::appfile::AppFile;
 use crate::catalog::Catalog;
 use crate::model::{
-    Capture, Direction, LeaseSeen, LedgerRow, MigrationId, Progress, RunRow, ScriptRef, SeenCluster, SeenDatabase,
-    SeenWorkload, StepId, Version, annotation,
+    Capture, Direction, LeaseSeen, LedgerRow, MigrationId, Progress, RunId, RunRow, RunStatus, ScriptRef, SeenCluster,
+    SeenDatabase, SeenWorkload, Stamp, StepId, Version, annotation,
 };
 use crate::plan::{Accepted, Action, Goal, Plan, Refusals, Request, Seen, plan};
 
@@ -80,7 +80,10 @@ pub struct WorkloadStatus {
     pub ready: i32,
     /// The images of its template, one for each container.
     pub images: Vec<String>,
-    /// What the run that holds it has written on it.
+    /// The run whose stamp it bears.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stamped_by: Option<RunId>,
+    /// What the run that holds it has written on it, or what has become of that run since.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
 }
@@ -236,7 +239,46 @@ fn describe(seen: &SeenWorkload) -> WorkloadStatus {
         replicas: seen.set.as_ref().map_or(0, |_| seen.replicas()),
         ready: status.and_then(|status| status.ready_replicas).unwrap_or(0),
         images: seen.template_images().into_values().collect(),
+        stamped_by: seen
+            .annotation(annotation::STAMP)
+            .and_then(|stamp| Some(stamp.parse::<Stamp>().ok()?.run)),
         state: seen.annotation(annotation::STATE).map(str::to_owned),
+    }
+}
+
+impl Status {
+    /// Whether a workload bears the stamp of a run that is not the open one.
+    pub fn has_strange_stamps(&self) -> bool {
+        self.workloads.iter().any(|workload| self.is_strange(workload))
+    }
+
+    fn is_strange(&self, workload: &WorkloadStatus) -> bool {
+        let open = self.open_run.as_ref().map(|row| &row.run);
+        workload.stamped_by.as_ref().is_some_and(|run| Some(run) != open)
+    }
+
+    /// Says of a workload that bears such a stamp what the database knows of its run: what is written on it is as old as
+    /// the stamp.
+    pub fn explain_stamps(&mut self, known: &[RunRow]) {
+        let is_open = self.open_run.is_some();
+        let strange: Vec<bool> = self.workloads.iter().map(|one| self.is_strange(one)).collect();
+        for (workload, _) in self.workloads.iter_mut().zip(strange).filter(|(_, strange)| *strange) {
+            let Some(run) = &workload.stamped_by else { continue };
+            workload.state = Some(match known.iter().find(|row| row.run == *run) {
+                // An abort that was killed early has not written on it yet.
+                Some(row) if row.status == RunStatus::Closed && is_open => {
+                    format!("left by run {run}, which is closed")
+                }
+                Some(row) if row.status == RunStatus::Closed => {
+                    format!("left by run {run}, which is closed; to go on from here: stepback rollback --to RELEASE")
+                }
+                Some(row) => format!("in the hands of run {run}, on the ledger {}", row.ledger),
+                None => format!(
+                    "in the hands of run {run}, which this database does not know; where it was restored from before \
+                     that run: stepback abort --journal-lost {run}"
+                ),
+            });
+        }
     }
 }
 

@@ -47,7 +47,7 @@ pub enum Unfit {
     #[error("cannot be resumed: this is not the cluster that it was opened on")]
     OtherCluster,
     /// No row of the run is here.
-    #[error("cannot be resumed: this database does not know it")]
+    #[error("cannot be continued or taken back: this database does not know it")]
     Unknown,
     /// The run is over.
     #[error("is closed already")]

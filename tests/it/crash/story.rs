@@ -184,6 +184,7 @@ fn replace(ordinal: i32) -> (Action, Gate) {
         uid: set::UID.into(),
         pod: format!("shop-{ordinal}"),
         removal: Removal::Outdated(template("1.2.0")),
+        stays: false,
     };
     (action, healthy(ordinal))
 }

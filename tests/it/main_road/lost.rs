@@ -43,7 +43,11 @@ pub fn cases() -> Vec<Case> {
 
 /// Words as they are read, wherever lines end.
 fn said(ran: &Ran) -> String {
-    ran.err.split_whitespace().collect::<Vec<_>>().join(" ")
+    words(&ran.err)
+}
+
+fn words(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn says(ran: &Ran, words: &[&str]) {
@@ -85,6 +89,10 @@ async fn closes(stage: &Stage, run: &str, because: &str) -> Outcome {
         spec,
         "the workload was changed"
     );
+    let status = stage.credentials.run(0, &folder, "status").await?;
+    let left = format!("left by run {run}, which is closed");
+    assert!(words(&status.out).contains(&left), "{status}");
+    assert!(!status.out.contains("stepback resume"), "{status}");
     let again = stage.credentials.run(3, &folder, &format!("{typed} --yes")).await?;
     says(&again, &["is closed already"]);
     stage.credentials.run(0, &folder, ROLLBACK).await?;
@@ -204,7 +212,15 @@ async fn restored(ctx: Ctx) -> Outcome {
         .patch("shop", &PatchParams::default(), &Patch::Merge(patch))
         .await?;
     let held = stage.credentials.run(5, &stage.folder("1.2.0"), ROLLBACK).await?;
-    says(&held, &[OTHER, "DATABASE_URL"]);
+    let way = format!("stepback abort --journal-lost {OTHER}");
+    says(&held, &[OTHER, "DATABASE_URL", &way]);
+    // No run is open here, but one holds the workload.
+    for typed in ["resume", "abort --yes"] {
+        let told = stage.credentials.run(3, &stage.folder("1.2.0"), typed).await?;
+        says(&told, &[OTHER, "does not know it", &way]);
+    }
+    let status = stage.credentials.run(0, &stage.folder("1.2.0"), "status").await?;
+    assert!(words(&status.out).contains(&way), "{status}");
     let unknown = stage
         .credentials
         .run(3, &stage.folder("1.2.0"), &format!("resume {OTHER}"))

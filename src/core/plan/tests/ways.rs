@@ -253,6 +253,27 @@ fn a_strategy_that_was_asked_for_and_does_not_hold_is_refused() {
 }
 
 #[test]
+fn a_pod_that_runs_the_target_already_is_only_waited_for() {
+    // An upgrade to 1.3.0 that a partition holds: shop-0 has never left 1.2.0.
+    let held: [PodOf; 3] = [(0, "1.2.0", true), (1, "1.3.0", true), (2, "1.3.0", false)];
+    let plan = back(&app(NEW, NEW, ""), shop(&held, |_| {})).unwrap();
+    let told = steps(&plan);
+    assert_eq!(
+        told[2..5],
+        [
+            "replace shop-2 of StatefulSet shop/shop",
+            "replace shop-1 of StatefulSet shop/shop",
+            "wait for shop-0 of StatefulSet shop/shop"
+        ]
+    );
+    // It was so when the plan was made; should it run something else by then, it is replaced all the same.
+    assert!(matches!(plan.steps[4].action, Action::RemovePod { stays: true, .. }));
+    let one = shop(&held[..1], |set| set["spec"]["replicas"] = json!(1));
+    let outage = back(&app(NEW, NEW, ""), one).unwrap().strategy.unwrap().outage;
+    assert_eq!(outage, "none: every pod runs the target already");
+}
+
+#[test]
 fn w4_no_downtime_is_said_only_of_more_than_one_pod_that_is_ready() {
     let outage = |pods: &[PodOf]| {
         let cluster = shop(pods, |set| set["spec"]["replicas"] = json!(2));

@@ -37,6 +37,7 @@ fn replace(of: &str, pod: i32) -> (Action, Gate) {
         uid: "u1".into(),
         pod: format!("{of}-{pod}"),
         removal: Removal::Outdated(template()),
+        stays: false,
     };
     (action, healthy(of, pod))
 }
