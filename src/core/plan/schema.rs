@@ -369,7 +369,8 @@ fn push_missing_records(app: Option<&AppFile>, seen: &Seen, applied: &MigrationS
     }
 }
 
-/// Applies in one step up to each release's newest migration, and records fingerprint and pairing there.
+/// Applies in one step up to each release's newest migration, and records fingerprint and pairing there, where what is
+/// applied then is that release's.
 fn push_ups(
     app: Option<&AppFile>,
     target: &MigrationSet,
@@ -389,6 +390,10 @@ fn push_ups(
         let version = &up.migration.version;
         now.0.insert(version.clone());
         pending.push(up.clone());
+        // One that comes late, below what is applied already, is no release's newest: beside it lies what that release
+        // does not have (LAWS D1).
+        let is_newest = now.newest() == Some(version);
+        let app = app.filter(|_| is_newest);
         let releases: Vec<_> = app.into_iter().flat_map(|app| app.releases_at(version)).collect();
         if releases.is_empty() && index + 1 < ups.len() {
             continue;
