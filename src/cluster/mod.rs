@@ -72,6 +72,15 @@ impl Counts<'_> {
     }
 }
 
+/// What is followed of a workload beside its own object.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Follow<'a> {
+    /// Its pods.
+    pub pods: bool,
+    /// One of its revisions. Its data never change: it is read when following begins, and again where it was not there.
+    pub revision: Option<&'a str>,
+}
+
 /// A cluster with workloads in it.
 ///
 /// # Guarantees
@@ -102,17 +111,28 @@ pub trait Cluster: Send + Sync {
         found.ok_or_else(|| ClusterError::Unreachable(format!("{workload} was asked for and not answered")))
     }
 
-    /// Reads the workload's own object, and one of its revisions; neither its pods nor other revisions, so that there are
-    /// none of them in what comes back. One object is read in a moment, where a consistent list waits for the API server's
-    /// cache (up to 0.1 s since Kubernetes 1.31).
-    async fn look_at_set(&self, workload: &WorkloadRef, revision: Option<&str>) -> Result<SeenWorkload, ClusterError> {
-        let _ = revision;
+    /// Reads the workload's own object, and these of its revisions; neither its pods nor other revisions, so that there
+    /// are none of them in what comes back. One object is read in a moment, where a consistent list waits for the API
+    /// server's cache: up to 0.1 s since Kubernetes 1.31, and nearly always so long where nothing of the kind has changed
+    /// for a while, as revisions do not.
+    async fn look_at_set(&self, workload: &WorkloadRef, revisions: &[&str]) -> Result<SeenWorkload, ClusterError> {
+        let _ = revisions;
         self.look_at(workload).await
     }
 
-    /// The workload as it is now, and again after every change to it, its pods or its revisions; by watching.
-    /// The stream ends only with an error.
-    fn changes(&self, workload: &WorkloadRef) -> BoxStream<'static, Result<SeenWorkload, ClusterError>>;
+    /// As [`Cluster::look_at_set`], and its pods.
+    async fn look_at_pods(&self, workload: &WorkloadRef, revisions: &[&str]) -> Result<SeenWorkload, ClusterError> {
+        let _ = revisions;
+        self.look_at(workload).await
+    }
+
+    /// What is followed of the workload as it is now, and again after every change to it; by watching. The stream ends
+    /// only with an error.
+    fn changes(
+        &self,
+        workload: &WorkloadRef,
+        follow: Follow<'_>,
+    ) -> BoxStream<'static, Result<SeenWorkload, ClusterError>>;
 
     /// Sets `spec.replicas` from one count to another, and writes the original one on the object in the same patch.
     ///

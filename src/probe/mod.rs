@@ -21,7 +21,7 @@ use stepback_core::model::{SeenWorkload, Settled, Verdict, presentable};
 use stepback_core::plan::Gate;
 use stepback_core::workload::{incarnation, judge};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Follow};
 use crate::database::Database;
 use ask::Asked;
 pub use evidence::gather;
@@ -87,16 +87,15 @@ impl Wait<'_> {
     }
 
     async fn hold(&mut self) -> Settled {
-        let workload = match self.gate {
-            Gate::None => return Settled::Healthy("no gate".to_owned()),
-            Gate::PodGone { workload, .. }
-            | Gate::AllGone { workload }
-            | Gate::Repointed { workload, .. }
-            | Gate::Settled { workload, .. }
-            | Gate::PodHealthy { workload, .. } => workload,
+        let Some(workload) = self.gate.workload() else {
+            return Settled::Healthy("no gate".to_owned());
+        };
+        let follow = Follow {
+            pods: self.gate.asks_pods(),
+            revision: self.gate.revision(),
         };
         loop {
-            let mut changes = self.seams.cluster.changes(workload);
+            let mut changes = self.seams.cluster.changes(workload, follow);
             let mut seen: Option<SeenWorkload> = None;
             let error = loop {
                 let ready_for = match &seen {

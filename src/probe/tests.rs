@@ -48,7 +48,7 @@ fn template() -> TemplateRef {
 
 #[async_trait]
 impl Cluster for Fake {
-    fn changes(&self, workload: &WorkloadRef) -> BoxStream<'static, Result<SeenWorkload, ClusterError>> {
+    fn changes(&self, workload: &WorkloadRef, _: Follow<'_>) -> BoxStream<'static, Result<SeenWorkload, ClusterError>> {
         let containers = json!({ "containers": [{ "name": "shop", "image": "shop:1.2.0" }] });
         let set = json!({
             "metadata": { "name": "web", "uid": "u" },

@@ -6,7 +6,8 @@ mod verify;
 use std::time::Duration;
 
 use stepback_core::model::{
-    Direction, Evidence, Failure, Observed, ScriptRef, SeenWorkload, Settled, Stamp, Verdict, WorkloadRef,
+    Direction, Evidence, Failure, Observed, Removal, ScriptRef, SeenWorkload, Settled, Stamp, TemplateRef, Verdict,
+    WorkloadRef,
 };
 use stepback_core::plan::{Action, Gate, Plan, Step};
 use stepback_core::report::count;
@@ -62,22 +63,7 @@ impl World<'_> {
                 };
                 self.verify(schema, expected, &left_out).await
             }
-            Action::TakeFingerprint { schema, drifted } => {
-                let recorded = self
-                    .database
-                    .recorded_fingerprint(schema)
-                    .await
-                    .map_err(|error| error.to_failure())?;
-                let Some(recorded) = recorded else {
-                    return Ok(Observed::Untouched);
-                };
-                let found = self.database.fingerprint().await.map_err(|error| error.to_failure())?;
-                Ok(if recorded.digest() == found.digest() && recorded.drifted == *drifted {
-                    Observed::Done(format!("fingerprint {} is recorded", found.digest().short()))
-                } else {
-                    Observed::Untouched
-                })
-            }
+            Action::TakeFingerprint { schema, drifted } => self.observe_taken(schema, drifted).await,
             Action::RecordRelease { release, schema } => {
                 let record = Record::Release {
                     release: release.clone(),
@@ -106,10 +92,11 @@ impl World<'_> {
             } => {
                 let template = plan.template_at(step, workload);
                 let revision = template.and_then(|template| template.revision.as_deref());
-                let mut seen = self.look_at_set(workload, revision).await?;
+                let revision: Vec<_> = revision.into_iter().collect();
+                let mut seen = self.look_at_set(workload, &revision).await?;
                 // Whether the controller leaves a pod beyond the count standing is seen of the pods.
                 if to < from && seen.replicas() == *to {
-                    seen = self.look_at(workload).await?;
+                    seen = self.look_at_pods(workload, &revision).await?;
                 }
                 let observed = observe_scale(&seen, uid, *from, *to);
                 // A pod is started from whatever the template is by then.
@@ -127,7 +114,7 @@ impl World<'_> {
                 from,
                 to,
             } => {
-                let seen = self.look_at(workload).await?;
+                let seen = self.look_at_set(workload, &names(&[from, to])).await?;
                 let observed = observe_repoint(&seen, uid, from, to);
                 // Its pods would be replaced while nobody waits for them, and have written to a schema that is not theirs.
                 match observed {
@@ -142,7 +129,7 @@ impl World<'_> {
                 to,
                 ..
             } => Ok(observe_update_strategy(
-                &self.look_at_set(workload, None).await?,
+                &self.look_at_set(workload, &[]).await?,
                 uid,
                 from,
                 to,
@@ -153,7 +140,13 @@ impl World<'_> {
                 pod,
                 removal,
                 ..
-            } => Ok(observe_removal(&self.look_at(workload).await?, uid, pod, removal)),
+            } => {
+                let seen = match removal {
+                    Removal::Outdated(template) => self.look_at_pods(workload, &names(&[template])).await?,
+                    Removal::BeyondCount => self.look_at_pods(workload, &[]).await?,
+                };
+                Ok(observe_removal(&seen, uid, pod, removal))
+            }
             // There is no effect to look for: its gate is all there is.
             Action::CheckPod { pod, .. } => Ok(Observed::Done(format!("pod {pod} was set in motion"))),
             Action::Pair {
@@ -163,7 +156,7 @@ impl World<'_> {
                 pairing,
             } => self.observe_pairing(workload, uid, template, pairing).await,
             Action::GiveBack { workload, .. } => {
-                let seen = self.look_at_set(workload, None).await?;
+                let seen = self.look_at_set(workload, &[]).await?;
                 Ok(if is_given_back(&seen) {
                     Observed::Done(format!("nothing of stepback is left on {workload}"))
                 } else {
@@ -195,7 +188,7 @@ impl World<'_> {
             let Some(template) = plan.template_at(step, &workload) else {
                 continue;
             };
-            let found = self.look_at(&workload).await?;
+            let found = self.look_at_set(&workload, &names(&[template])).await?;
             if !is_at(&found, template) {
                 return Ok(Observed::Foreign(other_template(&found, template)));
             }
@@ -207,7 +200,7 @@ impl World<'_> {
     async fn find_started(&self, plan: &Plan, step: &Step) -> Result<Option<Observed>, Failure> {
         let uids = plan.workload_uids();
         for workload in plan.stopped_at(step.id) {
-            let found = self.look_at(&workload).await?;
+            let found = self.look_at_pods(&workload, &[]).await?;
             let is_same = found.uid() == uids.get(&workload).map(String::as_str);
             let verdict = judge(
                 &Gate::AllGone {
@@ -261,8 +254,13 @@ impl World<'_> {
         Ok(recheck_scripts(direction, scripts, &ledger))
     }
 
-    async fn look_at_set(&self, workload: &WorkloadRef, revision: Option<&str>) -> Result<SeenWorkload, Failure> {
-        let looked = self.cluster()?.look_at_set(workload, revision).await;
+    async fn look_at_set(&self, workload: &WorkloadRef, revisions: &[&str]) -> Result<SeenWorkload, Failure> {
+        let looked = self.cluster()?.look_at_set(workload, revisions).await;
+        looked.map_err(|error| error.to_failure())
+    }
+
+    async fn look_at_pods(&self, workload: &WorkloadRef, revisions: &[&str]) -> Result<SeenWorkload, Failure> {
+        let looked = self.cluster()?.look_at_pods(workload, revisions).await;
         looked.map_err(|error| error.to_failure())
     }
 
@@ -317,7 +315,7 @@ impl World<'_> {
             }
             // The count is set, and the controller leaves the pod beyond it standing.
             Action::Scale { workload, uid, .. } if done > 0 => {
-                let Some((pod, removal)) = step.action.removes(&self.look_at(workload).await?) else {
+                let Some((pod, removal)) = step.action.removes(&self.look_at_set(workload, &[]).await?) else {
                     return Ok(());
                 };
                 self.cluster()?
@@ -422,4 +420,10 @@ impl World<'_> {
         };
         probe::gather(seams, &step.gate).await
     }
+}
+
+/// The revisions that templates are told apart by.
+fn names<'a>(templates: &[&'a TemplateRef]) -> Vec<&'a str> {
+    let named = templates.iter().filter_map(|template| template.revision.as_deref());
+    named.collect()
 }

@@ -1,6 +1,6 @@
 //! Reading workloads, their pods and revisions.
 
-use futures::future::{join_all, try_join};
+use futures::future::{join_all, try_join, try_join_all};
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -64,14 +64,9 @@ async fn cluster_uid(client: &Client, namespace: &str) -> Result<String, Cluster
     }
 }
 
-async fn look_at(client: &Client, workload: &WorkloadRef) -> Result<SeenWorkload, ClusterError> {
+pub(super) async fn look_at(client: &Client, workload: &WorkloadRef) -> Result<SeenWorkload, ClusterError> {
     let object = workload.to_string();
-    let sets: Api<StatefulSet> = Api::namespaced(client.clone(), &workload.namespace);
-    let found = sets
-        .get_opt(&workload.name)
-        .await
-        .map_err(|error| failure::of(error, &object))?;
-    let Some(set) = found else {
+    let Some(set) = get_set(client, workload).await? else {
         return Ok(assemble(workload, None, [], []));
     };
     let listed = ListParams::default().labels_from(&selector(&set, &object)?);
@@ -83,25 +78,50 @@ async fn look_at(client: &Client, workload: &WorkloadRef) -> Result<SeenWorkload
     Ok(assemble(workload, Some(set), pods, revisions))
 }
 
-/// The set and one of its revisions, each by its name: no list is asked for.
+/// The set and some of its revisions, each by its name: no list is asked for.
 pub(super) async fn look_at_set(
     client: &Client,
     workload: &WorkloadRef,
-    revision: Option<&str>,
+    names: &[&str],
+) -> Result<SeenWorkload, ClusterError> {
+    let (set, revisions) = try_join(get_set(client, workload), get_revisions(client, workload, names)).await?;
+    Ok(assemble(workload, set, [], revisions))
+}
+
+/// The set, its pods, and some of its revisions by their names.
+pub(super) async fn look_at_pods(
+    client: &Client,
+    workload: &WorkloadRef,
+    names: &[&str],
 ) -> Result<SeenWorkload, ClusterError> {
     let object = workload.to_string();
-    let sets: Api<StatefulSet> = Api::namespaced(client.clone(), &workload.namespace);
-    let revisions: Api<ControllerRevision> = Api::namespaced(client.clone(), &workload.namespace);
-    let named = async {
-        match revision {
-            Some(name) => revisions.get_opt(name).await,
-            None => Ok(None),
-        }
+    let (set, revisions) = try_join(get_set(client, workload), get_revisions(client, workload, names)).await?;
+    let Some(set) = set else {
+        return Ok(assemble(workload, None, [], []));
     };
-    let (set, revision) = try_join(sets.get_opt(&workload.name), named)
-        .await
-        .map_err(|error| failure::of(error, &object))?;
-    Ok(assemble(workload, set, [], revision))
+    let listed = ListParams::default().labels_from(&selector(&set, &object)?);
+    let pods: Api<Pod> = Api::namespaced(client.clone(), &workload.namespace);
+    let pods = pods.list(&listed).await;
+    let pods = pods.map_err(|error| failure::of(error, &format!("pods of {object}")))?;
+    Ok(assemble(workload, Some(set), pods, revisions))
+}
+
+async fn get_set(client: &Client, workload: &WorkloadRef) -> Result<Option<StatefulSet>, ClusterError> {
+    let sets: Api<StatefulSet> = Api::namespaced(client.clone(), &workload.namespace);
+    let found = sets.get_opt(&workload.name).await;
+    found.map_err(|error| failure::of(error, &workload.to_string()))
+}
+
+/// Revisions by their names, as far as they are there.
+pub(super) async fn get_revisions(
+    client: &Client,
+    workload: &WorkloadRef,
+    names: &[&str],
+) -> Result<Vec<ControllerRevision>, ClusterError> {
+    let revisions: Api<ControllerRevision> = Api::namespaced(client.clone(), &workload.namespace);
+    let found = try_join_all(names.iter().map(|name| revisions.get_opt(name))).await;
+    let found = found.map_err(|error| failure::of(error, &format!("revisions of {workload}")))?;
+    Ok(found.into_iter().flatten().collect())
 }
 
 /// The label selector of a set. It cannot be changed as long as the set exists.

@@ -34,7 +34,7 @@ use stepback_core::model::{
 };
 use tokio::sync::Mutex;
 
-use super::{Cluster, ClusterError, Counts, Exited, LogOf, MANAGER, Wire};
+use super::{Cluster, ClusterError, Counts, Exited, Follow, LogOf, MANAGER, Wire};
 
 pub use connect::{ConnectTo, connect};
 pub use find::FoundWorkload;
@@ -124,13 +124,27 @@ impl Cluster for KubeCluster {
         looked.map_err(|error| self.name_server(error))
     }
 
-    async fn look_at_set(&self, workload: &WorkloadRef, revision: Option<&str>) -> Result<SeenWorkload, ClusterError> {
-        let looked = look::look_at_set(&self.client, workload, revision).await;
+    async fn look_at(&self, workload: &WorkloadRef) -> Result<SeenWorkload, ClusterError> {
+        let looked = look::look_at(&self.client, workload).await;
         looked.map_err(|error| self.name_server(error))
     }
 
-    fn changes(&self, workload: &WorkloadRef) -> BoxStream<'static, Result<SeenWorkload, ClusterError>> {
-        watch::changes(self.client.clone(), workload.clone())
+    async fn look_at_set(&self, workload: &WorkloadRef, revisions: &[&str]) -> Result<SeenWorkload, ClusterError> {
+        let looked = look::look_at_set(&self.client, workload, revisions).await;
+        looked.map_err(|error| self.name_server(error))
+    }
+
+    async fn look_at_pods(&self, workload: &WorkloadRef, revisions: &[&str]) -> Result<SeenWorkload, ClusterError> {
+        let looked = look::look_at_pods(&self.client, workload, revisions).await;
+        looked.map_err(|error| self.name_server(error))
+    }
+
+    fn changes(
+        &self,
+        workload: &WorkloadRef,
+        follow: Follow<'_>,
+    ) -> BoxStream<'static, Result<SeenWorkload, ClusterError>> {
+        watch::changes(self.client.clone(), workload.clone(), follow)
     }
 
     async fn scale(

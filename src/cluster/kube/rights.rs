@@ -15,7 +15,7 @@ type Needed = (&'static str, &'static str, &'static str, &'static [&'static str]
 /// not among them: where that is forbidden, clusters are told apart by their certificate authority.
 const NEEDED: &[Needed] = &[
     ("apps", "statefulsets", "", &["get", "list", "watch", "patch"]),
-    ("apps", "controllerrevisions", "", &["get", "list", "watch"]),
+    ("apps", "controllerrevisions", "", &["get", "list"]),
     ("", "pods", "", &["get", "list", "watch", "patch", "delete"]),
     ("autoscaling", "horizontalpodautoscalers", "", &["list"]),
     ("", "configmaps", "", &["create", "get", "list", "patch", "delete"]),

@@ -12,13 +12,17 @@ use kube::{Api, Client};
 use stepback_core::model::{SeenWorkload, WorkloadRef};
 
 use super::{failure, limit, look};
-use crate::cluster::ClusterError;
+use crate::cluster::{ClusterError, Follow};
 
 type Events<K> = BoxStream<'static, Result<Event<K>, watcher::Error>>;
 
 /// The present state once everything is listed, then a snapshot after every change that shows.
-pub(super) fn changes(client: Client, workload: WorkloadRef) -> BoxStream<'static, Result<SeenWorkload, ClusterError>> {
-    let watch = Watch::start(client, workload);
+pub(super) fn changes(
+    client: Client,
+    workload: WorkloadRef,
+    follow: Follow<'_>,
+) -> BoxStream<'static, Result<SeenWorkload, ClusterError>> {
+    let watch = Watch::start(client, workload, follow);
     // After an error nothing follows: what is missed cannot be told from what did not happen.
     stream::try_unfold(watch, |mut watch| async move {
         let seen = watch.next().await?;
@@ -36,19 +40,17 @@ struct Watch {
     client: Client,
     workload: WorkloadRef,
     set: Followed<StatefulSet>,
-    /// Pods and revisions are found by the set's selector, so they are watched once it is known.
-    belongings: Option<Belongings>,
+    with_pods: bool,
+    /// Pods are found by the set's selector, so they are watched once it is known.
+    pods: Option<(Selector, Followed<Pod>)>,
+    /// The revision that is to be shown, and what is known of it. Not watched: its data never change, and a list of
+    /// revisions waits for the API server's cache.
+    revision: Option<(String, Option<ControllerRevision>)>,
     last: Option<SeenWorkload>,
 }
 
-struct Belongings {
-    selector: Selector,
-    pods: Followed<Pod>,
-    revisions: Followed<ControllerRevision>,
-}
-
 impl Watch {
-    fn start(client: Client, workload: WorkloadRef) -> Self {
+    fn start(client: Client, workload: WorkloadRef, follow: Follow<'_>) -> Self {
         let sets: Api<StatefulSet> = Api::namespaced(client.clone(), &workload.namespace);
         let only = config().fields(&format!("metadata.name={}", workload.name));
         let set = Followed::new(sets, only);
@@ -56,7 +58,9 @@ impl Watch {
             client,
             workload,
             set,
-            belongings: None,
+            pods: None,
+            with_pods: follow.pods,
+            revision: follow.revision.map(|name| (name.to_owned(), None)),
             last: None,
         }
     }
@@ -64,9 +68,12 @@ impl Watch {
     async fn next(&mut self) -> Result<SeenWorkload, ClusterError> {
         loop {
             self.step().await?;
-            if let Some(seen) = self.snapshot()
-                && self.last.as_ref() != Some(&seen)
-            {
+            if !self.is_complete() {
+                continue;
+            }
+            self.read_revision().await?;
+            let seen = self.snapshot();
+            if self.last.as_ref() != Some(&seen) {
                 self.last = Some(seen.clone());
                 return Ok(seen);
             }
@@ -76,12 +83,11 @@ impl Watch {
     /// Takes in one event, whoever has one first.
     async fn step(&mut self) -> Result<(), ClusterError> {
         let object = self.workload.to_string();
-        let stepped = match &mut self.belongings {
+        let stepped = match &mut self.pods {
             None => self.set.step().await,
-            Some(belongings) => tokio::select! {
+            Some((_, pods)) => tokio::select! {
                 stepped = self.set.step() => stepped,
-                stepped = belongings.pods.step() => stepped,
-                stepped = belongings.revisions.step() => stepped,
+                stepped = pods.step() => stepped,
             },
         };
         stepped.map_err(|error| match error {
@@ -90,45 +96,41 @@ impl Watch {
         })?;
         let Some(set) = self.set.known.values().next() else {
             // Without the set nothing is owned; a set made anew may select something else.
-            self.belongings = None;
+            self.pods = None;
             return Ok(());
         };
+        if !self.with_pods {
+            return Ok(());
+        }
         let wanted = look::selector(set, &object)?;
-        let same = self
-            .belongings
-            .as_ref()
-            .is_some_and(|belongings| belongings.selector == wanted);
-        if !same {
-            let config = config().labels_from(&wanted);
-            self.belongings = Some(Belongings {
-                selector: wanted,
-                pods: Followed::new(
-                    Api::namespaced(self.client.clone(), &self.workload.namespace),
-                    config.clone(),
-                ),
-                revisions: Followed::new(Api::namespaced(self.client.clone(), &self.workload.namespace), config),
-            });
+        if self.pods.as_ref().is_none_or(|(selector, _)| *selector != wanted) {
+            let api = Api::namespaced(self.client.clone(), &self.workload.namespace);
+            let pods = Followed::new(api, config().labels_from(&wanted));
+            self.pods = Some((wanted, pods));
         }
         Ok(())
     }
 
-    /// What is known, once it is everything.
-    fn snapshot(&self) -> Option<SeenWorkload> {
-        if !self.set.complete {
-            return None;
+    /// Whether everything is known.
+    fn is_complete(&self) -> bool {
+        let has_pods = !self.with_pods || self.set.known.is_empty();
+        self.set.complete && (has_pods || self.pods.as_ref().is_some_and(|(_, pods)| pods.complete))
+    }
+
+    /// Reads the revision, until it is there.
+    async fn read_revision(&mut self) -> Result<(), ClusterError> {
+        if let Some((name, found @ None)) = &mut self.revision {
+            let mut read = look::get_revisions(&self.client, &self.workload, &[name.as_str()]).await?;
+            *found = read.pop();
         }
-        let Some(set) = self.set.known.values().next() else {
-            return Some(look::assemble(&self.workload, None, [], []));
-        };
-        let belongings = self.belongings.as_ref()?;
-        (belongings.pods.complete && belongings.revisions.complete).then(|| {
-            look::assemble(
-                &self.workload,
-                Some(set.clone()),
-                belongings.pods.known.values().cloned(),
-                belongings.revisions.known.values().cloned(),
-            )
-        })
+        Ok(())
+    }
+
+    fn snapshot(&self) -> SeenWorkload {
+        let set = self.set.known.values().next().cloned();
+        let pods = self.pods.iter().flat_map(|(_, pods)| pods.known.values().cloned());
+        let revision = self.revision.iter().filter_map(|(_, found)| found.clone());
+        look::assemble(&self.workload, set, pods, revision)
     }
 }
 
@@ -249,7 +251,11 @@ mod tests {
             namespace: "a".to_owned(),
             name: "shop".to_owned(),
         };
-        let mut changes = changes(falls_silent(), workload);
+        let everything = Follow {
+            pods: true,
+            revision: None,
+        };
+        let mut changes = changes(falls_silent(), workload, everything);
         assert_eq!(changes.next().await.unwrap().unwrap().replicas(), 3);
         let begun = Instant::now();
         let changed = timeout(Duration::from_secs(60), changes.next()).await;

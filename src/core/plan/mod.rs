@@ -257,6 +257,36 @@ pub enum Gate {
     },
 }
 
+impl Gate {
+    /// The workload that it is judged of.
+    pub fn workload(&self) -> Option<&WorkloadRef> {
+        match self {
+            Self::None => None,
+            Self::PodGone { workload, .. }
+            | Self::AllGone { workload }
+            | Self::Repointed { workload, .. }
+            | Self::Settled { workload, .. }
+            | Self::PodHealthy { workload, .. } => Some(workload),
+        }
+    }
+
+    /// Whether it is judged of pods; else the workload's own object tells everything.
+    pub fn asks_pods(&self) -> bool {
+        match self {
+            Self::None | Self::Repointed { .. } | Self::Settled { .. } => false,
+            Self::PodGone { .. } | Self::AllGone { .. } | Self::PodHealthy { .. } => true,
+        }
+    }
+
+    /// The revision that it compares with, by its name.
+    pub fn revision(&self) -> Option<&str> {
+        match self {
+            Self::Repointed { to: template, .. } | Self::PodHealthy { template, .. } => template.revision.as_deref(),
+            Self::None | Self::PodGone { .. } | Self::AllGone { .. } | Self::Settled { .. } => None,
+        }
+    }
+}
+
 impl Plan {
     /// Milliseconds for which a step is tried again without coming any further. A step of many migrations has as much time
     /// as all of them may take, but where the next one does not get done within its own, trying goes on no longer

@@ -180,18 +180,24 @@ impl Coordinator {
                 database: &*self.database,
             };
             let dials = app.probes.iter().any(|probe| probe.ask.dials());
-            for namespace in namespaces_of(workloads) {
-                seen.missing_rights
-                    .extend(cluster.missing_rights(namespace, dials).await?);
-                seen.missing_pairing
-                    .extend(cluster.missing_pairing_rights(namespace).await?);
-                seen.missing_evidence
-                    .extend(cluster.missing_evidence_rights(namespace).await?);
-            }
+            // None of these waits for another: they are asked in one go.
+            let rights = namespaces_of(workloads).into_iter().map(|namespace| async move {
+                tokio::try_join!(
+                    cluster.missing_rights(namespace, dials),
+                    cluster.missing_pairing_rights(namespace),
+                    cluster.missing_evidence_rights(namespace),
+                )
+            });
             let questions = look_around(request, &found.workloads);
             let around = questions.iter().map(|question| cluster.look_around(question));
-            let (around, probes) = tokio::join!(try_join_all(around), try_probes(seams, app, &found.workloads));
-            seen.around = around?;
+            let probes = async { Ok(try_probes(seams, app, &found.workloads).await) };
+            let (rights, around, probes) = tokio::try_join!(try_join_all(rights), try_join_all(around), probes)?;
+            for (missing, pairing, evidence) in rights {
+                seen.missing_rights.extend(missing);
+                seen.missing_pairing.extend(pairing);
+                seen.missing_evidence.extend(evidence);
+            }
+            seen.around = around;
             seen.probes = probes;
         }
         Ok(seen)

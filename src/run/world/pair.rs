@@ -1,6 +1,6 @@
 //! The step that writes on a revision which release it is (LAWS W1).
 
-use stepback_core::model::{Failure, Observed, Pairing, Stamp, TemplateRef, WorkloadRef};
+use stepback_core::model::{Failure, Observed, Pairing, SeenWorkload, Stamp, TemplateRef, WorkloadRef};
 use stepback_core::workload::{observe_pairing, revision_to_pair};
 
 use super::World;
@@ -14,7 +14,7 @@ impl World<'_> {
         template: &TemplateRef,
         pairing: &Pairing,
     ) -> Result<Observed, Failure> {
-        let observed = observe_pairing(&self.look_at(workload).await?, uid, template, pairing);
+        let observed = observe_pairing(&self.look_for(workload, template).await?, uid, template, pairing);
         if observed != Observed::Untouched {
             return Ok(observed);
         }
@@ -27,6 +27,14 @@ impl World<'_> {
         })
     }
 
+    /// The revision that is to be paired: the template's own, or whichever the controller has made of it.
+    async fn look_for(&self, workload: &WorkloadRef, template: &TemplateRef) -> Result<SeenWorkload, Failure> {
+        match &template.revision {
+            Some(name) => self.look_at_set(workload, &[name.as_str()]).await,
+            None => self.look_at(workload).await,
+        }
+    }
+
     /// Pairs the revision that the pods were started from, which by now has a name.
     pub(super) async fn pair(
         &self,
@@ -36,7 +44,7 @@ impl World<'_> {
         pairing: &Pairing,
         stamp: &Stamp,
     ) -> Result<(), Failure> {
-        let seen = self.look_at(workload).await?;
+        let seen = self.look_for(workload, template).await?;
         let Some(revision) = revision_to_pair(&seen, template) else {
             return Ok(());
         };

@@ -1,4 +1,4 @@
-//! The comparison of the schema with its recorded fingerprint, after the downs (LAWS D12).
+//! The schema's fingerprint: whether it is recorded, and what differs from the record after the downs (LAWS D12).
 
 use std::collections::BTreeMap;
 
@@ -33,6 +33,20 @@ impl LeftOut<'_> {
 }
 
 impl World<'_> {
+    /// Whether the schema's fingerprint, as it is, is the one that is recorded for this state.
+    pub(super) async fn observe_taken(&self, schema: &MigrationSet, drifted: &Drift) -> Result<Observed, Failure> {
+        let failed = |error: DbError| error.to_failure();
+        let Some(recorded) = self.database.recorded_fingerprint(schema).await.map_err(failed)? else {
+            return Ok(Observed::Untouched);
+        };
+        let found = self.database.fingerprint().await.map_err(failed)?;
+        Ok(if recorded.digest() == found.digest() && recorded.drifted == *drifted {
+            Observed::Done(format!("fingerprint {} is recorded", found.digest().short()))
+        } else {
+            Observed::Untouched
+        })
+    }
+
     pub(super) async fn verify(
         &self,
         schema: &MigrationSet,

@@ -3,18 +3,35 @@
 use std::time::Duration;
 
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::api::{
+    apps::v1::ControllerRevision,
+    core::v1::{Namespace, Pod},
+};
 use kube::{
     Api, ResourceExt,
     api::{DeleteParams, PostParams},
 };
 use serde_json::{from_value, json};
-use stepback::cluster::{Cluster as _, ClusterError};
+use stepback::cluster::{Cluster as _, ClusterError, Follow};
 use stepback_core::model::{SeenWorkload, WorkloadRef};
 use tokio::time::timeout;
 
 use super::arena::Arena;
 use crate::support::runner::{NotPassed, Outcome, fail};
+
+/// The workload and its pods.
+pub const WITH_PODS: Follow<'static> = Follow {
+    pods: true,
+    revision: None,
+};
+
+/// The workload and one of its revisions.
+fn of_revision(name: &str) -> Follow<'_> {
+    Follow {
+        pods: false,
+        revision: Some(name),
+    }
+}
 
 type Changes = futures::stream::BoxStream<'static, Result<SeenWorkload, ClusterError>>;
 
@@ -41,22 +58,32 @@ async fn until(
 
 pub async fn a_set_can_be_looked_at_alone(arena: &Arena) -> Outcome {
     let workload = arena.seen().await?.workload;
-    let alone = async |revision: Option<String>| arena.cluster.look_at_set(&workload, revision.as_deref()).await;
-    assert_eq!(alone(None).await?.set, None, "it is not there yet");
+    let alone = async |revisions: &[&str]| arena.cluster.look_at_set(&workload, revisions).await;
+    let with_pods = async |revisions: &[&str]| arena.cluster.look_at_pods(&workload, revisions).await;
+    assert_eq!(alone(&[]).await?.set, None, "it is not there yet");
+    assert_eq!(with_pods(&[]).await?.set, None, "it is not there yet");
     arena.create("shop:1.2.0", 1, json!({})).await?;
     arena.until_settled(1).await?;
     arena.set_image("shop:1.3.0").await?;
     arena.until_settled(1).await?;
     let whole = arena.seen().await?;
     for revision in &whole.revisions {
-        let seen = alone(revision.metadata.name.clone()).await?;
-        assert_eq!(
-            (&seen.set, &seen.revisions[..]),
-            (&whole.set, std::slice::from_ref(revision))
-        );
-        assert_eq!(seen.pods, []);
+        let name = revision.name_any();
+        for (seen, pods) in [
+            (alone(&[&name]).await?, &[][..]),
+            (with_pods(&[&name]).await?, &whole.pods[..]),
+        ] {
+            assert_eq!(
+                (&seen.set, &seen.revisions[..]),
+                (&whole.set, std::slice::from_ref(revision))
+            );
+            assert_eq!(seen.pods, pods);
+        }
     }
-    let seen = alone(Some("web-nowhere".to_owned())).await?;
+    let names: Vec<_> = whole.revisions.iter().map(ResourceExt::name_any).collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    assert_eq!(with_pods(&names).await?, whole);
+    let seen = alone(&["web-nowhere"]).await?;
     assert_eq!((&seen.set, seen.revisions.len()), (&whole.set, 0));
     Ok(())
 }
@@ -100,7 +127,7 @@ pub async fn a_workload_that_is_not_there_is_seen_as_none(arena: &Arena) -> Outc
     assert_eq!(seen.workloads[0].workload, missing);
     assert_eq!(seen.workloads[0].set, None);
     assert!(seen.workloads[1].set.is_some());
-    let first = arena.cluster.changes(&missing).next().await.unwrap()?;
+    let first = arena.cluster.changes(&missing, WITH_PODS).next().await.unwrap()?;
     assert_eq!(first, seen.workloads[0]);
     Ok(())
 }
@@ -108,9 +135,9 @@ pub async fn a_workload_that_is_not_there_is_seen_as_none(arena: &Arena) -> Outc
 pub async fn changes_begin_with_the_present_and_show_pods_coming_and_going(arena: &Arena) -> Outcome {
     arena.create("shop:1.2.0", 2, json!({})).await?;
     arena.until_settled(2).await?;
-    let mut changes = arena.cluster.changes(&arena.web);
+    let mut changes = arena.cluster.changes(&arena.web, WITH_PODS);
     let first = timeout(Duration::from_secs(20), changes.next()).await?.unwrap()?;
-    assert_eq!((first.pods.len(), first.revisions.len()), (2, 1));
+    assert_eq!((first.pods.len(), first.revisions.len()), (2, 0));
     let uid = first.pods[1].uid();
 
     arena.delete_pod("web-1").await?;
@@ -128,14 +155,43 @@ pub async fn changes_begin_with_the_present_and_show_pods_coming_and_going(arena
     })
     .await?;
     arena.set_image("shop:1.3.0").await?;
-    until(&mut changes, "a second revision", |seen| seen.revisions.len() == 2).await?;
+    arena.until_settled(0).await?;
+    let second = arena.seen().await?.revisions[1].clone();
+    let mut changes = arena.cluster.changes(&arena.web, of_revision(&second.name_any()));
+    let first = timeout(Duration::from_secs(20), changes.next()).await?.unwrap()?;
+    assert_eq!(first.revisions, [second]);
+    // Nobody waits for a list of what is not followed.
+    arena.scale(1).await?;
+    arena.until_settled(1).await?;
+    until(&mut changes, "a pod is counted", |seen| {
+        let status = seen.set.as_ref().and_then(|set| set.status.as_ref());
+        status.is_some_and(|status| status.replicas == 1) && seen.pods.is_empty()
+    })
+    .await?;
+    arena.scale(0).await?;
+
+    // One that is made only later is shown then.
+    arena.set_image("shop:1.4.0").await?;
+    arena.until_settled(0).await?;
+    let third = arena.seen().await?.revisions[2].name_any();
+    arena.set_image("shop:1.2.0").await?;
+    arena.until_settled(0).await?;
+    let revisions: Api<ControllerRevision> = Api::namespaced(arena.client.clone(), &arena.web.namespace);
+    revisions.delete(&third, &DeleteParams::default()).await?;
+    let mut changes = arena.cluster.changes(&arena.web, of_revision(&third));
+    until(&mut changes, "no revision", |seen| seen.revisions.is_empty()).await?;
+    arena.set_image("shop:1.4.0").await?;
+    until(&mut changes, "the revision", |seen| {
+        seen.revisions.iter().any(|revision| revision.name_any() == third)
+    })
+    .await?;
     Ok(())
 }
 
 pub async fn changes_follow_a_set_that_is_deleted_and_made_again(arena: &Arena) -> Outcome {
     arena.create("shop:1.2.0", 1, json!({})).await?;
     arena.until_settled(1).await?;
-    let mut changes = arena.cluster.changes(&arena.web);
+    let mut changes = arena.cluster.changes(&arena.web, WITH_PODS);
     until(&mut changes, "the set", |seen| seen.pods.len() == 1).await?;
     arena.sets.delete("web", &DeleteParams::background()).await?;
     until(&mut changes, "no set", |seen| {

@@ -16,6 +16,7 @@ use stepback_core::{
 };
 
 use super::arena::{Arena, again, stamp, substance, token};
+use super::looking::WITH_PODS;
 use crate::support::runner::Outcome;
 
 /// Every write there is, by name.
@@ -108,7 +109,7 @@ pub async fn w6_a_higher_token_fences_and_nothing_is_written(arena: &Arena) -> O
 
 pub async fn w6_effect_and_stamp_come_in_one_write(arena: &Arena) -> Outcome {
     let uid = arena.empty_set("shop:1.2.0").await?;
-    let mut changes = arena.cluster.changes(&arena.web);
+    let mut changes = arena.cluster.changes(&arena.web, WITH_PODS);
     again!(arena.cluster.scale(&arena.web, &uid, Counts::of(0, 1, 0), &stamp(3, 2)))?;
     arena.until_settled(1).await?;
     // No state that anybody could have seen has one without the other.

@@ -8,7 +8,7 @@ use std::{
 use async_trait::async_trait;
 use futures::{StreamExt, stream, stream::BoxStream};
 use stepback::{
-    cluster::{Cluster, ClusterError, Counts, Exited, LogOf, Wire},
+    cluster::{Cluster, ClusterError, Counts, Exited, Follow, LogOf, Wire},
     database::{Database, DbError, LeaseRequest, Record, Reply},
     journal::{Journal, JournalError, Stored},
     run::{Stop, stop},
@@ -361,7 +361,7 @@ impl Cluster for Client {
     }
 
     /// Each poll lets the controller make one move; where there is none to make, nothing will ever change.
-    fn changes(&self, _workload: &WorkloadRef) -> BoxStream<'static, Result<SeenWorkload, ClusterError>> {
+    fn changes(&self, _: &WorkloadRef, _: Follow<'_>) -> BoxStream<'static, Result<SeenWorkload, ClusterError>> {
         let step = |(client, begun): (Client, bool)| async move {
             if begun {
                 let moved = client.world.lock().set.step();
