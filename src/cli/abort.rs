@@ -15,7 +15,6 @@ use super::signals::stop_on_signals;
 use super::stands::close_as_it_stands;
 use super::terminal::Terminal;
 use super::unopened::open_run;
-use crate::live::Lines;
 use crate::run::{Consent, RoadError};
 
 /// Take a run that halted or was killed back to where it started
@@ -95,7 +94,7 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
     }
     terminal.confirm("Go back?")?;
     let stop = stop_on_signals()?;
-    let mut lines = Lines::new(terminal.progress(), &plan, terminal.quiet).drawn(terminal.draws);
+    let mut lines = terminal.lines(&plan);
     let aborted = coordinator.abort(&row, &plan, &consent, stop, &mut lines).await;
     let (opened, partly) = (lines.opened().cloned(), lines.partly());
     let finished = aborted.map_err(|source| match opened {

@@ -14,7 +14,6 @@ use super::signals::stop_on_signals;
 use super::terminal::Terminal;
 use crate::database::similar_file;
 use crate::journal::Stored;
-use crate::live::Lines;
 use crate::run::{Back, Ending, Finished, RoadError};
 
 /// Looks, and makes the plan.
@@ -132,7 +131,7 @@ pub(super) async fn carry_plan(
     }
     terminal.confirm("Go ahead?")?;
     let stop = stop_on_signals()?;
-    let mut lines = Lines::new(terminal.progress(), plan, terminal.quiet).drawn(terminal.draws);
+    let mut lines = terminal.lines(plan);
     let started = ground
         .coordinator
         .start(request, plan, &ground.workloads, stop, &mut lines)

@@ -14,12 +14,13 @@ use crate::load::read_volume;
 
 /// Say whether a database server can open the data in a directory
 ///
-/// Reads files only: no server, no cluster, nothing is written. It is made for an init container in front of a database
-/// server that may be rolled back: the server starts only where its version can open the data. What is not known blocks,
-/// like what is known to be wrong.
+/// Reads files only: no server, no cluster, nothing is written. It is made for an
+/// init container in front of a database server that may be rolled back: the
+/// server starts only where its version can open the data. What is not known
+/// blocks, like what is known to be wrong.
 ///
-/// Exit codes: 0 the target can open the data; 3 it cannot, or it is not known; 2 bad usage; 6 the directory cannot be
-/// reached at all.
+/// Exit codes: 0 the target can open the data; 3 it cannot, or it is not known; 2
+/// bad usage; 6 the directory cannot be reached at all.
 ///
 /// Examples:
 ///   stepback guard mysql --data-dir /var/lib/mysql --target 8.0.35

@@ -15,7 +15,6 @@ use super::signals::stop_on_signals;
 use super::terminal::Terminal;
 use super::unopened::open_run;
 use crate::journal::Stored;
-use crate::live::Lines;
 use crate::run::{Coordinator, RoadError, Unfit};
 
 /// Continue a run that halted or was killed
@@ -82,7 +81,7 @@ pub(super) async fn carry_on(
     }
     let rebind = agree_to_rebind(terminal, &coordinator, stored, rebind).await?;
     let stop = stop_on_signals()?;
-    let mut lines = Lines::new(terminal.progress(), &stored.plan, terminal.quiet).drawn(terminal.draws);
+    let mut lines = terminal.lines(&stored.plan);
     match coordinator
         .resume(Some(&row.run), rebind.as_ref(), stop, &mut lines)
         .await

@@ -15,16 +15,19 @@ use super::terminal::Terminal;
 
 /// Starts a small cluster inside this process, for `kubectl` and for trying stepback out, until Ctrl-C
 ///
-/// It has Kubernetes' API, a StatefulSet controller and one node, whose containers are processes: there are the images
-/// shop:1.1.0, shop:1.2.0 and shop:1.3.0, `-bad` behind one of them makes it crash, and no image is ever pulled. A
-/// container is a process of yours, not a jail: `kubectl exec` runs a program of this machine, as you, with the
-/// container's environment. Whoever can read the kubeconfig can do so; it lies in a folder that only you can read.
+/// It has Kubernetes' API, a StatefulSet controller and one node, whose
+/// containers are processes: there are the images shop:1.1.0, shop:1.2.0 and
+/// shop:1.3.0, `-bad` behind one of them makes it crash, and no image is ever
+/// pulled. A container is a process of yours, not a jail: `kubectl exec` runs a
+/// program of this machine, as you, with the container's environment. Whoever can
+/// read the kubeconfig can do so; it lies in a folder that only you can read.
 ///
-/// Needs no network and no root. Ctrl-C and SIGTERM end every process and remove every file of it.
+/// Needs no network and no root. Ctrl-C and SIGTERM end every process and remove
+/// every file of it.
 ///
 /// Examples:
 ///   stepback sandbox           an empty cluster
-///   stepback sandbox --shop    with a shop of release 1.3.0 that can be rolled back
+///   stepback sandbox --shop    with a shop of release 1.3.0 to be rolled back
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Args {

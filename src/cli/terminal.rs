@@ -3,10 +3,12 @@
 use std::io::{self, ErrorKind, IsTerminal as _, Write};
 
 use serde::Serialize;
+use stepback_core::plan::Plan;
 use stepback_core::report::{Kind, Page, write_json};
 
 use super::explain::CliError;
 use super::options::{Color, LogFormat, Options, Output};
+use crate::live::Lines;
 
 /// What the answer and progress look like.
 #[derive(Clone)]
@@ -81,12 +83,16 @@ impl Terminal {
         drop(put(&mut io::stderr().lock(), &text));
     }
 
-    /// Where progress goes, a line at a time.
-    pub(super) fn progress(&self) -> Progress {
-        Progress {
+    /// The progress of a run of this plan, on standard error.
+    pub(super) fn lines(&self, plan: &Plan) -> Lines<Progress> {
+        let progress = Progress {
             log_format: self.log_format,
             line: Vec::new(),
-        }
+        };
+        let is_read = io::stderr().is_terminal() && self.log_format == LogFormat::Text;
+        Lines::new(progress, plan, self.quiet)
+            .drawn(self.draws)
+            .within(is_read.then_some(self.width))
     }
 
     /// Whether somebody is asked before something is changed.

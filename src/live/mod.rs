@@ -11,7 +11,7 @@ use std::io::Write;
 use stepback_core::journal::{Entry, What};
 use stepback_core::model::{Observed, Progress, RunId, StepId};
 use stepback_core::plan::{Gate, Plan};
-use stepback_core::report::count;
+use stepback_core::report::{count, wrap};
 
 use crate::run::{Event, Listen};
 use bar::Bar;
@@ -42,6 +42,8 @@ pub struct Lines<W: Write + Send> {
     begun: bool,
     /// The step under way, where it is drawn.
     bar: Option<Bar>,
+    /// How wide a line may be, where somebody reads it on a terminal.
+    width: Option<usize>,
 }
 
 impl<W: Write + Send> Lines<W> {
@@ -59,7 +61,16 @@ impl<W: Write + Send> Lines<W> {
             opened: None,
             begun: false,
             bar: None,
+            width: None,
         }
+    }
+
+    /// The same with lines that are broken at this width, each further one under the text of its first. Elsewhere a line
+    /// stays whole, for whoever searches a log.
+    #[must_use]
+    pub fn within(mut self, width: Option<usize>) -> Self {
+        self.width = width;
+        self
     }
 
     /// The same with the step under way drawn on standard error, where that `can` be drawn on.
@@ -98,7 +109,21 @@ impl<W: Write + Send> Lines<W> {
 
     fn say_of(&mut self, step: StepId, text: &str) {
         let of = self.plan.steps.len();
-        self.say(&format!("step {step}/{of}  {text}"));
+        self.say_behind(&format!("step {step}/{of}  "), text);
+    }
+
+    /// Says a text behind a label, on as many lines as it takes.
+    fn say_behind(&mut self, label: &str, text: &str) {
+        let line = self.behind(label, text);
+        self.say(&line);
+    }
+
+    fn behind(&self, label: &str, text: &str) -> String {
+        let indent = label.chars().count();
+        match self.width {
+            Some(width) => format!("{label}{}", wrapped(text, width.saturating_sub(indent), indent)),
+            None => format!("{label}{text}"),
+        }
     }
 
     /// Says something of a step, once: reasons that come and go, such as those of two pods in turn, fill no page.
@@ -120,7 +145,7 @@ impl<W: Write + Send> Lines<W> {
                 self.opened = Some(run.clone());
                 self.say(&format!("run opened  {run}"));
             }
-            What::RunResumed { by, .. } => self.say(&format!("run resumed by {by}")),
+            What::RunResumed { by, .. } => self.say_behind("run resumed by ", &by.to_string()),
             What::StepStarted { step, attempt } => {
                 self.started.get_or_insert(entry.at);
                 let does = self.plan.step(*step).map(|step| step.action.describe());
@@ -130,8 +155,10 @@ impl<W: Write + Send> Lines<W> {
                     attempt => format!("{does} (attempt {attempt})"),
                 };
                 let of = self.plan.steps.len();
+                // Behind the sign that turns, and two blanks.
+                let drawn = self.behind(&format!("step {step}/{of}  "), &text).replace('\n', "\n  ");
                 match (&mut self.bar, self.plan.step(*step)) {
-                    (Some(bar), Some(begun)) => bar.begin(&self.plan, begun, &format!("step {step}/{of}  {text}")),
+                    (Some(bar), Some(begun)) => bar.begin(&self.plan, begun, &drawn),
                     _ => self.say_of(*step, &text),
                 }
             }
@@ -157,10 +184,9 @@ impl<W: Write + Send> Lines<W> {
                         let of = self.plan.steps.len();
                         let (number, width) = (step.to_string(), of.to_string().len());
                         let took = took.trim_start_matches(" in ");
-                        self.say(&format!(
-                            "{number:>width$}/{of}  {took:>8}  {}",
-                            passed.action.describe()
-                        ));
+                        let label = format!("{number:>width$}/{of}  {took:>8}  ");
+                        let does = passed.action.describe();
+                        self.say_behind(&label, &does);
                     }
                     _ => self.say_of(*step, &format!("done{took}: {seen}")),
                 }
@@ -174,11 +200,12 @@ impl<W: Write + Send> Lines<W> {
     /// From here on it is another run of another plan.
     fn turn_back(&mut self, run: &RunId, why: &str, plan: &Plan) {
         self.put_away();
-        self.say(&format!("halted: {why}"));
+        self.say_behind("halted: ", why);
         let steps = count(plan.steps.len(), "step");
-        self.say(&format!(
-            "onFailure: abort: going back to where the run started, in {steps}; run {run}"
-        ));
+        self.say_behind(
+            "onFailure: abort: ",
+            &format!("going back to where the run started, in {steps}; run {run}"),
+        );
         self.plan = plan.clone();
         self.bar = self.bar.take().map(|_| Bar::draw(&self.plan));
         (self.started, self.partly, self.of_step) = (None, None, None);
@@ -215,11 +242,16 @@ impl<W: Write + Send> Listen for Lines<W> {
                 }
             }
             Event::Observed { .. } | Event::Performing(_) => {}
-            Event::Held { reason } if self.reasons.insert(reason.clone()) => self.say(&format!("waiting: {reason}")),
+            Event::Held { reason } if self.reasons.insert(reason.clone()) => self.say_behind("waiting: ", &reason),
             Event::Held { .. } => {}
             Event::TurningBack { run, halt, plan } => self.turn_back(&run, &halt.message, &plan),
             Event::Waiting { step, reason } => self.give_reason(step, format!("waiting: {reason}")),
             Event::Retrying { step, reason } => self.give_reason(step, format!("trying again: {reason}")),
         }
     }
+}
+
+/// Text on lines of this width, each further one this far to the right.
+fn wrapped(text: &str, width: usize, indent: usize) -> String {
+    wrap(text, width).join(&format!("\n{}", " ".repeat(indent)))
 }

@@ -501,6 +501,7 @@ fn new(ctx: &Ctx) -> Outcome {
 fn help(ctx: &Ctx) -> Outcome {
     let stepback = Binary::in_dir(ctx.dir());
     let mut text = String::new();
+    let fills = ["", "demo"];
     for command in [
         "",
         "init",
@@ -528,6 +529,15 @@ fn help(ctx: &Ctx) -> Outcome {
         let typed = format!("{command} --help");
         let ran = stepback.ends(0, &typed)?;
         text.push_str(&format!("$ stepback {}\n{}\n", typed.trim(), ran.out));
+        if fills.contains(&command) {
+            continue;
+        }
+        // A paragraph with line breaks of its own that is wider than a terminal is broken twice, and looks torn.
+        let wide = Binary::in_dir(ctx.dir()).env("COLUMNS", "120").ends(0, &typed)?.out;
+        let about = wide.split("\nUsage:").next().unwrap_or_default();
+        for line in about.lines().skip_while(|line| !line.is_empty()) {
+            assert!(line.chars().count() <= 80, "{typed}: {line}");
+        }
     }
     insta::assert_snapshot!("help", text);
     contains(

@@ -35,7 +35,9 @@ pub fn cases() -> Vec<Case> {
         sync_case("people::runs_say_when_by_whom_and_how_they_ended", |ctx| runs(&ctx)),
         case("people::runs_and_reports_need_no_database", without_database),
         sync_case("people::a_reason_for_waiting_is_said_once", |_ctx| said_once()),
+        sync_case("people::progress_is_wrapped_on_a_terminal", |_ctx| wrapped()),
         sync_case("people::a_halt_says_once_why_and_how_far", |ctx| halted(&ctx)),
+        sync_case("people::what_new_writes_is_not_forgotten", |ctx| new(&ctx)),
         sync_case("people::every_shell_completes_every_command", |ctx| completions(&ctx)),
         sync_case("people::every_command_has_a_manual_page", |ctx| manual(&ctx)),
     ]
@@ -287,6 +289,40 @@ fn drawn(ctx: &Ctx) -> Outcome {
     );
     let text = on_a_terminal(ctx, "xterm", &format!("{up} --quiet"))?;
     assert!(!text.contains("migrations and pods"), "{text}");
+    Ok(())
+}
+
+/// As `migrate new --help` says.
+fn new(ctx: &Ctx) -> Outcome {
+    let stepback = Binary::in_dir(ctx.dir()).env("DATABASE_URL", "sqlite://shop.db");
+    let written = stepback.ends(0, "migrate new add customer")?.out;
+    let up = written.lines().next().unwrap_or_default().to_owned();
+    let empty = stepback.ends(2, "migrate up --yes")?;
+    assert!(empty.err.contains("the up script is empty"), "{}", empty.err);
+    fs::write(ctx.dir().join(up), "CREATE TABLE customer (id INTEGER);")?;
+    let warned = stepback.ends(0, "migrate up --yes")?;
+    assert!(warned.err.contains("[no-way-back]"), "{}", warned.err);
+    let back = stepback.ends(3, "migrate down --yes --data-loss accept")?;
+    assert!(back.err.contains("[down-empty]"), "{}", back.err);
+    // It has no statement that could destroy anything.
+    let back = stepback.ends(3, "migrate down --yes")?;
+    assert!(!back.err.contains("[data-loss]"), "{}", back.err);
+    Ok(())
+}
+
+/// Nothing leaves the screen, and what follows stands under its text.
+fn wrapped() -> Outcome {
+    let plan = plan_of("rollback 1.3.0 -> 1.2.0");
+    let mut said = Vec::new();
+    let mut lines = Lines::new(&mut said, &plan, false).within(Some(40));
+    lines.hear(Event::Waiting {
+        step: StepId(1),
+        reason: "pod shop-0 is not ready (ContainersNotReady), and nobody knows why".into(),
+    });
+    drop(lines);
+    let expected = "step 1/0  waiting: pod shop-0 is not\n          ready (ContainersNotReady),\n          and nobody knows \
+                    why\n";
+    assert_eq!(String::from_utf8_lossy(&said), expected);
     Ok(())
 }
 

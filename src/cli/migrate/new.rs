@@ -16,8 +16,8 @@ use crate::load;
 /// Write an empty pair of scripts, up and down
 ///
 /// The version is the time in UTC, or the next number where the folder counts.
-/// An empty script is refused by `up` and by every way back, so that neither is
-/// forgotten.
+/// Neither is forgotten: a folder with an empty up script is refused whole, `up`
+/// warns of an empty down, and every way back refuses it.
 ///
 /// Examples:
 ///   stepback migrate new add_customer

@@ -44,6 +44,7 @@ use crate::model::{
     DatabaseRef, Digest, Finding, JournalPlace, PlanId, ScriptRef, StepId, Target, TemplateRef, WorkloadRef,
 };
 
+pub(crate) use abort::free_until;
 pub use abort::{cost_of_abort, plan_abort, point_of_no_easy_return};
 pub use accept::{ACCEPTABLE, Accepted, NotAcceptable, parse_code};
 pub use action::Action;

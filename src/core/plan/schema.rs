@@ -147,15 +147,20 @@ fn plan_downs(request: &Request<'_>, seen: &Seen, to: &Target, scripts: &mut Scr
     if rows.is_empty() {
         return Vec::new();
     }
-    if !request.accept_loss {
-        let list = rows
-            .iter()
-            .map(|row| row.migration.to_string())
-            .collect::<Vec<_>>()
-            .join(", ");
-        scripts.findings.push(Finding::refusal(
+    let before = scripts.findings.len();
+    let downs: Vec<ScriptRef> = rows.iter().filter_map(|row| scripts.down(row)).collect();
+    // What has no statement to run destroys nothing, and has a finding of its own.
+    let without = |migration: &String| {
+        let mut found = scripts.findings[before..].iter();
+        found.any(|finding| finding.subject == *migration && ["down-missing", "down-empty"].contains(&&*finding.code))
+    };
+    let named = rows.iter().map(|row| row.migration.to_string());
+    let lossy: Vec<String> = named.filter(|migration| !without(migration)).collect();
+    if !request.accept_loss && !lossy.is_empty() {
+        let list = lossy.join(", ");
+        let loss = Finding::refusal(
             "data-loss",
-            match rows.len() {
+            match lossy.len() {
                 1 => "1 migration".to_owned(),
                 several => format!("{several} migrations"),
             },
@@ -165,13 +170,16 @@ fn plan_downs(request: &Request<'_>, seen: &Seen, to: &Target, scripts: &mut Scr
                     "read the down scripts (`stepback plan --to {release} --data-loss accept --sql` prints them and changes \
                      nothing), make a backup, then say `--data-loss accept`"
                 ),
-                _ => "read the down scripts (`--data-loss accept -v` without `--yes` shows them before it asks), make a \
+                _ => {
+                    "read the down scripts (`--data-loss accept -v` without `--yes` shows them before it asks), make a \
                       backup, then say `--data-loss accept`"
-                    .to_owned(),
+                        .to_owned()
+                }
             },
-        ));
+        );
+        scripts.findings.insert(before, loss);
     }
-    rows.iter().filter_map(|row| scripts.down(row)).collect()
+    downs
 }
 
 /// Which migrations are applied at the goal.

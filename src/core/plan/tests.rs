@@ -267,6 +267,12 @@ fn everything_that_is_wrong_is_said_at_once() {
             "claims-deleted"
         ]
     );
+    // What cannot run destroys nothing.
+    let told = refusals
+        .refusing()
+        .map(|finding| format!("[{}] {}", finding.code, finding.message));
+    let told: Vec<String> = told.collect();
+    assert_eq!(told[0].matches("2024").count(), 1, "{told:?}");
 }
 
 #[test]

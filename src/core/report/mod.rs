@@ -24,13 +24,11 @@ mod timeline;
 
 pub use evidence::write_evidence;
 pub use guard::write_judgement;
-pub(crate) use page::wrap;
-
 pub use html::write_report_html;
 pub use json::{API_VERSION, Kind, write_json};
 pub use markdown::write_report_markdown;
 pub use outage::{Outage, OutagePart, Told};
-pub use page::{Page, Paint, count, limit};
+pub use page::{Page, Paint, count, limit, wrap};
 pub use plan::{Bodies, write_plan};
 pub use plan_markdown::write_plan_markdown;
 pub use plan_sql::write_plan_sql;

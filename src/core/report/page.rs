@@ -108,7 +108,7 @@ impl<'a> Page<'a> {
 
 /// Breaks text at blanks so that lines are at most `width` characters, where a word is not longer. The text's own line
 /// breaks stay. At least one line.
-pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
+pub fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     for paragraph in text.lines() {
         let mut line = String::new();

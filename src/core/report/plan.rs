@@ -6,7 +6,7 @@ use std::io;
 use super::page::{Page, Paint, count, limit};
 use super::refusal::write_findings;
 use crate::model::{Digest, JournalPlace, ScriptRef};
-use crate::plan::{Action, ChosenStrategy, Gate, Plan, Step};
+use crate::plan::{Action, ChosenStrategy, Gate, Plan, Step, free_until};
 
 /// The text of scripts by checksum, where the SQL is to be shown.
 pub type Bodies = BTreeMap<Digest, String>;
@@ -33,7 +33,7 @@ pub fn write_plan(page: &mut Page<'_>, plan: &Plan, bodies: Option<&Bodies>) -> 
             page.labelled("  outage   ", None, &chosen.outage)?;
         }
         if !plan.steps.is_empty() && plan.turns_back {
-            page.labelled("  failing  ", None, TURNS_BACK)?;
+            page.labelled("  failing  ", None, &describe_turning_back(plan))?;
         }
     }
     if plan.steps.is_empty() {
@@ -58,7 +58,10 @@ pub fn write_plan(page: &mut Page<'_>, plan: &Plan, bodies: Option<&Bodies>) -> 
 }
 
 /// What a plan says that goes back by itself.
-pub(super) const TURNS_BACK: &str = "goes back by itself to where it started, while that is free (onFailure: abort)";
+pub(super) fn describe_turning_back(plan: &Plan) -> String {
+    let until = free_until(plan).map_or_else(String::new, |until| format!(", until {until}: from then on, it halts"));
+    format!("goes back by itself to where it started (onFailure: abort){until}")
+}
 
 /// `offline: why`.
 pub(super) fn describe_strategy(chosen: &ChosenStrategy) -> String {

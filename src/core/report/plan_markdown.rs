@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use super::Bodies;
 use super::page::{count, limit};
-use super::plan::{TURNS_BACK, describe_gate, describe_journal, describe_strategy};
+use super::plan::{describe_gate, describe_journal, describe_strategy, describe_turning_back};
 use crate::model::Finding;
 use crate::plan::{Action, Plan, Step};
 
@@ -29,7 +29,7 @@ pub fn write_plan_markdown(out: &mut dyn Write, plan: &Plan, bodies: &Bodies) ->
             row("outage", text(&chosen.outage))?;
         }
         if !plan.steps.is_empty() && plan.turns_back {
-            row("failing", text(TURNS_BACK))?;
+            row("failing", text(&describe_turning_back(plan)))?;
         }
     }
     row("journal", text(&describe_journal(&plan.journal)))?;

@@ -35,6 +35,28 @@ fn a_plan_says_what_and_why_and_what_it_waits_for() {
     insta::assert_snapshot!(page(|page| write_plan(page, &plan(), Some(&bodies))));
 }
 
+#[test]
+fn a_plan_that_goes_back_by_itself_says_until_when() {
+    let until = |change: fn(&mut Plan)| {
+        let mut plan = Plan {
+            turns_back: true,
+            ..plan()
+        };
+        change(&mut plan);
+        let text = page(|page| write_plan(page, &plan, None));
+        assert_eq!(text.contains("onFailure: abort"), plan.turns_back);
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    assert!(until(|_| {}).contains("until step 4 starts the first pod of the target: from then on, it halts"));
+    let walk = until(|plan| plan.strategy.as_mut().unwrap().strategy = Strategy::AppFirst);
+    assert!(walk.contains("until step 2 undoes the first migration"), "{walk}");
+    let free = until(|plan| {
+        plan.strategy.as_mut().unwrap().strategy = Strategy::AppOnly;
+        plan.steps.remove(1);
+    });
+    assert!(!free.contains("until step"), "{free}");
+}
+
 fn written(write: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) -> String {
     let mut text = Vec::new();
     write(&mut text).unwrap();

@@ -147,7 +147,10 @@ fn decide_applied(step: StepId, facts: &Facts) -> Move {
         }),
         Some(Settled::Failed(why)) => halt_unhealthy(step, HaltKind::Unhealthy, why, facts),
         Some(Settled::TimedOut(why)) => halt_unhealthy(step, HaltKind::TimedOut, why, facts),
-        Some(Settled::Stopped(why)) => halt(step, HaltKind::Interrupted, why.clone(), None),
+        Some(Settled::Stopped(why)) => {
+            let message = format!("it was asked to stop while its gate was waited for; last seen: {why}");
+            halt(step, HaltKind::Interrupted, message, None)
+        }
     }
 }
 

@@ -10,7 +10,7 @@ mod workloads;
 use std::collections::BTreeMap;
 
 use super::make::number;
-use super::{Accepted, Action, FORMAT, Gate, Plan, Refusals, Seen, Strategy};
+use super::{Accepted, Action, FORMAT, Gate, Plan, Refusals, Seen, Step, Strategy};
 use crate::journal::{RunState, StepState};
 use crate::model::{Digest, Finding, MigrationSet, PlanId, ScriptRef, StepId, Target};
 
@@ -42,17 +42,36 @@ fn strategy_of(plan: &Plan) -> Strategy {
 /// (offline), the first down that is committed otherwise.
 pub fn point_of_no_easy_return(halted: &Plan, state: &RunState, ledger: &MigrationSet) -> Option<StepId> {
     let halted = Halted { plan: halted, state };
-    let is_offline = halted.strategy() == Strategy::Offline;
-    let is_undone = |script: &ScriptRef| !ledger.contains(&script.migration.version);
-    let step = halted.plan.steps.iter().find(|step| {
-        let counts = match &step.action {
-            Action::Scale { from, to, .. } => is_offline && from < to,
-            Action::Revert { scripts, .. } => !is_offline && scripts.iter().any(is_undone),
-            _ => false,
-        };
-        counts && halted.has_begun(step.id)
-    });
+    let is_undone = |step: &Step| match &step.action {
+        Action::Revert { scripts, .. } => {
+            let undone = |script: &ScriptRef| !ledger.contains(&script.migration.version);
+            scripts.iter().any(undone)
+        }
+        _ => true,
+    };
+    let step = costly_steps(halted.plan).find(|step| is_undone(step) && halted.has_begun(step.id));
     step.map(|step| step.id)
+}
+
+/// The step from which going back is not free any more, in words; `None` where it always is.
+pub(crate) fn free_until(plan: &Plan) -> Option<String> {
+    let step = costly_steps(plan).next()?;
+    let what = match &step.action {
+        Action::Scale { .. } => "starts the first pod of the target",
+        _ => "undoes the first migration",
+    };
+    Some(format!("step {} {what}", step.id))
+}
+
+/// The steps after each of which data may have been written that the way back does not know.
+fn costly_steps(plan: &Plan) -> impl Iterator<Item = &Step> {
+    let chosen = plan.strategy.as_ref();
+    let is_offline = chosen.is_none_or(|chosen| chosen.strategy == Strategy::Offline);
+    plan.steps.iter().filter(move |step| match &step.action {
+        Action::Scale { from, to, .. } => is_offline && from < to,
+        Action::Revert { .. } => !is_offline,
+        _ => false,
+    })
 }
 
 /// What aborting a run costs that has come past the point of no easy return, in a sentence for whoever has to choose.

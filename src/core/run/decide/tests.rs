@@ -300,7 +300,17 @@ fn an_applied_step_waits_for_its_gate() {
     assert_eq!(settled(Settled::Healthy(why())), Move::Record(passed(1)));
     assert_eq!(halt_of(&settled(Settled::Failed(why()))), Some(HaltKind::Unhealthy));
     assert_eq!(halt_of(&settled(Settled::TimedOut(why()))), Some(HaltKind::TimedOut));
-    assert_eq!(halt_of(&settled(Settled::Stopped(why()))), Some(HaltKind::Interrupted));
+    // The person is the cause; the gate's state is what was seen by then.
+    match settled(Settled::Stopped(why())) {
+        Move::Record(What::RunHalted { halt }) => {
+            assert_eq!(halt.kind, HaltKind::Interrupted);
+            assert_eq!(
+                halt.message,
+                "it was asked to stop while its gate was waited for; last seen: seen"
+            );
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]
