@@ -362,6 +362,17 @@ impl Plan {
             match (&step.gate, step.action.workload()) {
                 (Gate::AllGone { workload }, _) => stopped.push(workload.clone()),
                 (Gate::PodHealthy { .. }, Some(started)) => stopped.retain(|workload| workload != started),
+                // An abort waits for no pod that was not ready before: it is started all the same.
+                _ if let Action::Scale {
+                    workload: started,
+                    from,
+                    to,
+                    ..
+                } = &step.action
+                    && to > from =>
+                {
+                    stopped.retain(|workload| workload != started);
+                }
                 _ => {}
             }
         }

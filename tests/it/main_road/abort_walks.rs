@@ -32,11 +32,20 @@ pub fn cases() -> Vec<Case> {
         walked_back,
     )];
     for kind in [Kind::Sandbox, Kind::Real] {
-        let name = format!("main_road::w5_abort_of_a_stuck_rollout_ends_{}", kind.name());
-        cases.push(case(name, move |ctx| ends(ctx, kind, "next/shop:1.3.0-bad", 0)));
-        let name = format!("main_road::w5_abort_of_a_partition_canary_ends_{}", kind.name());
-        cases.push(case(name, move |ctx| ends(ctx, kind, "canary/shop:1.3.0", 2)));
+        for (way, abort, edit) in WAYS {
+            for (world, image, partition) in [
+                ("stuck_rollout", "next/shop:1.3.0-bad", 0),
+                ("partition_canary", "canary/shop:1.3.0", 2),
+            ] {
+                let name = format!("main_road::w5_abort_of_a_{world}_ends_{way}{}", kind.name());
+                let run = move |ctx| ends(ctx, setting(kind, 3, edit), image, partition, abort);
+                cases.push(case(name, run));
+            }
+        }
     }
+    cases.push(case("main_road::w5_abort_brings_a_canary_and_the_others_back", |ctx| {
+        beside_a_canary(ctx)
+    }));
     cases
 }
 
@@ -51,6 +60,17 @@ fn never_healthy(app: &str) -> String {
         .replace("/healthz", "/nowhere")
         .replace("pod: 40s", "pod: 8s")
 }
+
+/// Every pod is stopped, and the first that is started never passes its gate.
+fn offline(app: &str) -> String {
+    never_healthy(app).replace("  releases:", "  strategy: offline\n  releases:")
+}
+
+/// Ways back that come to no end, and what takes them back.
+const WAYS: [(&str, &str, fn(&str) -> String); 2] = [
+    ("", ABORT, never_healthy),
+    ("offline_", "abort --accept-writes-since --yes", offline),
+];
 
 fn setting(kind: Kind, replicas: i32, edit: fn(&str) -> String) -> Setting {
     Setting {
@@ -119,36 +139,71 @@ async fn walked_back(ctx: Ctx) -> Outcome {
     Ok(())
 }
 
-/// A walk that stands still at its first pod, where the rollout before it had come to no end.
-async fn ends(ctx: Ctx, kind: Kind, image: &str, partition: i32) -> Outcome {
-    let stage = Stage::set(setting(kind, 3, never_healthy), ctx.dir(), ctx.name()).await?;
-    place_orders(&stage).await?;
+/// Gives the set a template with this image, which its rollout brings to the highest pod and no further.
+async fn half_rolled_out(stage: &Stage, image: &str, partition: i32) -> Outcome {
     let strategy = json!({ "type": "RollingUpdate", "rollingUpdate": { "partition": partition } });
     if image.ends_with("-bad") {
-        stage.break_pods(image, &[2], strategy).await?;
-    } else {
-        stage.patch(json!({ "spec": { "updateStrategy": strategy } })).await?;
-        stage.set_image(image).await?;
-        let update = stage
-            .sets
-            .get("shop")
-            .await?
-            .status
-            .and_then(|status| status.update_revision);
-        until_pod(&stage, "shop-2", (update.unwrap_or_default(), true)).await?;
+        return Ok(stage.break_pods(image, &[2], strategy).await?);
     }
+    stage.patch(json!({ "spec": { "updateStrategy": strategy } })).await?;
+    stage.set_image(image).await?;
+    let status = stage.sets.get("shop").await?.status;
+    let update = status.and_then(|status| status.update_revision);
+    until_pod(stage, "shop-2", (update.unwrap_or_default(), true)).await
+}
+
+/// The walk came past the canary and one of the others: each comes back on what it ran.
+async fn beside_a_canary(ctx: Ctx) -> Outcome {
+    let setting = Setting {
+        app: LIMITS.trim_end_matches('\n'),
+        ..setting(Kind::Sandbox, 3, |app| {
+            app_first(app).replace("  limits: { pod: 40s }\n", "")
+        })
+    };
+    let stage = Stage::set(setting, ctx.dir(), ctx.name()).await?;
+    place_orders(&stage).await?;
+    half_rolled_out(&stage, "canary/shop:1.3.0", 2).await?;
+    let (before, spec) = (what_they_are(&stage).await?, stage.sets.get("shop").await?.spec);
+    assert_ne!(before["shop-1"], before["shop-2"]);
+    let last = stage.pods.get("shop-0").await?.metadata.uid;
+
+    let mut hold = stage
+        .server()
+        .hold(|asked| asked.method != hyper::Method::GET && asked.path.ends_with("/pods/shop-0"));
+    let rollback = stage.credentials.start(&stage.folder("1.3.0"), BACK)?;
+    rollback.kill_at(&mut hold).await?;
+    hold.drop_request().await?;
+    stage.credentials.run(0, &stage.empty_folder(), ABORT).await?;
+
+    assert_eq!(what_they_are(&stage).await?, before);
+    assert_eq!(stage.sets.get("shop").await?.spec, spec);
+    assert_eq!(
+        stage.pods.get("shop-0").await?.metadata.uid,
+        last,
+        "it was never touched"
+    );
+    Ok(())
+}
+
+/// A way back that stands still at its first pod, where the rollout before it had come to no end.
+async fn ends(ctx: Ctx, setting: Setting, image: &str, partition: i32, abort: &str) -> Outcome {
+    let stage = Stage::set(setting, ctx.dir(), ctx.name()).await?;
+    place_orders(&stage).await?;
+    half_rolled_out(&stage, image, partition).await?;
     let status = stage.sets.get("shop").await?.status.unwrap_or_default();
     assert_ne!(status.current_revision, status.update_revision, "nothing is under way");
     let (before, spec) = (what_they_are(&stage).await?, stage.sets.get("shop").await?.spec);
 
     let halted = stage.credentials.run(4, &stage.folder("1.3.0"), BACK).await?;
-    assert!(halted.err.contains("shop-2"), "{halted}");
-    stage.credentials.run(0, &stage.empty_folder(), ABORT).await?;
+    assert!(halted.err.contains("/nowhere"), "{halted}");
+    let aborted = stage.credentials.run(0, &stage.empty_folder(), abort).await?;
+    assert!(!aborted.says("abort-mixed"), "{aborted}");
 
     assert_eq!(stage.sets.get("shop").await?.spec, spec);
-    for (pod, was) in before {
-        until_pod(&stage, &pod, was).await?;
+    for (pod, was) in &before {
+        until_pod(&stage, pod, was.clone()).await?;
     }
+    assert_eq!(what_they_are(&stage).await?, before, "and all of them at once");
     let begun = journals(&stage)
         .await?
         .into_iter()
@@ -156,7 +211,7 @@ async fn ends(ctx: Ctx, kind: Kind, image: &str, partition: i32) -> Outcome {
     assert!(
         begun
             .into_iter()
-            .any(|step| matches!(step.action, Action::RemovePod { .. }))
+            .any(|step| matches!(step.action, Action::RemovePod { .. } | Action::Scale { .. }))
     );
     let open = stage.credentials.run(0, &stage.empty_folder(), "resume").await?;
     assert!(open.out.contains("nothing to resume"), "{open}");

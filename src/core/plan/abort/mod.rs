@@ -2,8 +2,10 @@
 //!
 //! Made from the halted run's plan, what its journal says has begun, and the world as it is now: not by turning its steps
 //! round, because any of them may have happened in part. Responsible for: the order of the halves, and whether it is
-//! still free. `schema` plans what is applied again, `workloads` what the pods go back to.
+//! still free. `schema` plans what is applied again, `workloads` what the pods go back to, `mixed` how they do where that
+//! is not one revision.
 
+mod mixed;
 mod schema;
 mod workloads;
 

@@ -6,6 +6,7 @@ use super::super::rewritten::{rewriting_since, rewritten};
 use super::super::template::present_template;
 use super::super::workloads::{Taken, key, pod_key};
 use super::super::{Action, Gate, Plan, Seen, Strategy, offline, walk};
+use super::mixed::{borrows, in_turn, is_mixed_up};
 use super::{Halted, Steps};
 use crate::model::{Finding, SeenWorkload, TemplateRef, WorkloadRef, annotation};
 use crate::workload::{is_terminating, revision_of};
@@ -40,9 +41,12 @@ pub(super) fn plan_workloads(halted: &Halted<'_>, seen: &Seen, moves: bool, find
         };
         let mut starts = Steps::new();
         let is_offline = halted.strategy() == Strategy::Offline;
+        let mut is_held = found.update_strategy().is_on_delete();
         if is_offline {
-            let from = if moves || taken.changes_template() {
-                pods.stops.splice(0..0, offline::stop(&taken));
+            let from = if moves || taken.changes_template() || is_mixed_up(halted.plan, &taken) {
+                let stops = offline::stop(&taken);
+                is_held |= stops.iter().any(|(action, _)| borrows(action));
+                pods.stops.splice(0..0, stops);
                 0
             } else {
                 found.replicas()
@@ -53,8 +57,8 @@ pub(super) fn plan_workloads(halted: &Halted<'_>, seen: &Seen, moves: bool, find
         }
         forgive(halted.plan, &found, is_offline, &mut starts, findings);
         await_what_was(halted.plan, &workload, &mut starts);
-        warn_mixed(halted.plan, &taken, &starts, findings);
-        pods.starts.extend(starts);
+        pods.starts
+            .extend(in_turn(halted.plan, &taken, &known, is_held, starts, findings));
         pods.give_back.push((Action::GiveBack { workload, uid }, Gate::None));
     }
     pods
@@ -238,26 +242,5 @@ fn await_what_was(halted: &Plan, workload: &WorkloadRef, starts: &mut Steps) {
         if let Gate::Settled { mid_update, .. } = gate {
             *mid_update = was_under_way;
         }
-    }
-}
-
-/// Two releases were alive when the run was planned. A pod that is made anew comes from the template.
-fn warn_mixed(halted: &Plan, taken: &Taken<'_>, starts: &Steps, findings: &mut Vec<Finding>) {
-    let made = starts.iter().filter_map(|(_, gate)| gated(gate));
-    let mixed = made.filter_map(|pod| {
-        let ran = halted.outdated.get(&pod_key(&taken.seen.workload, pod))?;
-        Some(format!("{pod} ({ran})"))
-    });
-    let mixed: Vec<String> = mixed.collect();
-    if !mixed.is_empty() {
-        findings.push(Finding::warning(
-            "abort-mixed",
-            taken.seen.workload.to_string(),
-            format!(
-                "pods that ran another revision than the template's before the run come back on the template's: {}",
-                mixed.join(", ")
-            ),
-            "where they should run the older revision again: kubectl rollout undo",
-        ));
     }
 }

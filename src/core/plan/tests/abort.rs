@@ -251,11 +251,82 @@ fn w5_a_pod_that_ran_something_else_before_is_left_as_it_is() {
         aborted.contains("replace shop-2") && !aborted.contains("shop-0"),
         "{aborted}"
     );
-    // Where all were stopped, it comes back on the template's, and that is said.
+}
+
+#[test]
+fn w5_pods_of_two_revisions_come_back_each_on_its_own() {
+    let mixed: [PodOf; 3] = [(0, "1.2.0", true), (1, "1.2.0", true), (2, "1.3.0", false)];
+    // All were stopped: the set points at each revision in turn, and at the end at the template from before.
     let plan = back(&app(OLD, NEW, ""), shop(&mixed, |_| {})).unwrap();
-    let none_left = shop(&[], |set| set["spec"]["replicas"] = json!(0));
-    let aborted = told(plan_abort(&plan, &begun(&plan, 4), &world(none_left, 4), false));
-    assert!(aborted.ends_with("(abort-mixed)"), "{aborted}");
+    let stopped = |gone: bool| {
+        let mut seen = world(
+            shop(&[], |set| {
+                set["spec"]["replicas"] = json!(0);
+                borrowed(set);
+            }),
+            4,
+        );
+        if gone {
+            let revisions = &mut seen.cluster.as_mut().unwrap().workloads[0].revisions;
+            revisions.retain(|kept| kept.metadata.name.as_deref() != Some("shop-old"));
+        }
+        seen
+    };
+    let aborted = plan_abort(&plan, &begun(&plan, 4), &stopped(false), false).unwrap();
+    for step in &aborted.steps {
+        let Gate::PodHealthy { template, .. } = &step.gate else {
+            continue;
+        };
+        assert_eq!(template.revision.as_deref(), Some("shop-old"), "{step:?}");
+        assert_eq!(template.images["shop"], "shop:1.2.0");
+    }
+    insta::assert_snapshot!(told(Ok(aborted)), @"
+    point StatefulSet shop/shop at revision shop-old
+    start a pod of StatefulSet shop/shop: 0 -> 1
+    start a pod of StatefulSet shop/shop: 1 -> 2
+    point StatefulSet shop/shop at revision shop-new
+    start a pod of StatefulSet shop/shop: 2 -> 3
+    give StatefulSet shop/shop its update strategy back: RollingUpdate
+    give StatefulSet shop/shop back
+    (abort-unready)
+    ");
+    // Its revision is not kept any more: it comes back on the template's, and that is said.
+    let aborted = told(plan_abort(&plan, &begun(&plan, 4), &stopped(true), false));
+    assert!(
+        aborted.contains("(abort-unready abort-mixed)") && !aborted.contains("point"),
+        "{aborted}"
+    );
+    // Nobody waits for the first, which may be made only when the set points elsewhere already.
+    let unready: [PodOf; 3] = [(0, "1.2.0", false), (1, "1.2.0", true), (2, "1.3.0", true)];
+    let plan = back(&app(OLD, NEW, ""), shop(&unready, |_| {})).unwrap();
+    let aborted = told(plan_abort(&plan, &begun(&plan, 4), &stopped(false), false));
+    assert!(
+        aborted.contains("(abort-unready abort-mixed)") && !aborted.contains("point"),
+        "{aborted}"
+    );
+}
+
+#[test]
+fn w5_a_walk_over_pods_of_two_revisions_is_walked_back_to_both() {
+    // Held by a partition; the walk has brought all of them to what shop-0 and shop-1 do not run.
+    let mixed: [PodOf; 3] = [(0, "1.2.0", true), (1, "1.3.0", true), (2, "1.3.0", true)];
+    let plan = back(&app(NEW, NEW, ""), shop(&mixed, |_| {})).unwrap();
+    // As if the way back had gone past shop-0 to yet another release.
+    let walked = shop(&[(0, "1.3.0", true), (1, "1.2.0", true), (2, "1.2.0", true)], |set| {
+        pointed_at_old(set);
+        borrowed(set);
+    });
+    insta::assert_snapshot!(told(plan_abort(&plan, &begun(&plan, 4), &world(walked, 4), false)), @"
+    point StatefulSet shop/shop at revision shop-new
+    replace shop-2 of StatefulSet shop/shop
+    replace shop-1 of StatefulSet shop/shop
+    point StatefulSet shop/shop at revision shop-old
+    replace shop-0 of StatefulSet shop/shop
+    point StatefulSet shop/shop at revision shop-new
+    give StatefulSet shop/shop its update strategy back: RollingUpdate
+    give StatefulSet shop/shop back
+    ()
+    ");
 }
 
 #[test]
