@@ -68,7 +68,10 @@ pub(super) fn of_database(error: &DbError) -> Explained {
 
 pub(super) fn of_cluster(error: &ClusterError) -> Explained {
     let exit = match error {
-        ClusterError::Unreachable(_) | ClusterError::NoConfig { .. } => Exit::Unreachable,
+        // It passes by itself: whoever tries again later, a Job too, may get through.
+        ClusterError::Unreachable(_) | ClusterError::NoConfig { .. } | ClusterError::Conflict { .. } => {
+            Exit::Unreachable
+        }
         ClusterError::Held { .. } | ClusterError::Fenced { .. } => Exit::Locked,
         _ => Exit::Refused,
     };

@@ -100,6 +100,15 @@ fn cluster_errors() -> Vec<ClusterError> {
     })
 }
 
+/// LAWS W7: a Job gives up at what stays as it is, and tries again what passes.
+#[test]
+fn what_passes_by_itself_is_not_refused() {
+    for error in cluster_errors() {
+        let is_refused = matches!(super::seams::of_cluster(&error).exit_code, Exit::Refused);
+        assert!(!(is_refused && error.can_retry()), "{error:?}");
+    }
+}
+
 fn journal_errors() -> Vec<JournalError> {
     every!(JournalError {
         Fenced = JournalError::Fenced(run()),

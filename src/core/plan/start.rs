@@ -101,12 +101,16 @@ pub(super) fn check_start(seen: &SeenWorkload, around: &SeenAround, findings: &m
                 format!("as long as the present pods run, a quota refuses one more: {why}"),
                 "nothing, where the pods that are stopped free enough for those of the target; else raise the quota",
             )),
-            _ => findings.push(Finding::refusal(
-                "pod-refused",
-                subject,
-                format!("a pod of the target would not be made, because the API server refuses it: {why}"),
-                "mend what refuses it (the account, Pod Security, the quota, the webhook), then plan again",
-            )),
+            _ => {
+                let message = format!("a pod of the target would not be made, because the API server refuses it: {why}");
+                let remedy = "mend what refuses it (the account, Pod Security, the quota, the webhook), then plan again";
+                findings.push(if seen.original_replicas() == 0 {
+                    // None is started.
+                    Finding::warning("pod-refused", subject, message, remedy)
+                } else {
+                    Finding::refusal("pod-refused", subject, message, remedy)
+                });
+            }
         },
     }
 }

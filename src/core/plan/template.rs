@@ -160,7 +160,8 @@ fn without_images(
     Some(template)
 }
 
-/// The one revision; of several, the one that the workload has now: that one is not ambiguous.
+/// The one revision. Of several, the one that the workload has now: nothing of it changes then, but which of them is the
+/// release's is not known, and said, unless that one alone is paired with it.
 fn only(
     seen: &SeenWorkload,
     wanted: &Wanted<'_>,
@@ -175,18 +176,37 @@ fn only(
         _ => present,
     };
     let Some(chosen) = chosen else {
-        findings.push(ambiguous(seen, wanted, candidates));
+        let (message, remedy) = ambiguous(seen, wanted, candidates);
+        findings.push(Finding::refusal(
+            "revision-ambiguous",
+            seen.workload.to_string(),
+            message,
+            remedy,
+        ));
         return None;
     };
+    let is_paired = |kept: &Kept<'_>| kept.pairing(wanted).is_some();
+    let is_sole = is_paired(chosen) && candidates.iter().filter(|kept| is_paired(kept)).count() == 1;
+    if candidates.len() > 1 && !is_sole {
+        let (message, remedy) = ambiguous(seen, wanted, candidates);
+        let message = format!("{message}; the one that it has now, {}, stays", chosen.name);
+        findings.push(Finding::warning(
+            "revision-ambiguous",
+            seen.workload.to_string(),
+            message,
+            remedy,
+        ));
+    }
     check_record(seen, wanted, chosen, findings);
     Some(chosen.template())
 }
 
-fn ambiguous(seen: &SeenWorkload, wanted: &Wanted<'_>, candidates: &[&Kept<'_>]) -> Finding {
+/// What is ambiguous, and what to do about it.
+fn ambiguous(seen: &SeenWorkload, wanted: &Wanted<'_>, candidates: &[&Kept<'_>]) -> (String, String) {
     let names: Vec<&str> = candidates.iter().map(|kept| kept.name).collect();
     let (names, namespace) = (names.join(", "), &seen.workload.namespace);
     let is_paired = candidates.iter().any(|kept| kept.pairing(wanted).is_some());
-    let (what, remedy) = if is_paired {
+    if is_paired {
         (
             format!("several revisions are paired with release {}: {names}", wanted.release),
             format!(
@@ -200,8 +220,7 @@ fn ambiguous(seen: &SeenWorkload, wanted: &Wanted<'_>, candidates: &[&Kept<'_>])
             format!("several revisions have the release's images: {names}"),
             "compare them (`kubectl rollout history`), and delete those that are not the release's".to_owned(),
         )
-    };
-    Finding::refusal("revision-ambiguous", seen.workload.to_string(), what, remedy)
+    }
 }
 
 /// The app file's images are those of no revision that is paired with the release: is one paired with it that has others,

@@ -203,6 +203,9 @@ pub(super) fn plan_workloads(
     check_app(app, &mut half.findings);
     let mut stops: Vec<Vec<(Action, Gate)>> = Vec::new();
     for seen in choice.workloads {
+        if strategy == Strategy::Offline {
+            check_claims(seen, &mut half.findings);
+        }
         let target = check_workload(app, release, recorded, seen, &mut half.findings);
         let Some((uid, target)) = target else {
             // It is refused already; everything else that forbids it is said with it.
@@ -287,6 +290,24 @@ fn check_starting(taken: &Taken<'_>, findings: &mut Vec<Finding>) {
     }
 }
 
+/// Scaling down deletes claims where the set says so. A walk scales nothing.
+fn check_claims(seen: &SeenWorkload, findings: &mut Vec<Finding>) {
+    let spec = seen.set.as_ref().map(|set| &set.spec);
+    let retention = spec.and_then(|spec| spec.persistent_volume_claim_retention_policy.as_ref());
+    if retention.and_then(|policy| policy.when_scaled.as_deref()) == Some("Delete") {
+        findings.push(Finding::refusal(
+            "claims-deleted",
+            seen.workload.to_string(),
+            "its persistentVolumeClaimRetentionPolicy.whenScaled is Delete: scaling down deletes the volumes and their data",
+            format!(
+                "set it to Retain first: kubectl -n {} patch statefulset {} --type merge -p \
+                 '{{\"spec\":{{\"persistentVolumeClaimRetentionPolicy\":{{\"whenScaled\":\"Retain\"}}}}}}'",
+                seen.workload.namespace, seen.workload.name
+            ),
+        ));
+    }
+}
+
 /// What forbids or endangers taking this workload back; its UID and the template of the release where there is one.
 fn check_workload(
     app: &AppFile,
@@ -305,19 +326,6 @@ fn check_workload(
         ));
         return None;
     };
-    let retention = set.spec.persistent_volume_claim_retention_policy.as_ref();
-    if retention.and_then(|policy| policy.when_scaled.as_deref()) == Some("Delete") {
-        findings.push(Finding::refusal(
-            "claims-deleted",
-            subject.clone(),
-            "its persistentVolumeClaimRetentionPolicy.whenScaled is Delete: scaling down deletes the volumes and their data",
-            format!(
-                "set it to Retain first: kubectl -n {} patch statefulset {} --type merge -p \
-                 '{{\"spec\":{{\"persistentVolumeClaimRetentionPolicy\":{{\"whenScaled\":\"Retain\"}}}}}}'",
-                seen.workload.namespace, seen.workload.name
-            ),
-        ));
-    }
     if seen.original_replicas() == 0 {
         findings.push(Finding::warning(
             "no-replicas",

@@ -178,6 +178,61 @@ fn w14_what_is_not_known_of_a_node_matters_where_its_pod_is_not_ready() {
 }
 
 #[test]
+fn w14_a_lost_pod_is_told_without_a_look_at_its_node() {
+    let of = |metadata: serde_json::Value, spec: serde_json::Value, conditions: &[(&str, &str, &str)]| {
+        let conditions: Vec<_> = conditions
+            .iter()
+            .map(|(name, status, reason)| json!({ "type": name, "status": status, "reason": reason }))
+            .collect();
+        let mut pod = json!({
+            "metadata": { "name": "shop-0", "uid": "p" }, "spec": { "nodeName": "n", "containers": [] },
+            "status": { "phase": "Running", "conditions": conditions },
+        });
+        for (part, more) in [("metadata", metadata), ("spec", spec)] {
+            let more = more.as_object().unwrap().clone();
+            pod[part].as_object_mut().unwrap().extend(more);
+        }
+        serde_json::from_value::<Pod>(pod).unwrap()
+    };
+    let told = |pod: Pod| {
+        let around = SeenAround {
+            objects: menu(true),
+            nodes: BTreeMap::from([("n".to_owned(), Err("may not get nodes".into()))]),
+            ..calm()
+        };
+        found(around, move |cluster| cluster.workloads[0].pods = vec![pod])
+    };
+    let none = || json!({});
+    let gone = || json!({ "deletionTimestamp": "2024-03-01T09:00:00Z" });
+    let evicted = ("DisruptionTarget", "True", "DeletionByTaintManager");
+    let set_unready = [("Ready", "False", ""), ("ContainersReady", "True", "")];
+    assert_eq!(told(of(gone(), none(), &[evicted])), ["pod-lost!"]);
+    assert_eq!(told(of(none(), none(), &set_unready)), ["pod-lost!"]);
+    // Its own readiness gates, or its own containers, may keep it from being ready; and a pod that is told to go is unready.
+    let gated = json!({ "readinessGates": [{ "conditionType": "balanced" }] });
+    let own = [("Ready", "False", ""), ("ContainersReady", "False", "")];
+    assert_eq!(told(of(none(), gated, &set_unready)), ["pod-lost"]);
+    assert_eq!(told(of(none(), none(), &own)), ["pod-lost"]);
+    assert_eq!(told(of(gone(), none(), &set_unready)), ["pod-lost"]);
+}
+
+#[test]
+fn a_pod_that_would_be_refused_matters_where_one_is_started() {
+    let refused = || SeenAround {
+        objects: menu(true),
+        pod: Some(TriedPod::Refused("violates PodSecurity".into())),
+        ..calm()
+    };
+    assert_eq!(found(refused(), |_| {}), ["pod-refused!"]);
+    let at_zero = |cluster: &mut SeenCluster| {
+        let workload = &mut cluster.workloads[0];
+        workload.set.as_mut().unwrap().spec.replicas = Some(0);
+        workload.pods.clear();
+    };
+    assert_eq!(found(refused(), at_zero), ["no-replicas", "pod-refused"]);
+}
+
+#[test]
 fn w13_a_quota_that_the_pods_fill_themselves_forbids_nothing() {
     let full = "exceeded quota: q, requested: pods=1, used: pods=3, limited: pods=3";
     let tight = || SeenAround {

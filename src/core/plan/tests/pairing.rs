@@ -83,6 +83,23 @@ fn w1_the_target_is_found_by_its_pairing_where_the_images_are_the_releases() {
     // Several refuse.
     let twice: Kept = ("twice", "shop:1.2.0", &["shop 1.1.0", "shop 1.2.0"]);
     assert_eq!(told(&[paired, twice], filed), "- revision-ambiguous!");
+    // One of several that the workload has now stays, and is doubted, unless it alone is paired.
+    let with_present = |present: &'static [&str], others: &[Kept]| {
+        let all: Vec<Kept> = others
+            .iter()
+            .copied()
+            .chain([("shop-new", "shop:1.2.0", present)])
+            .collect();
+        let (template, findings) = choose(&workload(&all), Some("shop:1.2.0"), None);
+        let codes: Vec<_> = findings.iter().map(|one| (one.code.clone(), one.severity)).collect();
+        (template.and_then(|template| template.revision), codes)
+    };
+    let doubted = vec![("revision-ambiguous".to_owned(), Severity::Warning)];
+    let new = || Some("shop-new".to_owned());
+    assert_eq!(with_present(&[], &[old]), (new(), doubted.clone()));
+    assert_eq!(with_present(&["shop 1.2.0"], &[paired]), (new(), doubted));
+    assert_eq!(with_present(&["shop 1.2.0"], &[old]), (new(), vec![]));
+    assert_eq!(with_present(&[], &[paired]).0, Some("paired".to_owned()));
     // No pairing: the images.
     assert_eq!(told(&[old], filed), "old");
     assert_eq!(told(&[], filed), "present template-unknown");

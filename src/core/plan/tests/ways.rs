@@ -72,6 +72,19 @@ fn pods_go_first_where_the_target_accepts_the_present_schema() {
 }
 
 #[test]
+fn claims_are_in_danger_only_where_pods_are_scaled_down() {
+    let deleting = || {
+        shop(&SOUND, |set| {
+            set["spec"]["persistentVolumeClaimRetentionPolicy"] = json!({ "whenScaled": "Delete" });
+        })
+    };
+    let codes = |app: &AppFile| back(app, deleting()).map_err(|refusals| refusals.codes().join(" "));
+    assert_eq!(codes(&app(OLD, NEW, "")).unwrap_err(), "claims-deleted");
+    let walked = codes(&app(NEW, NEW, "")).unwrap();
+    assert_eq!(walked.strategy.unwrap().strategy.to_string(), "app-first");
+}
+
+#[test]
 fn the_schema_goes_first_where_the_present_release_accepts_the_targets() {
     let plan = back(&app(OLD, OLD, ""), shop(&SOUND, |_| {})).unwrap();
     insta::assert_snapshot!(tell(&plan), @"
