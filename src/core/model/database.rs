@@ -168,6 +168,13 @@ pub struct ArchiveRow {
     pub intact: bool,
 }
 
+impl ArchiveRow {
+    /// Rises from one row of a version to the next, also where an earlier stepback made rows for several spellings of it.
+    pub fn age(&self) -> impl Ord + use<> {
+        (self.revision, self.ledger_sequence)
+    }
+}
+
 /// A recorded pairing of a release with the migrations that were applied when it was current (LAWS D1).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -311,7 +318,7 @@ pub struct SeenDatabase {
     pub ledger_table: LedgerSeen,
     /// The ledger, in order of application where that is kept.
     pub ledger: Vec<LedgerRow>,
-    /// The newest revision of each archived migration.
+    /// The newest revision of each archived migration: one row a version.
     pub archive: Vec<ArchiveRow>,
     /// The pairings, newest last.
     pub releases: Vec<ReleaseRow>,
@@ -337,9 +344,10 @@ impl SeenDatabase {
         self.ledger.iter().map(|row| row.migration.version.clone()).collect()
     }
 
-    /// The archive row of a version.
+    /// The archive row of a version, however that is spelled.
     pub fn archived(&self, version: &Version) -> Option<&ArchiveRow> {
-        self.archive.iter().find(|row| row.migration.version == *version)
+        let rows = self.archive.iter().filter(|row| row.migration.version == *version);
+        rows.max_by_key(|row| row.age())
     }
 
     /// The newest recorded pairing of a release.

@@ -65,11 +65,12 @@ impl MigrationSet {
         self.0.contains(version)
     }
 
-    /// A name for the set: SHA-256 over its versions, one a line.
+    /// A name for the set: SHA-256 over its versions, one a line, without zeros that do not count: equal sets have one name,
+    /// however a ledger or a folder spells them.
     pub fn digest(&self) -> Digest {
         let mut text = String::new();
         for version in &self.0 {
-            text.push_str(&version.to_string());
+            text.push_str(&version.normal());
             text.push('\n');
         }
         Digest::of(text.as_bytes())
@@ -99,5 +100,20 @@ impl fmt::Display for Target {
             (None, Some(schema)) => write!(f, "schema {schema}"),
             (None, None) => f.write_str("an empty schema"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_sets_have_one_name() {
+        let set =
+            |versions: &[&str]| -> MigrationSet { versions.iter().map(|text| Version::parse(text).unwrap()).collect() };
+        assert_eq!(set(&["0001", "0010"]), set(&["1", "10"]));
+        assert_eq!(set(&["0001", "0010"]).digest(), set(&["1", "10"]).digest());
+        assert_ne!(set(&["1", "10"]).digest(), set(&["1.10"]).digest());
+        assert_ne!(set(&["0"]).digest(), set(&[]).digest());
     }
 }

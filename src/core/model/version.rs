@@ -47,6 +47,11 @@ impl Version {
         self.parts().next().is_none()
     }
 
+    /// The spelling that all equal versions have in common.
+    pub(super) fn normal(&self) -> String {
+        self.parts().collect::<Vec<_>>().join(".")
+    }
+
     /// The parts without leading zeros, and without the zero parts at the end.
     fn parts(&self) -> impl Iterator<Item = &str> {
         let significant = self.0.trim_end_matches(['0', '.']);
@@ -168,6 +173,8 @@ mod tests {
         assert_eq!(v("1"), v("1.0"));
         assert_eq!(v("1.10"), v("1.10.000"));
         assert_ne!(v("10"), v("1.0"));
+        assert_eq!(v("01.010.0").normal(), v("1.10").normal());
+        assert_ne!(v("1.0.1").normal(), v("1.1").normal());
         assert_eq!(v("001").to_string(), "001");
         assert!(v("000").is_zero() && v("0.0").is_zero() && !v("100").is_zero());
     }

@@ -178,24 +178,28 @@ impl Scripts<'_> {
         }
         self.check_runs(&subject, down.text().as_bytes())?;
         Some(ScriptRef {
-            migration: MigrationId {
-                version: filed.version.clone(),
-                name: filed.name.clone(),
-            },
+            migration: self.spelled(filed),
             direction: Direction::Down,
             sha256: down.sha256(),
             up_sha256: filed.up.sha256(),
         })
     }
 
+    /// A migration of the folder, its version as the archive spells it, where it is there: what is captured of it now is
+    /// another revision of that row.
+    fn spelled(&self, filed: &Migration) -> MigrationId {
+        let archived = self.seen.database.archived(&filed.version);
+        MigrationId {
+            version: archived.map_or(&filed.version, |row| &row.migration.version).clone(),
+            name: filed.name.clone(),
+        }
+    }
+
     /// The up script of a migration that is to be applied.
     pub(super) fn up(&mut self, version: &Version) -> Option<ScriptRef> {
         let archived = self.seen.database.archived(version);
         if let Some(filed) = self.catalog.find(version) {
-            let migration = MigrationId {
-                version: filed.version.clone(),
-                name: filed.name.clone(),
-            };
+            let migration = self.spelled(filed);
             self.check_runs(&migration.to_string(), filed.up.text().as_bytes())?;
             if filed.down.as_ref().is_none_or(|down| down.is_empty(self.engine())) {
                 self.findings.push(Finding::warning(

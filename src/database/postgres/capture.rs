@@ -8,7 +8,7 @@ use super::store::MESSAGE;
 use super::{PostgresDatabase, rows};
 use crate::database::DbError;
 use crate::database::archive::{self, Binding};
-use crate::database::capture::{Keep, applied_since, keep, replacement};
+use crate::database::capture::{Revision, applied_since, keep, newest_of_each, replacement};
 
 const SCRIPT: &str =
     "INSERT INTO {s}.script (sha256, chunk, chunks, body) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
@@ -63,16 +63,10 @@ impl PostgresDatabase {
         let mut message = Vec::new();
         let mut size = 0;
         for migration in migrations {
-            let present = archived.iter().find(|row| row.migration.version == migration.version);
-            let applied = ledger.iter().find(|row| row.migration.version == migration.version);
-            let Keep::Append {
-                revision,
-                ledger_sequence,
-            } = keep(migration, present, applied)
-            else {
+            let Some(row) = keep(migration, &archived, &ledger) else {
                 continue;
             };
-            let statements = self.archive_statements(migration, revision, ledger_sequence);
+            let statements = self.archive_statements(migration, &row);
             // One migration's scripts and its row are never apart; several migrations may be.
             if size > 0 && size + statements.len() > MESSAGE {
                 self.change(doing, token, &message.join("; ")).await?;
@@ -124,11 +118,11 @@ impl PostgresDatabase {
     ) -> Result<(), DbError> {
         let doing = "replacing scripts in the archive";
         let (archived, ledger) = self.read_archive_and_ledger(doing).await?;
-        let (revision, sequence) = replacement(migration, &archived, &ledger)?;
-        let append = self.archive_statements(migration, revision, sequence);
+        let row = replacement(migration, &archived, &ledger)?;
+        let append = self.archive_statements(migration, &row);
         let values = [
-            migration.version.as_str().into(),
-            revision.into(),
+            row.version.as_str().into(),
+            row.revision.into(),
             reason.into(),
             (&self.options.by).into(),
         ];
@@ -142,12 +136,12 @@ impl PostgresDatabase {
         let queries = [self.fill(rows::ARCHIVE, &[]), select].join("; ");
         let results = self.read(doing, &queries).await?;
         let archived = results[0].iter().map(|row| rows::archive(row, &from));
-        let archived = archived.collect::<Result<_, _>>()?;
+        let archived = archived.collect::<Result<_, _>>().map(newest_of_each)?;
         let ledger = results[1].iter().map(|row| rows::ledger(row, &from));
         Ok((archived, ledger.collect::<Result<_, _>>()?))
     }
 
-    fn archive_statements(&self, migration: &Migration, revision: i64, ledger_sequence: Option<i64>) -> String {
+    fn archive_statements(&self, migration: &Migration, row: &Revision) -> String {
         let mut statements = Vec::new();
         for script in std::iter::once(&migration.up).chain(&migration.down) {
             let chunks = archive::pack(script.text().as_bytes());
@@ -164,17 +158,17 @@ impl PostgresDatabase {
         let binding = Binding {
             engine: Engine::Postgres,
             ledger: &ledger.table,
-            version: &migration.version,
+            version: &row.version,
             up: &up,
             down: down.as_ref(),
-            ledger_sequence,
+            ledger_sequence: row.ledger_sequence,
         };
         let (up, binding, down_text) = (
             up.to_string(),
             binding.digest().to_string(),
             down.map(|down| down.to_string()),
         );
-        let capture = if ledger_sequence.is_some() {
+        let capture = if row.ledger_sequence.is_some() {
             "captured"
         } else {
             "staged"
@@ -182,15 +176,15 @@ impl PostgresDatabase {
         let down_empty = migration.down.as_ref();
         let down_empty = down_empty.is_some_and(|down| down.is_empty(Engine::Postgres));
         let values = [
-            migration.version.as_str().into(),
-            revision.into(),
+            row.version.as_str().into(),
+            row.revision.into(),
             (&migration.name).into(),
             capture.into(),
             (&up).into(),
             down_text.as_deref().into(),
             Value::Bool(down_empty),
             ledger.tool.name().into(),
-            ledger_sequence.into(),
+            row.ledger_sequence.into(),
             (&binding).into(),
             (&self.options.by).into(),
         ];

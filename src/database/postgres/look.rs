@@ -10,6 +10,7 @@ use super::server::{MAY_READ, MayRead};
 use super::session::written_timeline;
 use super::{OWN_TABLES, PostgresDatabase, rows};
 use crate::database::DbError;
+use crate::database::capture::newest_of_each;
 
 /// Our tables, and whether this role may ask for the cluster's identity. The catalog is read instead of `to_regclass`,
 /// which is an error where the schema may not be used.
@@ -199,8 +200,7 @@ impl PostgresDatabase {
         let (server, control) = (&server[first(server)?], &control[first(control)?]);
         let timeline: i64 = control.try_get("timeline").map_err(failed)?;
         let own = identity.first().map(|row| row.try_get(0)).transpose().map_err(failed)?;
-        let mut archive = all(archive, |row| rows::archive(row, &from))?;
-        archive.sort_by(|one, other| one.migration.version.cmp(&other.migration.version));
+        let archive = newest_of_each(all(archive, |row| rows::archive(row, &from))?);
         let runs = all(runs, rows::run)?;
         let lease = lease.first().map(rows::lease).transpose()?;
         let in_runs = runs.iter().map(|run| run.token.number).max().unwrap_or(0);

@@ -9,7 +9,7 @@ use super::lease::check_fence;
 use super::{SqliteDatabase, in_transaction, look, now_text};
 use crate::database::DbError;
 use crate::database::archive::{self, Binding};
-use crate::database::capture::{Keep, applied_since, keep, replacement};
+use crate::database::capture::{Revision, applied_since, keep, replacement};
 use crate::database::ledger::Ledger;
 
 impl SqliteDatabase {
@@ -23,16 +23,8 @@ impl SqliteDatabase {
             let archived = look::archive(connection, &from).await.map_err(failed)?;
             let ledger = look::ledger(connection, &from).await.map_err(failed)?;
             for migration in migrations {
-                let present = archived.iter().find(|row| row.migration.version == migration.version);
-                let applied = ledger.iter().find(|row| row.migration.version == migration.version);
-                if let Keep::Append {
-                    revision,
-                    ledger_sequence,
-                } = keep(migration, present, applied)
-                {
-                    self.append(connection, migration, revision, ledger_sequence)
-                        .await
-                        .map_err(failed)?;
+                if let Some(row) = keep(migration, &archived, &ledger) {
+                    self.append(connection, migration, &row).await.map_err(failed)?;
                 }
             }
             self.bind_staged(connection, &from).await
@@ -73,17 +65,15 @@ impl SqliteDatabase {
             let failed = |error| self.explain(doing, error);
             let archived = look::archive(connection, &from).await.map_err(failed)?;
             let ledger = look::ledger(connection, &from).await.map_err(failed)?;
-            let (revision, sequence) = replacement(migration, &archived, &ledger)?;
-            self.append(connection, migration, revision, sequence)
-                .await
-                .map_err(failed)?;
+            let row = replacement(migration, &archived, &ledger)?;
+            self.append(connection, migration, &row).await.map_err(failed)?;
             sqlx::query(
                 "INSERT INTO main.stepback_replacement (ledger, version, revision, reason, replaced_by, replaced_at) \
                  VALUES (?, ?, ?, ?, ?, ?)",
             )
             .bind(&from.table)
-            .bind(migration.version.as_str())
-            .bind(revision)
+            .bind(row.version.as_str())
+            .bind(row.revision)
             .bind(reason)
             .bind(&self.options.by)
             .bind(now_text())
@@ -100,8 +90,7 @@ impl SqliteDatabase {
         &self,
         connection: &mut SqliteConnection,
         migration: &Migration,
-        revision: i64,
-        ledger_sequence: Option<i64>,
+        row: &Revision,
     ) -> Result<(), sqlx::Error> {
         store_scripts(connection, migration).await?;
         let ledger = self.ledger.get();
@@ -110,10 +99,10 @@ impl SqliteDatabase {
         let binding = Binding {
             engine: Engine::Sqlite,
             ledger: &ledger.table,
-            version: &migration.version,
+            version: &row.version,
             up: &up,
             down: down.as_ref(),
-            ledger_sequence,
+            ledger_sequence: row.ledger_sequence,
         };
         sqlx::query(
             "INSERT INTO main.stepback_archive (ledger, version, revision, name, capture, up_sha256, down_sha256, \
@@ -121,10 +110,10 @@ impl SqliteDatabase {
              VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(&ledger.table)
-        .bind(migration.version.as_str())
-        .bind(revision)
+        .bind(row.version.as_str())
+        .bind(row.revision)
         .bind(&migration.name)
-        .bind(if ledger_sequence.is_some() {
+        .bind(if row.ledger_sequence.is_some() {
             "captured"
         } else {
             "staged"
@@ -138,7 +127,7 @@ impl SqliteDatabase {
                 .is_some_and(|down| down.is_empty(Engine::Sqlite)),
         )
         .bind(ledger.tool.name())
-        .bind(ledger_sequence)
+        .bind(row.ledger_sequence)
         .bind(binding.digest().to_string())
         .bind(&self.options.by)
         .bind(now_text())

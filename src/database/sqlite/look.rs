@@ -10,6 +10,7 @@ use stepback_core::model::{
 use super::{Connected, OWN_LEDGER, SqliteDatabase, find, has_table, now_ms};
 use crate::database::DbError;
 use crate::database::archive::Binding;
+use crate::database::capture::newest_of_each;
 use crate::database::ledger::{Columns, Ledger, choose};
 
 fn own(error: impl std::fmt::Display) -> sqlx::Error {
@@ -74,9 +75,7 @@ pub(super) async fn archive(
     .fetch_all(connection)
     .await?;
     let rows = rows.iter().map(|row| archive_row(row, ledger));
-    let mut archive = rows.collect::<Result<Vec<_>, _>>()?;
-    archive.sort_by(|one, other| one.migration.version.cmp(&other.migration.version));
-    Ok(archive)
+    rows.collect::<Result<_, _>>().map(newest_of_each)
 }
 
 fn archive_row(row: &SqliteRow, ledger: &Ledger) -> Result<ArchiveRow, sqlx::Error> {

@@ -9,6 +9,7 @@ mod harness;
 mod holding;
 mod ledgers;
 mod looking;
+mod spelling;
 mod sqlite;
 
 use futures::future::BoxFuture;
@@ -48,6 +49,8 @@ const LAWS: &[(&str, Law)] = laws![
     holding::d4_nothing_changes_without_the_token,
     acting::d2_bodies_come_back_whole,
     acting::d3_staged_becomes_captured_when_it_is_applied,
+    spelling::d3_a_version_that_is_spelled_anew_is_the_same_migration,
+    spelling::d3_of_one_version_under_two_spellings_the_newest_counts,
     acting::a_script_is_committed_with_its_ledger_row,
     acting::d6_the_ledger_alone_says_whether_data_was_changed,
     acting::d7_a_failing_script_keeps_nothing_and_earlier_ones_stay,

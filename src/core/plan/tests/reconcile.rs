@@ -116,6 +116,31 @@ fn a_release_without_any_script_is_refused() {
 }
 
 #[test]
+fn d3_a_script_is_spelled_as_the_archive_spells_it() {
+    let mut world = with_applied(&ALL[..2]);
+    for row in &mut world.database.archive {
+        row.migration.version = version(&format!("00{}", row.migration.version));
+    }
+    let first = |plan: Plan| plan.scripts()[0].migration.version.as_str().to_owned();
+    let up = planned(&world, &catalog(), "1.3.0").unwrap();
+    assert_eq!(first(up), "0020240220103000");
+    let filed = catalog();
+    let down = ask(Goal::Down(1), None, &filed);
+    assert_eq!(first(plan(&down, &world).unwrap()), "0020240115120000");
+    // What lies there is not what was applied, so the folder's is captured before it runs.
+    world.database.archive[1].capture = Capture::Staged;
+    world.database.archive[1].up_sha256 = Digest::of("other");
+    assert_eq!(first(plan(&down, &world).unwrap()), "0020240115120000");
+    // An earlier version of stepback made a row for each spelling: only the newest revision counts.
+    let mut older = world.database.archive[3].clone();
+    world.database.archive[3].revision = 2;
+    older.migration.version = version(ALL[3]);
+    world.database.archive.insert(3, older);
+    let up = planned(&world, &Catalog::default(), "1.3.0").unwrap();
+    assert_eq!(first(up), "0020240301090000");
+}
+
+#[test]
 fn what_an_interrupted_up_left_out_is_recorded_once() {
     let mut world = with_applied(&ALL);
     let plan = planned(&world, &catalog(), "1.3.0").unwrap();
