@@ -66,8 +66,10 @@ fn offline(app: &str) -> String {
     never_healthy(app).replace("  releases:", "  strategy: offline\n  releases:")
 }
 
-/// Ways back that come to no end, and what takes them back.
-const WAYS: [(&str, &str, fn(&str) -> String); 2] = [
+/// A way back that comes to no end, what takes it back, and what it makes of the app file.
+type Way = (&'static str, &'static str, fn(&str) -> String);
+
+const WAYS: [Way; 2] = [
     ("", ABORT, never_healthy),
     ("offline_", "abort --accept-writes-since --yes", offline),
 ];
@@ -143,7 +145,7 @@ async fn walked_back(ctx: Ctx) -> Outcome {
 async fn half_rolled_out(stage: &Stage, image: &str, partition: i32) -> Outcome {
     let strategy = json!({ "type": "RollingUpdate", "rollingUpdate": { "partition": partition } });
     if image.ends_with("-bad") {
-        return Ok(stage.break_pods(image, &[2], strategy).await?);
+        return stage.break_pods(image, &[2], strategy).await;
     }
     stage.patch(json!({ "spec": { "updateStrategy": strategy } })).await?;
     stage.set_image(image).await?;

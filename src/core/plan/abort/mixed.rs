@@ -96,7 +96,7 @@ pub(super) fn in_turn(
                 left.insert(pod, ran.clone());
             }
             let template = own.unwrap_or_else(|| taken.target.clone());
-            come_from(&mut action, &mut gate, &template, known);
+            come_from(taken, &mut action, &mut gate, &template, known);
             turns.point_at(&template);
         } else if gives_back(&action) || matches!(action, Action::Scale { .. }) {
             turns.point_at(&taken.target);
@@ -115,13 +115,17 @@ pub(super) fn borrows(action: &Action) -> bool {
 }
 
 /// The step makes its pod from this template.
-fn come_from(action: &mut Action, gate: &mut Gate, from: &TemplateRef, known: &Rewriting) {
+fn come_from(taken: &Taken<'_>, action: &mut Action, gate: &mut Gate, from: &TemplateRef, known: &Rewriting) {
     if let Action::RemovePod {
+        pod,
         removal: Removal::Outdated(template),
+        stays,
         ..
     } = action
     {
         template.clone_from(from);
+        let found = taken.seen.pod(pod).and_then(revision_of);
+        *stays = found.is_some() && found == from.revision.as_deref();
     }
     if let Gate::PodHealthy {
         template,
