@@ -3,11 +3,14 @@
 //! A walk leaves old and new pods alive side by side, so it needs a schema that all of them run on. What a release runs
 //! on is what the app file says of it (`accepts`); a pod whose release is not known accepts nothing.
 
-use crate::appfile::{AppFile, Release, Strategy as FileStrategy};
-use crate::model::{Finding, MigrationSet, SeenWorkload, Version};
+use k8s_openapi::api::core::v1::Pod;
 
+use crate::appfile::{AppFile, Release, Strategy as FileStrategy};
+use crate::model::{Finding, MigrationSet, SeenWorkload, Version, pairings_of, revision_images};
+
+use super::template::matches;
 use super::{Action, ChosenStrategy, Gate, Step, Strategy};
-use crate::workload::{is_ready, other_images};
+use crate::workload::{is_ready, other_images, revision_of};
 
 /// What the choice is made from.
 pub(super) struct Choice<'a> {
@@ -125,10 +128,7 @@ impl Choice<'_> {
         let mut live: Vec<&semver::Version> = Vec::new();
         for seen in self.workloads {
             for pod in &seen.pods {
-                let mut found = self.app.releases.iter().filter(|release| {
-                    let named = release.images.get(&seen.workload.name);
-                    named.is_some_and(|named| !named.is_empty() && other_images(pod, named).is_empty())
-                });
+                let mut found = self.app.releases.iter().filter(|release| self.runs(seen, pod, release));
                 let pod = pod.metadata.name.as_deref().unwrap_or_default();
                 let mut any = false;
                 for release in &mut found {
@@ -157,6 +157,23 @@ impl Choice<'_> {
             live.join(" and "),
             name(wanted)
         ))
+    }
+}
+
+impl Choice<'_> {
+    /// Whether a pod may run the release: by the template that it was made from, because the cluster may have rewritten the
+    /// images on their way into the pod (LAWS W13), or by its own, which somebody may have set since. Where the app file
+    /// names none, the pairing says it (LAWS W1).
+    fn runs(&self, seen: &SeenWorkload, pod: &Pod, release: &Release) -> bool {
+        let mut kept = seen.revisions.iter();
+        let made_from = revision_of(pod).and_then(|of| kept.find(|kept| kept.metadata.name.as_deref() == Some(of)));
+        let named = release.images.get(&seen.workload.name);
+        let Some(named) = named.filter(|named| !named.is_empty()) else {
+            let mut pairings = made_from.into_iter().flat_map(pairings_of);
+            return pairings.any(|pairing| pairing.app == self.app.name && pairing.release == release.version);
+        };
+        let made = made_from.and_then(revision_images);
+        made.is_some_and(|made| matches(named, &made)) || other_images(pod, named).is_empty()
     }
 }
 

@@ -122,7 +122,7 @@ pub(super) fn target_template(
 }
 
 /// Whether these are the release's images. It may name some containers only.
-fn matches(images: &BTreeMap<String, String>, found: &BTreeMap<String, String>) -> bool {
+pub(super) fn matches(images: &BTreeMap<String, String>, found: &BTreeMap<String, String>) -> bool {
     images.iter().all(|(name, image)| found.get(name) == Some(image))
 }
 

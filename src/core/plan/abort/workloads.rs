@@ -135,7 +135,8 @@ fn check_revision(seen: &SeenWorkload, revision: Option<&str>, findings: &mut Ve
             "revision-gone",
             seen.workload.to_string(),
             format!("its revision {revision}, which it had before the run, is not kept any more"),
-            "continue the run with `stepback resume` instead",
+            "continue the run with `stepback resume`; where it cannot pass either, close it as it is with `stepback abort \
+             --as-it-stands`, and go on with `stepback rollback` to a release whose revision or images are known",
         ));
     }
 }

@@ -103,6 +103,34 @@ fn the_schema_goes_first_where_the_present_release_accepts_the_targets() {
     ");
 }
 
+/// What a mirror makes of an image counts as the image: the pod's revision says what it was made from (LAWS W1, W13).
+#[test]
+fn w13_the_schema_goes_first_also_where_the_cluster_rewrites_images() {
+    let mut cluster = shop(&SOUND, |_| {});
+    for pod in &mut cluster.workloads[0].pods {
+        pod.spec.as_mut().unwrap().containers[0].image = Some("mirror.example/shop@sha256:13".to_owned());
+    }
+    let set = |applied: usize| {
+        let ledger = seen().database.ledger.into_iter().take(applied);
+        crate::model::MigrationSet(ledger.map(|row| row.migration.version).collect())
+    };
+    let file = app(OLD, OLD, "");
+    let chosen = |cluster: SeenCluster| {
+        let choice = super::super::strategy::Choice {
+            app: &file,
+            release: &"1.2.0".parse().unwrap(),
+            from: &set(4),
+            to: &set(2),
+            workloads: &cluster.workloads,
+        };
+        choice.choose().0.strategy
+    };
+    assert_eq!(chosen(cluster.clone()), Strategy::SchemaFirst);
+    // Its revision is not kept: the pod's own images are all that there is to go by.
+    cluster.workloads[0].revisions.clear();
+    assert_eq!(chosen(cluster), Strategy::Offline);
+}
+
 #[test]
 fn offline_where_neither_accepts_the_others_schema() {
     let plan = back(&app(OLD, NEW, ""), shop(&SOUND, |_| {})).unwrap();
@@ -141,6 +169,9 @@ fn w4_a_strategy_must_hold_for_every_release_that_has_a_live_pod() {
         two.reason
     );
     set_image(&mut cluster, "shop:nightly");
+    // Of a revision that is kept, the cluster may have made it (LAWS W13).
+    let labels = cluster.workloads[0].pods[0].metadata.labels.as_mut().unwrap();
+    labels.insert("controller-revision-hash".to_owned(), "shop-gone".to_owned());
     let unknown = back(&app(OLD, OLD, ""), cluster).unwrap().strategy.unwrap();
     assert_eq!(unknown.strategy, Strategy::Offline);
     assert!(
