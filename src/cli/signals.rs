@@ -9,8 +9,9 @@ use super::Exit;
 use crate::live::write_above;
 use crate::run::{Stop, stop};
 
-const STOPPING: &str = "stopping after the move in flight: nothing more is begun, and what is done is recorded\n\
-                        (the same signal once more ends at once; `stepback status` says what is left)";
+const STOPPING: &str = "stopping after the move in flight: nothing more is begun, and what is done is\n\
+                        recorded (the same signal once more ends at once; `stepback status` says what is\n\
+                        left)";
 
 /// What listens already, where something does.
 static LISTENING: OnceLock<Stop> = OnceLock::new();

@@ -37,6 +37,7 @@ pub fn cases() -> Vec<Case> {
         sync_case("people::a_reason_for_waiting_is_said_once", |_ctx| said_once()),
         sync_case("people::progress_is_wrapped_on_a_terminal", |_ctx| wrapped()),
         sync_case("people::a_halt_says_once_why_and_how_far", |ctx| halted(&ctx)),
+        sync_case("people::migrate_status_names_what_was_edited", |ctx| edited(&ctx)),
         sync_case("people::what_new_writes_is_not_forgotten", |ctx| new(&ctx)),
         sync_case("people::every_shell_completes_every_command", |ctx| completions(&ctx)),
         sync_case("people::every_command_has_a_manual_page", |ctx| manual(&ctx)),
@@ -289,6 +290,27 @@ fn drawn(ctx: &Ctx) -> Outcome {
     );
     let text = on_a_terminal(ctx, "xterm", &format!("{up} --quiet"))?;
     assert!(!text.contains("migrations and pods"), "{text}");
+    Ok(())
+}
+
+fn edited(ctx: &Ctx) -> Outcome {
+    let stepback = Binary::with_migrations(
+        ctx.dir(),
+        &[
+            ("1_a.up.sql", "CREATE TABLE a (id INTEGER);"),
+            ("1_a.down.sql", "DROP TABLE a;"),
+        ],
+    )?
+    .env("DATABASE_URL", "sqlite://shop.db");
+    stepback.ends(0, "migrate up --yes")?;
+    assert!(!stepback.ends(0, "migrate status")?.out.contains("edited"));
+    fs::write(
+        ctx.dir().join("migrations/1_a.up.sql"),
+        "CREATE TABLE a (id INTEGER, b TEXT);",
+    )?;
+    let listed = stepback.ends(0, "migrate status")?.out;
+    assert!(listed.contains("  edited   1_a\n"), "{listed}");
+    assert!(listed.contains("restore the file"), "{listed}");
     Ok(())
 }
 

@@ -80,7 +80,9 @@ fn sign(state: &str) -> &'static str {
 fn say(report: &Report) -> Markup {
     let halt = report.pauses.last().filter(|pause| pause.resumed_at.is_none());
     html! {
-        @if let Some(halt) = halt.and_then(|pause| pause.halt.as_ref()) {
+        @if let Some(run) = &report.handed_over_to {
+            div class="say open" { p { "Run " code { (run) } " took it back." } }
+        } @else if let Some(halt) = halt.and_then(|pause| pause.halt.as_ref()) {
             div.say {
                 p { @if let Some(step) = halt.step { "At step " (step) ": " } (lines(&halt.message)) }
                 @if let Some(hint) = &halt.hint { p { (hint) } }
@@ -91,8 +93,6 @@ fn say(report: &Report) -> Markup {
                 p { "It is being carried out, or its coordinator is gone." }
                 p { "Who holds the lease: " code { "stepback status" } ". To continue: " code { "stepback resume " (report.run) } }
             }
-        } @else if let Some(run) = &report.handed_over_to {
-            div class="say open" { p { "Run " code { (run) } " took it back." } }
         } @else if let Some(run) = &report.aborts {
             div class="say open" { p { "It took run " code { (run) } " back." } }
         }

@@ -170,6 +170,8 @@ pub struct MigrationStatus {
     pub sequence: Option<i64>,
     /// Whether it lies in the migrations folder.
     pub in_folder: bool,
+    /// Whether the up script in the folder is not the one that was applied.
+    pub edited: bool,
     /// Where its down script is: `captured`, `staged`, `folder`, `empty`, `missing`, `damaged`.
     pub down: &'static str,
 }
@@ -361,6 +363,9 @@ fn list_migrations(catalog: &Catalog, database: &SeenDatabase) -> Vec<MigrationS
             applied_at: Some(row.applied_at.clone()),
             sequence: row.sequence,
             in_folder: catalog.find(&row.migration.version).is_some(),
+            edited: catalog
+                .find(&row.migration.version)
+                .is_some_and(|filed| row.names_up(&filed.up.sha256(), filed.up.text().as_bytes()) == Some(false)),
             down: down_of(row, catalog, database),
         })
         .collect();
@@ -377,6 +382,7 @@ fn list_migrations(catalog: &Catalog, database: &SeenDatabase) -> Vec<MigrationS
             applied_at: None,
             sequence: None,
             in_folder: true,
+            edited: false,
             down: match &migration.down {
                 None => "missing",
                 Some(down) if down.is_empty(database.database.engine) => "empty",

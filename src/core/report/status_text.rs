@@ -178,6 +178,11 @@ pub fn write_migrations(page: &mut Page<'_>, migrations: &[MigrationStatus]) -> 
             Some(_) => ("applied", Paint::Green),
             None => ("pending", Paint::Yellow),
         };
+        let (word, paint) = if one.edited {
+            ("edited", Paint::Red)
+        } else {
+            (word, paint)
+        };
         let word = page.paint(paint, &format!("{word:<7}"));
         let down = match one.down {
             "captured" | "folder" => String::new(),
@@ -186,6 +191,12 @@ pub fn write_migrations(page: &mut Page<'_>, migrations: &[MigrationStatus]) -> 
             other => format!("  down {other}"),
         };
         page.line(&format!("  {word}  {}{down}", one.migration))?;
+    }
+    if migrations.iter().any(|one| one.edited) {
+        let why = "edited: applied, and its up script was changed since; restore the file, and put the change into a new \
+                   migration";
+        page.blank()?;
+        page.labelled("", None, why)?;
     }
     Ok(())
 }

@@ -50,6 +50,7 @@ fn a_set_that_somebody_scaled_to_zero_is_held_there_until_its_last_pod_is_gone()
     .unwrap();
     let told = steps(&plan);
     assert_eq!(told[0].trim(), "hold StatefulSet shop/shop at 0");
+    assert_eq!(plan.title, "rollback 1.3.0 -> 1.2.0");
     assert!(
         matches!(plan.steps[0].gate, Gate::AllGone { .. }),
         "{:?}",

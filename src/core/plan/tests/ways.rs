@@ -318,6 +318,22 @@ fn a_pod_that_runs_the_target_already_is_only_waited_for() {
 }
 
 #[test]
+fn a_plan_that_leaves_the_schema_names_what_goes_back() {
+    let mut world = Seen {
+        cluster: Some(shop(&SOUND, |_| {})),
+        ..seen()
+    };
+    world.database.ledger.truncate(2);
+    let (file, empty) = (app(NEW, NEW, ""), Catalog::default());
+    let plan = plan(
+        &ask(Goal::Release("1.2.0".parse().unwrap()), Some(&file), &empty),
+        &world,
+    )
+    .unwrap();
+    assert_eq!(plan.title, "rollback of the workloads to 1.2.0");
+}
+
+#[test]
 fn w4_no_downtime_is_said_only_of_more_than_one_pod_that_is_ready() {
     let outage = |pods: &[PodOf]| {
         let cluster = shop(pods, |set| set["spec"]["replicas"] = json!(2));
