@@ -21,7 +21,7 @@ use crate::cluster::ClusterError;
 use crate::database::DbError;
 use crate::journal::JournalError;
 use crate::load::LoadError;
-use crate::run::RoadError;
+use crate::run::{RoadError, RunError};
 use halts::{of_halt, of_turned_back};
 use seams::{of_cluster, of_database, of_journal};
 
@@ -296,8 +296,8 @@ fn of_cli(error: &CliError) -> Explained {
                 .because(inner.because)
                 .now("what its journal says has happened; nothing was started after that")
                 .hint(format!("to continue: stepback resume {run}"));
-            if inner.exit_code == Exit::Locked {
-                explained.exit_code = Exit::Locked;
+            if matches!(inner.exit_code, Exit::Locked | Exit::Interrupted) {
+                explained.exit_code = inner.exit_code;
             }
             explained
         }
@@ -384,9 +384,15 @@ fn of_road(error: &RoadError) -> Explained {
         RoadError::Database(error) => of_database(error),
         RoadError::Cluster(error) => of_cluster(error),
         RoadError::Journal(error) => of_journal(error),
-        RoadError::Run(inner) => Explained::new(Exit::Halted, inner)
-            .now("what the journal says has happened")
-            .hint("to continue: stepback resume"),
+        RoadError::Run(inner) => Explained::new(
+            match inner {
+                RunError::Unrecorded => Exit::Interrupted,
+                _ => Exit::Halted,
+            },
+            inner,
+        )
+        .now("what the journal says has happened")
+        .hint("to continue: stepback resume"),
         RoadError::Refused(refusals) => of_refusals(refusals),
         RoadError::Changed(changes) => Explained::new(Exit::Refused, error)
             .because(changes)

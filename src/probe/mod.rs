@@ -27,7 +27,7 @@ use ask::Asked;
 pub use evidence::gather;
 pub use reach::try_probes;
 use spell::Spell;
-pub use stop::{Stop, Stopper, stop};
+pub use stop::{LEAVING, Stop, Stopper, stop};
 
 /// How many bytes of a reason for waiting are shown: it quotes controllers and pods.
 const REASON: usize = 1000;

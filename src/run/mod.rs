@@ -23,6 +23,7 @@ use tokio::time::Instant;
 
 use crate::journal::{Journal, JournalError};
 
+use crate::probe::LEAVING;
 pub use crate::probe::{Stop, Stopper, stop};
 pub use append::append;
 use append::{Patience, append_patiently};
@@ -57,6 +58,9 @@ pub enum RunError {
     /// The plan cannot be written down: a mistake in this program, found before a run was opened.
     #[error("the plan cannot be written: {0}")]
     Plan(serde_json::Error),
+    /// Somebody asked to stop, and the journal did not answer.
+    #[error("it was asked to stop, and its journal did not answer within {} s: what was seen last is not recorded, nor that it halted", LEAVING.as_secs())]
+    Unrecorded,
 }
 
 /// A run that is being carried out.
@@ -128,7 +132,13 @@ impl Execution<'_> {
         };
         let limit = Duration::from_millis(step.map_or(0, |step| self.plan.trying_ms(step)));
         let patience = Patience::of_step(limit, &self.stop, &mut say);
-        let entry = append_patiently(self.journal, &mut self.state, self.token, what, patience).await?;
+        let mut stop = self.stop.clone();
+        // What is on its way is looked for by whoever resumes, as after a lost reply.
+        let entry = tokio::select! {
+            biased;
+            entry = append_patiently(self.journal, &mut self.state, self.token, what, patience) => entry?,
+            () = stop.left() => return Err(RunError::Unrecorded),
+        };
         // A journal that is away takes nothing of the step's own time.
         clock.started += begun.elapsed();
         facts.keep_recorded(&entry.what);

@@ -10,7 +10,7 @@ use stepback_core::model::{
 use stepback_core::plan::Accepted;
 
 use super::*;
-use crate::run::{RunError, Unfit};
+use crate::run::Unfit;
 
 /// One example of each variant. One that is not in the list does not compile.
 macro_rules! every {

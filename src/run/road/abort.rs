@@ -92,8 +92,9 @@ impl Coordinator {
     ) -> Result<Finished, RoadError> {
         let stored = self.journals.open(&row.journal)?.read(&row.run).await?;
         let held = self.take_leases_of(&stored, &stop, listener).await?;
+        let leaving = stop.clone();
         let aborted = self.abort_held(&held, &row.run, planned, consent, stop, listener).await;
-        self.release().await;
+        self.release_leaving(&leaving).await;
         aborted
     }
 

@@ -229,13 +229,37 @@ impl Coordinator {
         }
     }
 
+    /// As [`Coordinator::release`], but whoever was asked to stop waits for no answer for longer than it is to be here.
+    pub(super) async fn release_leaving(&self, stop: &Stop) {
+        match stop.leaves_at() {
+            None => self.release().await,
+            Some(at) => {
+                // The cluster may be silent: the database is still told.
+                if tokio::time::timeout_at(at, self.release_cluster()).await.is_err() {
+                    tracing::warn!("the cluster lease was not given back: no answer; it ends by itself");
+                }
+                if tokio::time::timeout(LISTEN, self.release_database()).await.is_err() {
+                    tracing::warn!("the lease was not given back: no answer; it ends by itself");
+                }
+            }
+        }
+    }
+
     /// Gives both leases back, in reverse. What cannot be given back dies by itself.
     pub(super) async fn release(&self) {
+        self.release_cluster().await;
+        self.release_database().await;
+    }
+
+    async fn release_cluster(&self) {
         if let Some(cluster) = &self.cluster
             && let Err(error) = cluster.release().await
         {
             tracing::warn!(%error, "the cluster lease could not be given back; it ends by itself");
         }
+    }
+
+    async fn release_database(&self) {
         if let Err(error) = self.database.release().await {
             tracing::warn!(%error, "the lease could not be given back; it ends by itself");
         }

@@ -265,7 +265,7 @@ impl Coordinator {
         let started = self
             .start_held(&held, request, planned, workloads, stop.clone(), listener)
             .await;
-        self.release().await;
+        self.release_leaving(&stop).await;
         self.or_turn_back(started?, stop, listener).await
     }
 

@@ -58,7 +58,7 @@ impl Coordinator {
         let resumed = self
             .resume_held(&held, row, &*journal, rebind, stop.clone(), listener)
             .await;
-        self.release().await;
+        self.release_leaving(&stop).await;
         self.or_turn_back(resumed?, stop, listener).await
     }
 

@@ -112,7 +112,7 @@ fn stopped() -> Outcome {
                 ask
             );
             let (life, took) = life;
-            assert!(took <= 30, "{what}: {life:?} after {took} s");
+            assert!(took <= 25, "{what}: {life:?} after {took} s");
             ended_by_it += u32::from(took >= 20);
             sleep(Duration::from_secs(LONG)).await;
             let left = world.lock().clone();

@@ -24,6 +24,10 @@ pub fn cases() -> Vec<Case> {
         ),
         case("main_road::w5_turns_back_but_not_when_told_to_stop", told_to_stop),
         case(
+            "main_road::a_stop_half_way_ends_soon_where_the_cluster_is_silent",
+            stopped_half_way_in_silence,
+        ),
+        case(
             "main_road::stopped_while_nobody_answers_the_last_look",
             stopped_in_silence,
         ),
@@ -163,6 +167,31 @@ async fn stopped_in_silence(ctx: Ctx) -> Outcome {
     assert_eq!(stage.store.open_runs().await?, [""; 0]);
     assert_eq!(stage.sets.get("shop").await?.spec, expected);
     stage.credentials.run(0, &stage.folder("1.2.0"), ROLLBACK).await?;
+    TO_1_2_0.check(&stage).await
+}
+
+/// In the middle of a run the API server takes requests for the journal and the Lease, and answers none: whoever is told to
+/// stop says what is not recorded, and goes.
+async fn stopped_half_way_in_silence(ctx: Ctx) -> Outcome {
+    let stage = scene(setting(Engine::Sqlite), ctx.dir(), ctx.name()).await?;
+    let mut hold = stage.server().hold(writes_the_set);
+    let mut rollback = stage.credentials.start(&stage.folder("1.2.0"), ROLLBACK)?;
+    rollback.reaches(&mut hold).await?;
+    let silent =
+        |asked: &stepback_sandbox::api::Asked| asked.path.contains("/configmaps") || asked.path.contains("/leases");
+    let holds: Vec<_> = (0..30).map(|_| stage.server().hold(silent)).collect();
+    rollback.signal("INT").await?;
+    assert!(hold.let_through().await? < 300, "the write was refused");
+    // A request is waited for for 30 s, and two are to be made.
+    let Ok(ran) = tokio::time::timeout(std::time::Duration::from_secs(15), rollback.ended()).await else {
+        return fail("it still waits for an answer");
+    };
+    let ran = ran?.with(130)?;
+    for said in ["did not answer within 5 s", "nor that it halted", "stepback resume"] {
+        assert!(ran.says(said), "{said}: {ran}");
+    }
+    drop(holds);
+    stage.credentials.run(0, &stage.empty_folder(), "resume").await?;
     TO_1_2_0.check(&stage).await
 }
 
