@@ -285,11 +285,12 @@ pub struct MissingRights {
     pub role: String,
     /// Our own tables that it cannot use as a run does, with their schema.
     pub own_tables: Vec<String>,
-    /// Tables that it neither owns nor is a member of the owner of; none whose name one of its own has in another schema.
+    /// Tables and indexes that it neither owns nor is a member of the owner of; none whose name one of its own has in
+    /// another schema.
     pub owned_by_others: Vec<OwnedTable>,
 }
 
-/// A table and whose it is.
+/// A table, or an index, and whose it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OwnedTable {
@@ -299,6 +300,9 @@ pub struct OwnedTable {
     pub name: String,
     /// The role that owns it.
     pub owner: String,
+    /// The table of an index: it has no owner but the table's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index_of: Option<String>,
 }
 
 /// Everything that was read of a database for one decision.

@@ -74,17 +74,23 @@ pub(super) fn check_rights(seen: &Seen, scripts: &[ScriptRef], findings: &mut Ve
             continue;
         };
         for table in changed_tables(seen, &String::from_utf8_lossy(body)) {
-            let name = format!("{}.{}", quoted(&table.schema), quoted(&table.name));
-            if !said.insert(name.clone()) {
+            if !said.insert((&table.schema, &table.name)) {
                 continue;
             }
+            // An index cannot be given away but with its table.
+            let owned = table.index_of.as_ref().unwrap_or(&table.name);
+            let name = format!("{}.{}", quoted(&table.schema), quoted(owned));
+            let what = match &table.index_of {
+                Some(of) => format!("index {}.{} of table {of}", table.schema, table.name),
+                None => format!("table {}.{}", table.schema, table.name),
+            };
             let (owner, role) = (quoted(&table.owner), quoted(&missing.role));
             findings.push(Finding::refusal(
                 "rights-missing",
                 script.migration.to_string(),
                 format!(
-                    "it changes table {}.{}, whose owner is {}, and role {} is neither that one nor a member of it",
-                    table.schema, table.name, table.owner, missing.role
+                    "it changes {what}, whose owner is {}, and role {} is neither that one nor a member of it",
+                    table.owner, missing.role
                 ),
                 format!(
                     "connect as {}; or GRANT {owner} TO {role}; or ALTER TABLE {name} OWNER TO {role}",
@@ -95,14 +101,14 @@ pub(super) fn check_rights(seen: &Seen, scripts: &[ScriptRef], findings: &mut Ve
     }
 }
 
-/// The tables of others that the script alters or drops: only their owner may, whatever was granted.
+/// The tables and indexes of others that the script alters or drops: only their owner may, whatever was granted.
 fn changed_tables<'a>(seen: &'a Seen, body: &str) -> Vec<&'a OwnedTable> {
     let engine = seen.database.database.engine;
     let statements = split(body, engine).unwrap_or_default();
     let needs_owner = |statement: &&Statement<'_>| {
         let mut words = statement.text.split_whitespace().map(str::to_ascii_uppercase);
         let first = words.next();
-        matches!(first.as_deref(), Some("ALTER" | "DROP")) && words.next().as_deref() == Some("TABLE")
+        matches!(first.as_deref(), Some("ALTER" | "DROP")) && matches!(words.next().as_deref(), Some("TABLE" | "INDEX"))
     };
     let named: Vec<NamedTables> = statements
         .iter()

@@ -15,12 +15,13 @@ const MISSING: &str = "SELECT current_user::text AS role; \
         AND NOT (has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT') \
             AND (c.relname NOT IN ('archive', 'fingerprint', 'lease', 'run') OR has_table_privilege(c.oid, 'UPDATE'))) \
     ORDER BY 1; \
-    SELECT n.nspname::text AS schema, c.relname::text AS name, pg_get_userbyid(c.relowner)::text AS owner \
+    SELECT n.nspname::text AS schema, c.relname::text AS name, pg_get_userbyid(c.relowner)::text AS owner, \
+        (SELECT t.relname::text FROM pg_index x JOIN pg_class t ON t.oid = x.indrelid WHERE x.indexrelid = c.oid) AS index_of \
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-    WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND n.nspname <> $1 \
+    WHERE c.relkind IN ('r', 'p', 'i', 'I') AND c.relpersistence <> 't' AND n.nspname <> $1 \
         AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\\_toast%' \
         AND NOT pg_has_role(c.relowner, 'MEMBER') \
-        AND NOT EXISTS (SELECT FROM pg_class o WHERE o.relname = c.relname AND o.relkind IN ('r', 'p') \
+        AND NOT EXISTS (SELECT FROM pg_class o WHERE o.relname = c.relname AND o.relkind IN ('r', 'p', 'i', 'I') \
             AND pg_has_role(o.relowner, 'MEMBER')) \
     ORDER BY 1, 2";
 
@@ -38,6 +39,7 @@ impl PostgresDatabase {
                     schema: row.try_get("schema")?,
                     name: row.try_get("name")?,
                     owner: row.try_get("owner")?,
+                    index_of: row.try_get("index_of")?,
                 })
             });
             Ok(MissingRights {

@@ -97,6 +97,8 @@ pub async fn rights_in_the_plan(ctx: Ctx) -> Outcome {
     std::fs::create_dir(&folder)?;
     std::fs::write(folder.join("1_a.up.sql"), "CREATE TABLE orders (id integer);")?;
     std::fs::write(folder.join("1_a.down.sql"), "DROP TABLE orders;")?;
+    std::fs::write(folder.join("2_b.up.sql"), "CREATE INDEX by_id ON orders (id);")?;
+    std::fs::write(folder.join("2_b.down.sql"), "DROP INDEX by_id;")?;
     let owner = Binary::in_dir(ctx.dir()).env("DATABASE_URL", &place.url);
     owner.ends(0, "migrate up --yes")?;
     place
@@ -108,8 +110,10 @@ pub async fn rights_in_the_plan(ctx: Ctx) -> Outcome {
         .url
         .replacen("postgres:hidden-word", &format!("{role}:hidden-word"), 1);
     let down = Binary::in_dir(ctx.dir()).env("DATABASE_URL", &url);
-    let typed = "migrate down --data-loss accept --yes";
+    let typed = "migrate down --to 0 --data-loss accept --yes";
     let ran = down.ends(3, typed)?;
+    // An index is its table's owner's.
+    assert!(ran.err.contains("index public.by_id of table orders"), "{}", ran.err);
     assert!(
         ran.err.contains("[rights-missing]") && ran.err.contains("stepback.run"),
         "{}",
