@@ -44,27 +44,24 @@ pub(in crate::database) struct Candidate {
     /// Whether the tool, connecting as we do, would take this one.
     pub(in crate::database) in_path: bool,
     pub(in crate::database) has_rows: bool,
+    /// Whether our own tables say that an app has gone by it: scripts captured from it, pairings or runs.
+    pub(in crate::database) has_history: bool,
 }
 
 impl Candidate {
     /// Our own ledger.
-    pub(in crate::database) fn own(ledger: Ledger, has_rows: bool) -> Self {
+    pub(in crate::database) fn own(ledger: Ledger) -> Self {
         Self {
             ledger,
             names: Vec::new(),
             in_path: true,
-            has_rows,
+            has_rows: false,
+            has_history: false,
         }
     }
 
     /// A table with the columns of sqlx's ledger; `names`: what a person may write for its full name.
-    pub(in crate::database) fn sqlx(
-        table: String,
-        quoted: String,
-        names: Vec<String>,
-        in_path: bool,
-        has_rows: bool,
-    ) -> Self {
+    pub(in crate::database) fn sqlx(table: String, quoted: String, names: Vec<String>, in_path: bool) -> Self {
         Self {
             ledger: Ledger {
                 tool: LedgerTool::Sqlx,
@@ -75,8 +72,14 @@ impl Candidate {
             },
             names,
             in_path,
-            has_rows,
+            has_rows: false,
+            has_history: false,
         }
+    }
+
+    /// Whether an app goes by it, although it may have gone back to nothing.
+    fn is_used(&self) -> bool {
+        self.has_rows || self.has_history
     }
 }
 
@@ -152,11 +155,17 @@ pub(in crate::database) fn choose(choice: &LedgerChoice, found: Found) -> Result
             })
         }
         LedgerChoice::Auto => {
-            let mut with_rows: Vec<Candidate> = near.iter().filter(|one| one.has_rows).cloned().collect();
-            if found.own.has_rows {
-                with_rows.insert(0, found.own.clone());
+            let mut used: Vec<Candidate> = near.iter().filter(|one| one.is_used()).cloned().collect();
+            if found.own.is_used() {
+                used.insert(0, found.own.clone());
             }
-            match (with_rows.as_slice(), near.as_slice()) {
+            // An app of ours that went back to nothing, and a table that another app may be about to begin with: which of
+            // the two apps asks cannot be told (LAWS D16).
+            if found.own.has_history && !found.own.has_rows && !near.is_empty() {
+                let both: Vec<Candidate> = std::iter::once(found.own).chain(near).collect();
+                return Err(unclear(&both));
+            }
+            match (used.as_slice(), near.as_slice()) {
                 ([one], _) | ([], [one]) => Ok(one.ledger.clone()),
                 ([], []) => Ok(found.own.ledger),
                 // Not even an open run decides: it may be another app's.

@@ -28,7 +28,13 @@ const TABLES: &str = "SET LOCAL search_path TO DEFAULT; \
             AND a.atttypid = 'pg_catalog.int8'::pg_catalog.regtype) \
     ORDER BY 1, 2; \
     SELECT coalesce(pg_catalog.current_schema()::text, 'public') AS default_schema, \
-        EXISTS (SELECT FROM pg_catalog.pg_tables WHERE schemaname = $3 AND tablename = 'ledger') AS has_own";
+        EXISTS (SELECT FROM pg_catalog.pg_tables WHERE schemaname = $3 AND tablename = 'ledger') AS has_own, \
+        (SELECT count(*) FROM pg_catalog.pg_tables WHERE schemaname = $3 AND tablename IN ('archive', 'release', 'run')) = 3 \
+            AS has_history";
+
+/// Whether an app has gone by a ledger. What is only staged says nothing: that was before anything was applied.
+const HISTORY: &str = "EXISTS (SELECT FROM {s}.archive WHERE ledger = $1 AND capture = 'captured') \
+    OR EXISTS (SELECT FROM {s}.release WHERE ledger = $1) OR EXISTS (SELECT FROM {s}.run WHERE ledger = $1)";
 
 /// Our own ledger in this state schema.
 pub(super) fn own_ledger(schema: &str) -> Ledger {
@@ -86,23 +92,24 @@ impl PostgresDatabase {
             let (table, quoted) = full_name(&schema, &name);
             let names = vec![format!("{schema}.{name}"), name];
             let in_path = row.try_get("in_path").map_err(failed)?;
-            foreign.push(Candidate::sqlx(table, quoted, names, in_path, false));
+            foreign.push(Candidate::sqlx(table, quoted, names, in_path));
         }
         let mut found = Found {
-            own: Candidate::own(own_ledger(state), false),
+            own: Candidate::own(own_ledger(state)),
             foreign,
             sqlx_default: full_name(&default_schema, SQLX_TABLE),
         };
         found.own.ledger.exists = has_own;
         // With nothing else in sight our own is the ledger, whatever it holds.
         if !found.foreign.is_empty() {
-            self.look_for_rows(&mut found).await?;
+            let has_history = about.try_get("has_history").map_err(failed)?;
+            self.look_for_use(&mut found, has_history).await?;
         }
         Ok(found)
     }
 
-    /// Which of the tables hold rows.
-    async fn look_for_rows(&self, found: &mut Found) -> Result<(), DbError> {
+    /// Which of the tables hold rows, and, where the tables that say so are there, which an app has gone by.
+    async fn look_for_use(&self, found: &mut Found, has_history: bool) -> Result<(), DbError> {
         let doing = "looking for the ledger";
         let failed = |error: sqlx::Error| self.explain(doing, &error);
         let mut candidates: Vec<&mut Candidate> = found.foreign.iter_mut().collect();
@@ -111,12 +118,17 @@ impl PostgresDatabase {
         }
         let queries: Vec<String> = candidates
             .iter()
-            .map(|one| format!("SELECT EXISTS (SELECT FROM {})", one.ledger.quoted))
+            .map(|one| {
+                let history = if has_history { HISTORY } else { "false" };
+                let history = self.fill(history, &[(&one.ledger.table).into()]);
+                format!("SELECT EXISTS (SELECT FROM {}), {history}", one.ledger.quoted)
+            })
             .collect();
         let results = self.read(doing, &queries.join("; ")).await?;
         for (one, rows) in candidates.into_iter().zip(&results) {
             let row = rows.first().ok_or(sqlx::Error::RowNotFound).map_err(failed)?;
             one.has_rows = row.try_get(0).map_err(failed)?;
+            one.has_history = row.try_get(1).map_err(failed)?;
         }
         Ok(())
     }

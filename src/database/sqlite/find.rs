@@ -23,7 +23,7 @@ fn full_name(table: &str) -> String {
 /// What a file that is not there yet offers.
 pub(super) fn nothing() -> Found {
     Found {
-        own: Candidate::own(own_ledger(), false),
+        own: Candidate::own(own_ledger()),
         foreign: Vec::new(),
         sqlx_default: (SQLX_TABLE.to_owned(), full_name(SQLX_TABLE)),
     }
@@ -69,19 +69,32 @@ async fn search(connection: &mut SqliteConnection) -> Result<Found, sqlx::Error>
     for row in candidates {
         let name: String = row.try_get(0)?;
         let quoted = full_name(&name);
-        let has_rows = has_rows(connection, &quoted).await?;
         let in_path = name.eq_ignore_ascii_case(SQLX_TABLE);
-        found
-            .foreign
-            .push(Candidate::sqlx(name, quoted, Vec::new(), in_path, has_rows));
+        let mut one = Candidate::sqlx(name, quoted, Vec::new(), in_path);
+        one.has_rows = has_rows(connection, &one.ledger.quoted).await?;
+        found.foreign.push(one);
     }
-    if has_table(connection, OWN_LEDGER).await? {
-        let has_rows = has_rows(connection, &full_name(OWN_LEDGER)).await?;
-        found.own = Candidate::own(own_ledger(), has_rows);
-        found.own.ledger.exists = true;
+    found.own.ledger.exists = has_table(connection, OWN_LEDGER).await?;
+    // With nothing else in sight our own is the ledger, whatever it holds. The tables are made in one transaction, so one of
+    // them stands for all.
+    if !found.own.ledger.exists || found.foreign.is_empty() {
+        return Ok(found);
+    }
+    found.own.has_rows = has_rows(connection, &found.own.ledger.quoted).await?;
+    for one in std::iter::once(&mut found.own).chain(&mut found.foreign) {
+        one.has_history = sqlx::query(HISTORY)
+            .bind(&one.ledger.table)
+            .fetch_one(&mut *connection)
+            .await?
+            .try_get(0)?;
     }
     Ok(found)
 }
+
+/// Whether an app has gone by a ledger. What is only staged says nothing: that was before anything was applied.
+const HISTORY: &str = "SELECT EXISTS (SELECT 1 FROM main.stepback_archive WHERE ledger = ?1 AND capture = 'captured') \
+    OR EXISTS (SELECT 1 FROM main.stepback_release WHERE ledger = ?1) \
+    OR EXISTS (SELECT 1 FROM main.stepback_run WHERE ledger = ?1)";
 
 async fn has_rows(connection: &mut SqliteConnection, quoted: &str) -> Result<bool, sqlx::Error> {
     let query = format!("SELECT EXISTS (SELECT 1 FROM {quoted})");

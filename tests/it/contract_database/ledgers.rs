@@ -230,3 +230,40 @@ pub async fn d16_a_run_is_open_on_one_ledger(fresh: Fresh) -> Outcome {
     assert_eq!(two.database.look().await?.open_run, Some(open));
     Ok(())
 }
+
+/// Whoever went back to nothing goes by its ledger still, and another app's in the same database is none to begin with.
+pub async fn d16_a_ledger_that_was_emptied_is_not_exchanged_for_another_apps(fresh: Fresh) -> Outcome {
+    let migrations = [migration("1", "CREATE TABLE ones (i int)", "DROP TABLE ones")];
+    let (database, token) = fresh.holder("a").await?;
+    let run = "01J8ZQ5W3N6M2R0XQ4T1V7B9CA";
+    let row = |status| fresh.run_row(run, status, token);
+    database.stage(token, &migrations).await?;
+    database.write_run(token, &row(RunStatus::Open)).await?;
+    for direction in [Direction::Up, Direction::Down] {
+        carry(&*database, direction, &scripts(direction, &migrations), token).await?;
+    }
+    database.write_run(token, &row(RunStatus::Closed)).await?;
+    database.release().await?;
+    let named = fresh.open().look().await?.database.ledger.table;
+    assert_eq!(named, fresh.place.first_ledger());
+
+    // The other app's: sqlx's, which is empty; or, beside sqlx's, ours, which is not.
+    match fresh.place.ledger() {
+        Kept::ByUs => drop(fresh.place.add_ledger().await?),
+        Kept::BySqlx => {
+            let other = fresh.place.open_on(LedgerChoice::Of(LedgerTool::Stepback));
+            let token = acquire(&*other, "other").await?;
+            other.look().await?;
+            other.stage(token, &migrations).await?;
+            carry(&*other, Direction::Up, &scripts(Direction::Up, &migrations), token).await?;
+            other.release().await?;
+        }
+    }
+    for refused in [fresh.open().look().await.map(drop), fresh.open().prepare().await] {
+        match refused {
+            Err(DbError::LedgerUnclear { message, .. }) => assert!(message.contains(&named), "{message}"),
+            other => return fail(format_args!("{other:?}")),
+        }
+    }
+    Ok(())
+}

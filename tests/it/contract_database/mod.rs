@@ -62,6 +62,7 @@ const LAWS: &[(&str, Law)] = laws![
     ledgers::d16_scripts_are_one_ledgers,
     ledgers::d16_facts_are_one_ledgers,
     ledgers::d16_a_run_is_open_on_one_ledger,
+    ledgers::d16_a_ledger_that_was_emptied_is_not_exchanged_for_another_apps,
     asking::a_query_holds_when_every_row_begins_with_something_true,
     asking::a_query_changes_nothing,
     asking::a_query_has_a_limit_and_whoever_stops_waiting_leaves_nothing_behind,

@@ -2,22 +2,36 @@ use super::*;
 
 fn own(has_rows: bool) -> Candidate {
     let ledger = Ledger::own("stepback.ledger".to_owned(), "\"stepback\".\"ledger\"".to_owned());
-    Candidate::own(ledger, has_rows)
+    Candidate {
+        has_rows,
+        ..Candidate::own(ledger)
+    }
+}
+
+/// An app has gone by it.
+fn with_history(candidate: Candidate) -> Candidate {
+    Candidate {
+        has_history: true,
+        ..candidate
+    }
 }
 
 fn sqlx(table: &str, in_path: bool, has_rows: bool) -> Candidate {
     let names = table.rsplit_once('.').map(|(_, name)| name.to_owned());
     let quoted = format!("\"{table}\"");
-    Candidate::sqlx(table.to_owned(), quoted, names.into_iter().collect(), in_path, has_rows)
+    Candidate {
+        has_rows,
+        ..Candidate::sqlx(table.to_owned(), quoted, names.into_iter().collect(), in_path)
+    }
 }
 
 fn chosen(choice: &str, own_rows: bool, foreign: &[Candidate]) -> String {
-    chosen_by(&LedgerChoice::parse(choice).unwrap(), own_rows, foreign)
+    chosen_by(&LedgerChoice::parse(choice).unwrap(), own(own_rows), foreign)
 }
 
-fn chosen_by(choice: &LedgerChoice, own_rows: bool, foreign: &[Candidate]) -> String {
+fn chosen_by(choice: &LedgerChoice, own: Candidate, foreign: &[Candidate]) -> String {
     let found = Found {
-        own: own(own_rows),
+        own,
         foreign: foreign.to_vec(),
         sqlx_default: ("public._sqlx_migrations".to_owned(), String::new()),
     };
@@ -61,6 +75,34 @@ fn where_several_can_be_it_the_choices_are_named() {
 }
 
 #[test]
+fn d16_a_ledger_that_an_app_has_emptied_is_still_its_ledger() {
+    let auto = |own: Candidate, foreign: &[Candidate]| chosen_by(&LedgerChoice::Auto, own, foreign);
+    let both = "say which one the app goes by: --ledger stepback, or --ledger sqlx";
+    let public = |has_rows| sqlx("public._sqlx_migrations", true, has_rows);
+    assert_eq!(auto(with_history(own(false)), &[]), "stepback.ledger");
+    for theirs in [public(false), public(true), with_history(public(false))] {
+        assert_eq!(auto(with_history(own(false)), &[theirs]), both);
+    }
+    // So is another tool's.
+    for ours in [own(true), with_history(own(true))] {
+        assert_eq!(auto(ours.clone(), &[with_history(public(false))]), both);
+        assert_eq!(auto(ours, &[public(false)]), "stepback.ledger");
+    }
+    assert_eq!(
+        auto(own(false), &[with_history(public(false))]),
+        "public._sqlx_migrations"
+    );
+    assert_eq!(
+        chosen_by(
+            &LedgerChoice::Of(LedgerTool::Sqlx),
+            with_history(own(false)),
+            &[public(false)]
+        ),
+        "public._sqlx_migrations"
+    );
+}
+
+#[test]
 fn a_choice_is_obeyed() {
     let foreign = [sqlx("public._sqlx_migrations", true, true)];
     assert_eq!(chosen("stepback", false, &foreign), "stepback.ledger");
@@ -72,7 +114,7 @@ fn a_choice_is_obeyed() {
 #[test]
 fn d16_a_plan_names_its_ledger() {
     let exactly =
-        |table: &str, foreign: &[Candidate]| chosen_by(&LedgerChoice::Exactly(table.to_owned()), true, foreign);
+        |table: &str, foreign: &[Candidate]| chosen_by(&LedgerChoice::Exactly(table.to_owned()), own(true), foreign);
     let tenants = [sqlx("a._sqlx_migrations", false, true), sqlx("b.done", false, true)];
     for table in ["b.done", "stepback.ledger"] {
         assert_eq!(exactly(table, &tenants), table);
