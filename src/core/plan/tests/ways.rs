@@ -408,3 +408,10 @@ fn w15_those_that_must_start_together_do() {
     start a pod of StatefulSet shop/shop: 2 -> 3
     ");
 }
+
+#[test]
+fn w5_a_plan_turns_back_by_itself_where_the_app_file_says_so() {
+    let turns_back = |more: &str| back(&app(OLD, NEW, more), shop(&SOUND, |_| {})).unwrap().turns_back;
+    assert!(turns_back("  onFailure: abort\n"));
+    assert!(!turns_back("  onFailure: halt\n") && !turns_back(""));
+}
