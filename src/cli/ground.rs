@@ -81,7 +81,7 @@ enum ByOrder {
 }
 
 /// Where our own tables live where nothing else is said.
-const STATE_SCHEMA: &str = "stepback";
+pub(super) const STATE_SCHEMA: &str = "stepback";
 
 /// How much a command needs.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -366,8 +366,8 @@ fn choose_ledger(args: &SchemaArgs, app: Option<&AppFile>) -> Result<LedgerChoic
 /// Where our own tables live: where that was said, else where they are found, so that whoever has nothing but the URL meets
 /// the others at one lease (LAWS D16).
 async fn state_schema(options: &Options, url: &DatabaseUrl, app: Option<&AppFile>) -> anyhow::Result<String> {
-    let said = options.state_schema.as_ref();
-    if let Some(schema) = said.or(app.map(|app| &app.database.state_schema)) {
+    let of_app = app.and_then(|app| app.database.state_schema.as_ref());
+    if let Some(schema) = options.state_schema.as_ref().or(of_app) {
         return Ok(schema.clone());
     }
     let asking = connect_options(url, STATE_SCHEMA, LedgerChoice::Auto, &Limits::default(), false);

@@ -34,7 +34,7 @@ pub(super) struct Options {
     /// When to use colour
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub(super) color: Color,
-    /// The schema of stepback's own tables on PostgreSQL, instead of the app file's [default without an app file: the one
+    /// The schema of stepback's own tables on PostgreSQL, instead of the app file's [default where neither says it: the one
     /// that holds them, else stepback]
     #[arg(long, global = true, value_name = "SCHEMA")]
     pub(super) state_schema: Option<String>,

@@ -109,7 +109,7 @@ pub async fn find_state_schema(url: &str, options: ConnectOptions) -> Result<Opt
     if found.len() > 1 {
         return Err(DbError::LedgerUnclear {
             message: format!("stepback's own tables are in several schemas: {}", found.join(", ")),
-            hint: "say which one is meant with --state-schema, or name the app file with --config".to_owned(),
+            hint: "say which one is meant: with --state-schema, or as `stateSchema` in the app file".to_owned(),
         });
     }
     Ok(found.into_iter().next())

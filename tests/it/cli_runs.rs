@@ -73,8 +73,51 @@ async fn state_schema(ctx: Ctx) -> Outcome {
     let found: i64 = sqlx::query(asked).fetch_one(&mut connection).await?.get(0);
     assert_eq!(found, 10, "one lease, and no second set of tables");
 
+    // An app file that does not say it is no other case.
+    fs::write(
+        ctx.dir().join("stepback.yaml"),
+        file.replace("    stateSchema: ops\n", ""),
+    )?;
+    stepback.ends(0, "migrate up --yes")?;
+    let held = "SELECT (SELECT count(*) FROM ops.ledger) * 10 + count(*) FROM pg_namespace WHERE nspname = 'stepback'";
+    let found: i64 = sqlx::query(held).fetch_one(&mut connection).await?.get(0);
+    assert_eq!(found, 10, "the ledger that is there, and no second one");
+
+    // Nobody makes a second set by a slip, whichever ledger is meant.
+    let refused = |typed: &str, why: &str| -> Outcome {
+        let ran = stepback.ends(3, typed)?;
+        let said = ran.err.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(said.contains(why) && said.contains("--state-schema ops"), "{said}");
+        Ok(())
+    };
+    for ledger in ["stepback", "sqlx"] {
+        let typed = format!("--state-schema stepback migrate up --ledger {ledger} --yes");
+        refused(&typed, "in schema ops, and not in stepback")?;
+    }
+    let found: i64 = sqlx::query(held).fetch_one(&mut connection).await?.get(0);
+    assert_eq!(found, 10, "nothing was made");
+
+    // Made by hand it is another set, but of another tool's ledger there is one lease.
+    let sql = stepback
+        .ends(0, "--state-schema stepback init --sql --engine postgres")?
+        .out;
+    sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await?;
+    let other = ctx.dir().join("other");
+    fs::create_dir(&other)?;
+    fs::write(other.join("2_b.up.sql"), "CREATE TABLE b (id integer);")?;
+    fs::write(other.join("2_b.down.sql"), "DROP TABLE b;")?;
+    stepback.ends(0, "--state-schema ops migrate up --ledger sqlx --dir other --yes")?;
+    refused(
+        "--state-schema stepback migrate down --ledger sqlx --dir other --data-loss accept --yes",
+        "kept for the ledger public._sqlx_migrations",
+    )?;
+    stepback.ends(
+        0,
+        "--state-schema ops migrate down --ledger sqlx --data-loss accept --yes",
+    )?;
+
     // Several: which one must be said.
-    stepback.ends(0, "--state-schema stepback migrate up --yes")?;
+    stepback.ends(3, "migrate status")?;
     let ran = stepback.ends(3, "runs")?;
     assert!(
         ran.err.contains("ops, stepback") && ran.err.contains("--state-schema"),

@@ -12,6 +12,7 @@ use stepback_core::report::Kind;
 
 use super::Exit;
 use super::explain::CliError;
+use super::ground::STATE_SCHEMA;
 use super::options::Options;
 use super::terminal::Terminal;
 use crate::database::own_tables;
@@ -118,7 +119,9 @@ fn print_tables(options: &Options, terminal: &Terminal, args: &Args) -> anyhow::
             }
         }
     };
-    let state_schema = app.map_or_else(|| "stepback".to_owned(), |app| app.database.state_schema);
+    let of_app = app.and_then(|app| app.database.state_schema);
+    let state_schema = options.state_schema.clone().or(of_app);
+    let state_schema = state_schema.unwrap_or_else(|| STATE_SCHEMA.to_owned());
     let Some(sql) = own_tables(engine, &state_schema) else {
         return Err(CliError::Usage {
             message: format!("there are no tables for {} yet", engine.title()),

@@ -55,7 +55,7 @@ pub(super) fn read(at: &Spot<'_>, workloads: &[WorkloadRef], log: &mut Log) -> O
         migrations: migrations.to_owned(),
         layout,
         ledger,
-        state_schema: state_schema.unwrap_or_else(|| "stepback".to_owned()),
+        state_schema,
         app_roles,
         hosted_by,
     })

@@ -65,8 +65,8 @@ pub struct Database {
     pub layout: Option<Tool>,
     /// Whose ledger; none is `auto`.
     pub ledger: Option<Tool>,
-    /// Where our own tables live: a schema on PostgreSQL, a prefix elsewhere.
-    pub state_schema: String,
+    /// Where our own tables live: a schema on PostgreSQL, a prefix elsewhere; `None`: where they are found.
+    pub state_schema: Option<String>,
     /// The app's own database roles.
     pub app_roles: Vec<String>,
     /// The workload that is the database server itself.

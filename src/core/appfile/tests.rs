@@ -100,7 +100,7 @@ fn reads_the_whole_shape() {
 fn most_of_it_may_be_left_out() {
     let app = parse(SMALL);
     assert_eq!(app.database.migrations, "migrations");
-    assert_eq!(app.database.state_schema, "stepback");
+    assert_eq!(app.database.state_schema, None);
     assert_eq!(
         (app.strategy, app.data_loss, app.on_failure),
         (Strategy::Auto, DataLoss::Refuse, OnFailure::Halt)
