@@ -195,7 +195,7 @@ impl<'a> Lexer<'a> {
             return Ok((Kind::Delimiter, delimiter.len()));
         }
         if self.begins_line_comment(rest) {
-            return Ok((Kind::Comment, rest.find('\n').unwrap_or(rest.len())));
+            return Ok((Kind::Comment, line_end(rest, is_postgres)));
         }
         if rest.starts_with("/*") {
             return self.block_comment(rest);
@@ -287,6 +287,13 @@ impl<'a> Lexer<'a> {
     }
 }
 
+/// Where a comment that runs to the end of its line ends. PostgreSQL ends it at a carriage return too (`scan.l`:
+/// `non_newline [^\n\r]`); SQLite (`tokenize.c`), MySQL and MariaDB (`sql_lex.cc`) know the line feed alone.
+fn line_end(rest: &str, is_postgres: bool) -> usize {
+    let is_end = |c| c == '\n' || is_postgres && c == '\r';
+    rest.find(is_end).unwrap_or(rest.len())
+}
+
 /// The length of what is quoted at the start of `rest`, quotes included; a doubled quote is one quote inside.
 fn quoted(rest: &str, quote: char, escapes: bool) -> Option<usize> {
     let mut chars = rest.char_indices().skip(1).peekable();
@@ -321,7 +328,7 @@ fn continues(after: &str) -> bool {
         if !trimmed.starts_with("--") {
             return broken && trimmed.starts_with('\'');
         }
-        rest = &trimmed[trimmed.find('\n').unwrap_or(trimmed.len())..];
+        rest = &trimmed[line_end(trimmed, true)..];
     }
 }
 

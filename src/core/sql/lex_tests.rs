@@ -40,6 +40,20 @@ fn dollar_quotes() {
 }
 
 #[test]
+fn d8_a_carriage_return_ends_a_line_comment_where_the_server_says_so() {
+    use Engine::*;
+    let text = "-- old note\rCOMMIT;\nSELECT 1";
+    assert_eq!(of_kind(text, Postgres, Kind::Comment), ["-- old note"]);
+    for dialect in [Sqlite, Mysql, Mariadb] {
+        assert_eq!(of_kind(text, dialect, Kind::Comment), ["-- old note\rCOMMIT;"]);
+    }
+    // It ends the comment between the two halves of a string too.
+    assert_eq!(of_kind("E'a' -- b\r'\\';'", Postgres, Kind::Text), ["'a'", "'\\';'"]);
+    assert!(!is_blank("-- why\rDROP TABLE a;\r", Postgres));
+    assert!(is_blank("-- why\rDROP TABLE a;\r", Sqlite));
+}
+
+#[test]
 fn comments_by_engine() {
     use Engine::*;
     assert_eq!(of_kind("a -- ; '\nb", Sqlite, Kind::Comment), ["-- ; '"]);

@@ -302,6 +302,12 @@ mod tests {
             ("SELECT 1;\nBEGIN; SELECT 2; COMMIT", Engine::Sqlite, Control::Begin, 2),
             ("BEGIN;\nROLLBACK;\nCOMMIT", Engine::Sqlite, Control::Rollback, 2),
             ("ABORT", Engine::Postgres, Control::Rollback, 1),
+            (
+                "DELETE FROM t; -- old note\rCOMMIT;\nSELECT 1/0",
+                Engine::Postgres,
+                Control::Commit,
+                1,
+            ),
             ("BEGIN; SELECT 1; COMMIT AND CHAIN", Engine::Postgres, Control::Begin, 1),
             ("SET autocommit = 0", Engine::Mysql, Control::Autocommit, 1),
             (
