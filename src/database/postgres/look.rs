@@ -58,6 +58,21 @@ impl There {
     }
 }
 
+/// Whether a table with this name in this schema is ours; `$1` is the state schema, which may be the app's too.
+macro_rules! own_table {
+    ($schema:literal, $name:literal) => {
+        concat!(
+            "(",
+            $schema,
+            " = $1 AND ",
+            $name,
+            " IN ('identity', 'ledger', 'archive', 'replacement', 'script', 'fingerprint', 'release', 'lease', 'run', \
+             'plan', 'journal'))"
+        )
+    };
+}
+pub(super) use own_table;
+
 /// The names of our tables, from their DDL.
 fn own_tables() -> impl Iterator<Item = &'static str> {
     OWN_TABLES
@@ -243,6 +258,9 @@ mod tests {
     #[test]
     fn the_tables_are_known_from_their_ddl() {
         let tables: Vec<_> = super::own_tables().collect();
+        let names = tables.iter().map(|table| format!("'{table}'")).collect::<Vec<_>>();
+        let known = format!("(n = $1 AND t IN ({}))", names.join(", "));
+        assert_eq!(own_table!("n", "t"), known, "what is left out of a fingerprint");
         assert_eq!(
             tables,
             [

@@ -4,11 +4,13 @@ use sqlx::Row as _;
 use stepback_core::model::{MissingRights, OwnedTable};
 
 use super::PostgresDatabase;
+use super::look::own_table;
 use crate::database::DbError;
 
 /// A membership counts also where it is not inherited: a script can `SET ROLE`. What a run does with each of our tables
 /// stands in `store.rs`, `advance.rs` and `lease.rs`; the ledger is left out, as it may be another tool's.
-const MISSING: &str = "SELECT current_user::text AS role; \
+const MISSING: &str = concat!(
+    "SELECT current_user::text AS role; \
     SELECT n.nspname || '.' || c.relname AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
     WHERE n.nspname = $1 AND c.relkind IN ('r', 'p') \
         AND c.relname IN ('archive', 'script', 'fingerprint', 'release', 'lease', 'run', 'plan', 'journal') \
@@ -18,12 +20,16 @@ const MISSING: &str = "SELECT current_user::text AS role; \
     SELECT n.nspname::text AS schema, c.relname::text AS name, pg_get_userbyid(c.relowner)::text AS owner, \
         (SELECT t.relname::text FROM pg_index x JOIN pg_class t ON t.oid = x.indrelid WHERE x.indexrelid = c.oid) AS index_of \
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-    WHERE c.relkind IN ('r', 'p', 'i', 'I') AND c.relpersistence <> 't' AND n.nspname <> $1 \
-        AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\\_toast%' \
+    WHERE c.relkind IN ('r', 'p', 'i', 'I') AND c.relpersistence <> 't' AND NOT ",
+    own_table!("n.nspname", "c.relname"),
+    " AND NOT EXISTS (SELECT FROM pg_index x JOIN pg_class t ON t.oid = x.indrelid WHERE x.indexrelid = c.oid AND ",
+    own_table!("n.nspname", "t.relname"),
+    ") AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\\_toast%' \
         AND NOT pg_has_role(c.relowner, 'MEMBER') \
         AND NOT EXISTS (SELECT FROM pg_class o WHERE o.relname = c.relname AND o.relkind IN ('r', 'p', 'i', 'I') \
             AND pg_has_role(o.relowner, 'MEMBER')) \
-    ORDER BY 1, 2";
+    ORDER BY 1, 2"
+);
 
 impl PostgresDatabase {
     pub(super) async fn missing_rights(&self) -> Result<MissingRights, DbError> {

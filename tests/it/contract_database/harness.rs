@@ -378,6 +378,16 @@ impl PostgresPlace {
         };
         connect(url, options).unwrap()
     }
+
+    /// A value whose own tables live in another schema.
+    pub fn open_in(&self, state_schema: &str) -> Box<dyn Database> {
+        let state_schema = state_schema.to_owned();
+        let options = ConnectOptions {
+            state_schema,
+            ..options()
+        };
+        connect(&self.url, options).unwrap()
+    }
 }
 
 #[async_trait]

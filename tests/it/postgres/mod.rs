@@ -77,6 +77,14 @@ pub fn cases() -> Vec<Case> {
             objects::fingerprint,
         ),
         case(
+            "postgres::d12_of_a_schema_that_holds_our_tables_too_only_they_are_left_out",
+            objects::shared_schema,
+        ),
+        case(
+            "postgres::d12_the_downs_are_compared_in_a_schema_that_holds_our_tables_too",
+            objects::compared_in_a_shared_schema,
+        ),
+        case(
             "postgres::scripts_that_cannot_run_in_a_transaction_are_refused",
             scripts::no_transaction,
         ),

@@ -1,6 +1,7 @@
 //! What a fingerprint covers (LAWS D12).
 
 use crate::contract_database::{Place as _, PostgresPlace};
+use crate::support::binary::Binary;
 use crate::support::runner::{Ctx, Outcome};
 
 pub async fn fingerprint(ctx: Ctx) -> Outcome {
@@ -158,5 +159,63 @@ pub async fn fingerprint(ctx: Ctx) -> Outcome {
             assert_eq!(first.differences(&database.fingerprint().await?), [], "{undone}");
         }
     }
+    Ok(())
+}
+
+/// Our tables may live in a schema of the app's: only they are left out, and what they bring.
+pub async fn shared_schema(ctx: Ctx) -> Outcome {
+    let place = PostgresPlace::new(&ctx).await?;
+    place.run("CREATE TABLE orders (id int)").await?;
+    let public = place.open_in("public");
+    let before = public.fingerprint().await?;
+    public.prepare().await?;
+    assert_eq!(before.differences(&public.fingerprint().await?), [], "our own tables");
+    let apart = place.open_in("apart");
+    let without = apart.fingerprint().await?;
+    apart.prepare().await?;
+    let made = without.differences(&apart.fingerprint().await?);
+    assert_eq!(made, [], "a schema of our own");
+    place
+        .run("ALTER TABLE orders ADD wrong int; CREATE TABLE leftover (id int PRIMARY KEY); CREATE TABLE apart.theirs (id int)")
+        .await?;
+    let objects = |differences: Vec<stepback_core::model::Difference>| -> Vec<String> {
+        differences.into_iter().map(|one| one.object).collect()
+    };
+    let changed = objects(before.differences(&public.fingerprint().await?));
+    for object in [
+        "table public.orders",
+        "table public.leftover",
+        "index public.leftover_pkey",
+        "constraint leftover_pkey on public.leftover",
+    ] {
+        assert!(
+            changed.iter().any(|one| one == object),
+            "{object} is not in {changed:?}"
+        );
+    }
+    let changed = objects(without.differences(&apart.fingerprint().await?));
+    assert!(changed.iter().any(|one| one == "table apart.theirs"), "{changed:?}");
+    Ok(())
+}
+
+/// The comparison after the downs is made there too.
+pub async fn compared_in_a_shared_schema(ctx: Ctx) -> Outcome {
+    let place = PostgresPlace::new(&ctx).await?;
+    let folder = ctx.dir().join("migrations");
+    std::fs::create_dir(&folder)?;
+    for (name, text) in [
+        ("1_a.up.sql", "CREATE TABLE orders (id integer);"),
+        ("1_a.down.sql", "DROP TABLE orders;"),
+        ("2_b.up.sql", "CREATE TABLE more (id integer);"),
+        ("2_b.down.sql", "DROP TABLE more; CREATE TABLE leftover (id integer);"),
+    ] {
+        std::fs::write(folder.join(name), text)?;
+    }
+    let binary = Binary::in_dir(ctx.dir()).env("DATABASE_URL", &place.url);
+    let also = "--state-schema public --yes";
+    binary.ends(0, &format!("migrate up --to 1 {also}"))?;
+    binary.ends(0, &format!("migrate up {also}"))?;
+    let ran = binary.ends(4, &format!("migrate down --data-loss accept {also}"))?;
+    assert!(ran.err.contains("+ table public.leftover"), "{ran:?}");
     Ok(())
 }

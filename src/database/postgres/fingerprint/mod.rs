@@ -15,8 +15,9 @@ use stepback_core::model::{Drift, Fingerprint};
 use super::PostgresDatabase;
 use crate::database::DbError;
 
-/// The version of the form. It changes whenever a definition is written in another way.
-const FORMAT: u32 = 1;
+/// The version of the form. It changes whenever a definition is written in another way, or other objects are covered: 2 has
+/// what others have in the schema of our tables.
+const FORMAT: u32 = 2;
 
 impl PostgresDatabase {
     pub(super) async fn take_fingerprint(&self) -> Result<Fingerprint, DbError> {

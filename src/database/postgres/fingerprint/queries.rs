@@ -1,7 +1,10 @@
-//! The queries: each returns objects' names and definitions. `$1` is our own schema, `$2` another tool's ledger or null,
-//! which is no part of the app's schema either.
+//! The queries: each returns objects' names and definitions. `$1` is the state schema, which may be the app's own too: our
+//! tables in it are left out by their names. `$2` is another tool's ledger or null, which is no part of the app's schema
+//! either.
 //!
 //! Every one works on PostgreSQL 12 and newer: a column that came later is read through `to_jsonb`.
+
+use super::super::look::own_table;
 
 /// All queries, in no particular order: the objects are sorted afterwards.
 pub(super) const ALL: [&str; 13] = [
@@ -20,10 +23,23 @@ pub(super) const ALL: [&str; 13] = [
     RULES,
 ];
 
-/// A schema that is somebody else's: the server's, ours, or a session's temporary one.
+/// A schema that is somebody else's: the server's, or a session's temporary one.
 macro_rules! foreign_schema {
     () => {
-        "(n.nspname IN ('pg_catalog', 'information_schema', $1) OR n.nspname ~ '^pg_(toast|temp)')"
+        "(n.nspname IN ('pg_catalog', 'information_schema') OR n.nspname ~ '^pg_(toast|temp)')"
+    };
+}
+
+/// The schema `n` is there for our tables alone: it is the state schema, and nothing of anybody else's is in it.
+macro_rules! own_schema {
+    () => {
+        concat!(
+            "(n.nspname = $1 AND n.nspname <> 'public' AND NOT EXISTS (SELECT FROM pg_class o WHERE o.relnamespace = n.oid \
+             AND o.relkind IN ('r', 'p', 'f', 'v', 'm', 'c') AND NOT ",
+            own_table!("n.nspname", "o.relname"),
+            ") AND NOT EXISTS (SELECT FROM pg_proc o WHERE o.pronamespace = n.oid) \
+             AND NOT EXISTS (SELECT FROM pg_type o WHERE o.typnamespace = n.oid AND o.typtype IN ('d', 'e', 'r')))"
+        )
     };
 }
 
@@ -64,6 +80,8 @@ const SCHEMAS: &str = concat!(
     " FROM pg_namespace n WHERE NOT ",
     foreign_schema!(),
     " AND NOT ",
+    own_schema!(),
+    " AND NOT ",
     of_extension!("pg_namespace", "n.oid")
 );
 
@@ -97,6 +115,8 @@ const TABLES: &str = concat!(
     owned!("'r'", "c.relowner", "c.relacl"),
     " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
      WHERE c.relkind IN ('r', 'p', 'f') AND c.relpersistence <> 't' AND c.oid IS DISTINCT FROM to_regclass($2) AND NOT ",
+    own_table!("n.nspname", "c.relname"),
+    " AND NOT ",
     foreign_schema!(),
     " AND NOT ",
     of_extension!("pg_class", "c.oid")
@@ -124,6 +144,11 @@ const SEQUENCES: &str = concat!(
     owned!("'s'", "c.relowner", "c.relacl"),
     " FROM pg_class c JOIN pg_sequence s ON s.seqrelid = c.oid JOIN pg_namespace n ON n.oid = c.relnamespace \
      WHERE c.relpersistence <> 't' AND NOT ",
+    // What numbers the rows of a table of ours.
+    "EXISTS (SELECT FROM pg_depend d JOIN pg_class o ON o.oid = d.refobjid WHERE d.classid = 'pg_class'::regclass \
+     AND d.objid = c.oid AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i') AND ",
+    own_table!("n.nspname", "o.relname"),
+    ") AND NOT ",
     foreign_schema!(),
     " AND NOT ",
     of_extension!("pg_class", "c.oid")
@@ -136,6 +161,9 @@ const INDEXES: &str = concat!(
      FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
      WHERE c.relpersistence <> 't' AND x.indrelid IS DISTINCT FROM to_regclass($2) \
      AND NOT EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid) AND NOT ",
+    "EXISTS (SELECT FROM pg_class o WHERE o.oid = x.indrelid AND ",
+    own_table!("n.nspname", "o.relname"),
+    ") AND NOT ",
     foreign_schema!(),
     " AND NOT ",
     of_extension!("pg_class", "c.oid"),
@@ -150,6 +178,8 @@ const CONSTRAINTS: &str = concat!(
      FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
      WHERE k.contype NOT IN ('t', 'n') AND k.conparentid = 0 AND k.conislocal AND c.relpersistence <> 't' \
      AND c.oid IS DISTINCT FROM to_regclass($2) AND NOT ",
+    own_table!("n.nspname", "c.relname"),
+    " AND NOT ",
     foreign_schema!(),
     " AND NOT ",
     of_extension!("pg_class", "c.oid")
@@ -159,6 +189,8 @@ const TRIGGERS: &str = concat!(
     "SELECT format('trigger %I on %I.%I', t.tgname, n.nspname, c.relname), pg_get_triggerdef(t.oid) || '; enabled ' || t.tgenabled::text \
      FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
      WHERE NOT t.tgisinternal AND coalesce(to_jsonb(t) ->> 'tgparentid', '0') = '0' AND c.relpersistence <> 't' AND NOT ",
+    own_table!("n.nspname", "c.relname"),
+    " AND NOT ",
     foreign_schema!(),
     " AND NOT ",
     of_extension!("pg_class", "c.oid"),
@@ -172,6 +204,8 @@ const RULES: &str = concat!(
     "SELECT format('rule %I on %I.%I', r.rulename, n.nspname, c.relname), pg_get_ruledef(r.oid) || '; enabled ' || r.ev_enabled::text \
      FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class JOIN pg_namespace n ON n.oid = c.relnamespace \
      WHERE r.rulename <> '_RETURN' AND NOT ",
+    own_table!("n.nspname", "c.relname"),
+    " AND NOT ",
     foreign_schema!(),
     " AND NOT ",
     of_extension!("pg_class", "c.oid"),
@@ -187,6 +221,8 @@ const POLICIES: &str = concat!(
         FROM unnest(p.polroles) r), \
        pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid)) \
      FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE NOT ",
+    own_table!("n.nspname", "c.relname"),
+    " AND NOT ",
     foreign_schema!(),
     " AND NOT ",
     of_extension!("pg_class", "c.oid")
@@ -230,8 +266,11 @@ const TYPES: &str = concat!(
 const EXTENSIONS: &str = "SELECT 'extension ' || quote_ident(x.extname), format('version %s in schema %I', x.extversion, n.nspname) \
      FROM pg_extension x JOIN pg_namespace n ON n.oid = x.extnamespace";
 
-const DEFAULTS: &str = "SELECT format('default grants of %s on %s%s', pg_get_userbyid(d.defaclrole), d.defaclobjtype, \
-       coalesce(' in ' || quote_ident(n.nspname), '')), \
+const DEFAULTS: &str = concat!(
+    "SELECT format('default grants of %s on %s%s', pg_get_userbyid(d.defaclrole), d.defaclobjtype, \
+     coalesce(' in ' || quote_ident(n.nspname), '')), \
      coalesce((SELECT string_agg(a::text, ' ' ORDER BY a::text COLLATE \"C\") FROM unnest(d.defaclacl) a), 'none') \
      FROM pg_default_acl d LEFT JOIN pg_namespace n ON n.oid = d.defaclnamespace \
-     WHERE n.nspname IS DISTINCT FROM $1";
+     WHERE n.nspname IS NULL OR NOT ",
+    own_schema!()
+);
