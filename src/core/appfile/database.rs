@@ -104,7 +104,7 @@ fn variable(text: &str) -> Result<String, &'static str> {
         .ok_or("this is no variable's name: letters, digits and underscores")
 }
 
-/// It is a prefix of table names on engines that have no schemas, so it must need no quotes and leave room.
+/// It may become a prefix of table names on engines that have no schemas, so it needs no quotes and leaves room.
 fn schema_name(text: &str) -> Result<String, String> {
     let is_name = text.len() <= 40
         && text

@@ -65,7 +65,7 @@ pub struct Database {
     pub layout: Option<Tool>,
     /// Whose ledger; none is `auto`.
     pub ledger: Option<Tool>,
-    /// Where our own tables live: a schema on PostgreSQL, a prefix elsewhere; `None`: where they are found.
+    /// Where our own tables live on PostgreSQL: a schema; `None`: where they are found. On SQLite they begin with `stepback_`.
     pub state_schema: Option<String>,
     /// The app's own database roles.
     pub app_roles: Vec<String>,

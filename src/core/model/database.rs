@@ -285,9 +285,15 @@ pub struct MissingRights {
     pub role: String,
     /// Our own tables that it cannot use as a run does, with their schema.
     pub own_tables: Vec<String>,
+    /// What it may not do to the ledger: `INSERT`, `DELETE`.
+    #[serde(default)]
+    pub ledger: Vec<String>,
     /// Tables and indexes that it neither owns nor is a member of the owner of; none whose name one of its own has in
     /// another schema.
     pub owned_by_others: Vec<OwnedTable>,
+    /// Other roles that can connect and write the archive: what they put there this role would run.
+    #[serde(default)]
+    pub archive_writers: Vec<String>,
 }
 
 /// A table, or an index, and whose it is.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::{Finding, OwnedTable, ScriptRef};
+use crate::model::{Direction, Finding, MissingRights, OwnedTable, ScriptRef};
 use crate::sql::{NamedTables, Statement, named_tables, quoted, split};
 
 use super::Refusals;
@@ -46,9 +46,9 @@ pub fn refuse_rights(missing: &[String]) -> Option<Refusals> {
     Refusals::judge(missing.iter().map(missing_in_cluster).collect(), &Accepted::default()).err()
 }
 
-/// Finds what the role that connects may not do, as far as the catalog says it: write our own tables, and change tables
-/// that the scripts name.
-pub(super) fn check_rights(seen: &Seen, scripts: &[ScriptRef], findings: &mut Vec<Finding>) {
+/// Finds what the role that connects may not do, as far as the catalog says it: write our own tables and the ledger, and
+/// change tables that the scripts name; and who could have it run something else.
+pub(super) fn check_rights(seen: &Seen, direction: Direction, scripts: &[ScriptRef], findings: &mut Vec<Finding>) {
     let missing = &seen.database.missing_rights;
     if scripts.is_empty() {
         return;
@@ -67,6 +67,22 @@ pub(super) fn check_rights(seen: &Seen, scripts: &[ScriptRef], findings: &mut Ve
                  TABLES IN SCHEMA {schema} TO {role}; GRANT USAGE ON ALL SEQUENCES IN SCHEMA {schema} TO {role}"
             ),
         ));
+    }
+    let needed = match direction {
+        Direction::Up => "INSERT",
+        Direction::Down => "DELETE",
+    };
+    if missing.ledger.iter().any(|right| right == needed) {
+        let (ledger, role) = (&seen.database.database.ledger, quoted(&missing.role));
+        findings.push(Finding::refusal(
+            "rights-missing",
+            format!("role {}", missing.role),
+            format!("it may not {needed} rows of the ledger {ledger}, which each migration does in its transaction"),
+            format!("as its owner: GRANT SELECT, INSERT, DELETE ON {ledger} TO {role}"),
+        ));
+    }
+    if direction == Direction::Down {
+        findings.extend(warn_of_archive_writers(missing));
     }
     let mut said = BTreeSet::new();
     for script in scripts {
@@ -99,6 +115,31 @@ pub(super) fn check_rights(seen: &Seen, scripts: &[ScriptRef], findings: &mut Ve
             ));
         }
     }
+}
+
+/// The most roles that are named.
+const NAMED: usize = 5;
+
+/// Whoever can write the archive can have this role run a script of theirs as a down (LAWS D15).
+fn warn_of_archive_writers(missing: &MissingRights) -> Option<Finding> {
+    let writers = &missing.archive_writers;
+    let named = writers.get(..NAMED).unwrap_or(writers).join(", ");
+    let more = match writers.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    (!writers.is_empty()).then(|| {
+        Finding::warning(
+            "archive-writers",
+            format!("role {}", missing.role),
+            format!(
+                "its downs come from the archive, which others than it can write: {named}{more}; what they put there runs \
+                 with its rights"
+            ),
+            "take INSERT and UPDATE on `archive` and `script` away from whoever applies no migrations; or read the downs \
+             (`-v`) before they run",
+        )
+    })
 }
 
 /// The tables and indexes of others that the script alters or drops: only their owner may, whatever was granted.

@@ -1,7 +1,7 @@
 //! The schema's half of a plan: where it goes, what is undone or applied, and how that is verified.
 
 use crate::appfile::AppFile;
-use crate::model::{Drift, Finding, MigrationSet, ScriptRef, Target, Version, closest};
+use crate::model::{Direction, Drift, Finding, MigrationSet, ScriptRef, Target, Version, closest};
 
 use super::drift::{look_at_present, remember, verify};
 use super::ledger::check_ledger;
@@ -9,7 +9,7 @@ use super::reconcile::{lacks_records, resolve_up_to};
 use super::request::{Goal, Request, Seen};
 use super::rights::check_rights;
 use super::scripts::Scripts;
-use super::server::check_server;
+use super::server::{check_direct_url, check_server};
 use super::undone::undone;
 use super::{Action, Gate};
 
@@ -45,6 +45,7 @@ pub(super) fn plan_schema(request: &Request<'_>, seen: &Seen) -> SchemaHalf {
         ));
     }
     check_server(&seen.database, &mut scripts.findings);
+    check_direct_url(request.app, &mut scripts.findings);
     if request.is_app_only() {
         // The schema is not touched, so nothing about scripts can forbid the plan.
         let to = Target {
@@ -88,8 +89,8 @@ pub(super) fn plan_schema(request: &Request<'_>, seen: &Seen) -> SchemaHalf {
     warn_out_of_order(&missing, &applied, &mut scripts.findings);
     let ups: Vec<ScriptRef> = missing.iter().filter_map(|version| scripts.up(version)).collect();
 
-    for scripts_of in [&downs, &ups] {
-        check_rights(seen, scripts_of, &mut scripts.findings);
+    for (direction, scripts_of) in [(Direction::Down, &downs), (Direction::Up, &ups)] {
+        check_rights(seen, direction, scripts_of, &mut scripts.findings);
     }
 
     let mut actions = Vec::new();

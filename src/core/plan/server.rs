@@ -3,6 +3,7 @@
 //!
 //! All of it are warnings: the database was run like that before, and going back may be what saves it.
 
+use crate::appfile::AppFile;
 use crate::model::{Finding, LogicalSlot, Replication, SeenDatabase};
 
 /// What decodes for a publication.
@@ -27,6 +28,20 @@ pub(super) fn check_server(seen: &SeenDatabase, findings: &mut Vec<Finding>) {
             format!("whether stepback's own tables will be replicated is not known: {why}"),
             "ask a DBA for publications FOR ALL TABLES and for logical replication slots",
         )),
+    }
+}
+
+/// Says that the app file's second URL is not used. It would be for scripts that need a session of their own, which are
+/// refused, so that nothing goes another way than the file says.
+pub(super) fn check_direct_url(app: Option<&AppFile>, findings: &mut Vec<Finding>) {
+    if app.is_some_and(|app| app.database.direct_url.is_some()) {
+        findings.push(Finding::warning(
+            "not-supported",
+            "directUrl",
+            "this version does not use it: everything goes over `url`, and scripts that cannot run in a transaction are \
+             refused",
+            "nothing, where `url` leads to the database; behind a pooler only transactions are used",
+        ));
     }
 }
 

@@ -130,7 +130,29 @@ pub async fn rights_in_the_plan(ctx: Ctx) -> Outcome {
              GRANT USAGE ON ALL SEQUENCES IN SCHEMA stepback TO {role}; ALTER TABLE orders OWNER TO {role}"
         ))
         .await?;
-    down.ends(0, typed)?;
+    place
+        .run(&format!("REVOKE DELETE ON stepback.ledger FROM {role}"))
+        .await?;
+    let ran = down.ends(3, typed)?;
+    assert!(
+        ran.err.contains("[rights-missing]") && ran.err.contains("may not DELETE"),
+        "{}",
+        ran.err
+    );
+    // Whoever may more than that role is told of it.
+    let ran = owner.ends(3, "migrate down --yes")?;
+    assert!(
+        ran.err.contains("[archive-writers]") && ran.err.contains(&role),
+        "{}",
+        ran.err
+    );
+    place
+        .run(&format!(
+            "GRANT DELETE ON stepback.ledger TO {role}; REVOKE INSERT ON stepback.ledger FROM {role}"
+        ))
+        .await?;
+    let ran = down.ends(0, typed)?;
+    assert!(!ran.err.contains("[archive-writers]"), "{}", ran.err);
     place.run(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await
 }
 

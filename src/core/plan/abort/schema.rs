@@ -46,7 +46,7 @@ pub(super) fn plan_ups(halted: &Halted<'_>, seen: &Seen, findings: &mut Vec<Find
             ));
         }
     }
-    check_rights(seen, &scripts, findings);
+    check_rights(seen, Direction::Up, &scripts, findings);
     let lossy = |step: &Step| matches!(step.action, Action::Revert { accept_loss: true, .. });
     if !halted.plan.steps.iter().any(lossy) {
         return with_verify(halted.plan, seen, scripts);
