@@ -46,6 +46,7 @@ pub(super) async fn complete(
         database: seen,
         fingerprint,
         recorded,
+        compared: None,
         unverified: None,
         bodies,
         cluster: None,

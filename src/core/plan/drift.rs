@@ -3,9 +3,10 @@
 //! Responsible for: telling what the run will have made of the schema from what others made of it. A fingerprint that is
 //! recorded over drift remembers it, because an earlier state was recorded without. Not for: comparing (`run`).
 
-use crate::model::{Digest, Drift, Finding, MigrationSet};
+use crate::model::{Digest, Drift, Finding, Fingerprint, MigrationSet};
 
-use super::request::Seen;
+use super::request::{Request, Seen};
+use super::schema::plan_schema;
 use super::{Action, Gate};
 
 /// What differs from how the schema was recorded; `None` where that is not known.
@@ -79,6 +80,31 @@ pub(super) fn look_at_present(
     }
 }
 
+/// The schema whose recorded fingerprint the result of this plan's downs is compared with, so that it can be looked at
+/// beforehand.
+pub fn compared_schema(request: &Request<'_>, seen: &Seen) -> Option<MigrationSet> {
+    let actions = plan_schema(request, seen).actions.into_iter();
+    actions.rev().find_map(|(action, _)| match action {
+        Action::Verify { schema, .. } => Some(schema),
+        _ => None,
+    })
+}
+
+/// What was recorded by another major version of the server, or by another version of ours, is in another form.
+fn not_comparable(recorded: &Fingerprint, now: &Fingerprint) -> Finding {
+    let why = if recorded.format == now.format {
+        format!("on {}, and this is {}", recorded.server, now.server)
+    } else {
+        "by a version of stepback that took it in another form".to_owned()
+    };
+    Finding::warning(
+        "fingerprint-unknown",
+        "schema",
+        format!("its fingerprint was recorded {why}, so the result of the downs cannot be compared"),
+        "compare by hand, or go to a schema that was recorded since",
+    )
+}
+
 /// Compares with the fingerprint that was recorded for the target, where there is one.
 pub(super) fn verify(
     seen: &Seen,
@@ -105,6 +131,10 @@ pub(super) fn verify(
         ));
         return;
     };
+    let recorded = seen.compared.as_ref();
+    if let Some(recorded) = recorded.filter(|recorded| !recorded.is_comparable(&seen.fingerprint)) {
+        findings.push(not_comparable(recorded, &seen.fingerprint));
+    }
     let mut inherited = inherited(seen);
     inherited.retain(|object, _| !now.contains_key(object));
     if !inherited.is_empty() {
@@ -124,7 +154,8 @@ pub(super) fn verify(
             "schema",
             match seen.recorded {
                 Some(_) => {
-                    "its fingerprint was recorded on another version of the server, so changes by hand are not known"
+                    "its fingerprint was recorded on another version of the server, or by another version of stepback, so \
+                     changes by hand are not known"
                 }
                 None => {
                     "no fingerprint is recorded for the migrations that are applied, so changes by hand are not known"

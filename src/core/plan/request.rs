@@ -82,6 +82,10 @@ pub struct Seen {
     pub fingerprint: Fingerprint,
     /// The recorded fingerprint of the migrations that are applied now.
     pub recorded: Option<Fingerprint>,
+    /// The recorded fingerprint that the plan compares with, where somebody has looked ([`compared_schema`]).
+    ///
+    /// [`compared_schema`]: super::compared_schema
+    pub compared: Option<Fingerprint>,
     /// The comparison that was never made, or did not hold, after the downs which led to the migrations that are applied:
     /// the run that should have made it is over. Looked for only where the schema differs from how it was recorded.
     pub unverified: Option<Action>,

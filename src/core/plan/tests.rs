@@ -22,6 +22,7 @@ mod capture;
 mod foreign_ledger;
 mod pairing;
 mod reconcile;
+mod rights;
 
 const APP: &str = include_str!("../../../testdata/apps/shop/stepback.yaml");
 
@@ -137,6 +138,7 @@ pub(super) fn seen() -> Seen {
             drifted: BTreeMap::new(),
         },
         recorded: None,
+        compared: None,
         unverified: None,
         bodies,
         cluster: None,

@@ -22,7 +22,8 @@ use futures::future::try_join_all;
 use stepback_core::journal::{By, Entry};
 use stepback_core::model::{RunId, RunRow, SeenDatabase, StepId, Token, WorkloadRef};
 use stepback_core::plan::{
-    Change, Goal, Plan, Refusals, Request, Seen, changes, is_at, look_around, other_steps, plan, refuse_rights,
+    Change, Goal, Plan, Refusals, Request, Seen, changes, compared_schema, is_at, look_around, other_steps, plan,
+    refuse_rights,
 };
 
 use self::lease::highest_stamp;
@@ -171,6 +172,9 @@ impl Coordinator {
         self.see_workloads_free(&seen.database, found).await?;
         if !matches!(request.goal, Goal::Up(_)) {
             seen.unverified = self.find_unverified(&seen).await?;
+        }
+        if let Some(schema) = compared_schema(request, &seen) {
+            seen.compared = self.database.recorded_fingerprint(&schema).await?;
         }
         if let (Goal::Release(_), Some(app), Some(cluster), Some(found)) =
             (&request.goal, request.app, self.cluster.as_deref(), &seen.cluster)
