@@ -26,6 +26,6 @@ pub use rebuild::script_effects;
 pub use script::{ScriptProblem, Transactional, transactional};
 pub use split::{SplitError, Statement, split};
 pub use transaction::{
-    Control, NoTransaction, TransactionControl, Unwrapped, classify, has_no_transaction_marker, needs_no_transaction,
-    script_needs_no_transaction, unwrap_outer,
+    Control, Isolation, NoTransaction, TransactionControl, Unwrapped, classify, has_no_transaction_marker,
+    needs_no_transaction, script_needs_no_transaction, unwrap_outer,
 };

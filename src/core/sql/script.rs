@@ -3,7 +3,7 @@
 use super::lex::LexError;
 use super::pragma::{PragmaElsewhere, leading_foreign_keys_pragma};
 use super::split::{SplitError, Statement, split};
-use super::transaction::{NoTransaction, TransactionControl, script_needs_no_transaction, unwrap_outer};
+use super::transaction::{Isolation, NoTransaction, TransactionControl, script_needs_no_transaction, unwrap_outer};
 use crate::model::Engine;
 
 /// A script that runs in one transaction.
@@ -13,6 +13,8 @@ pub struct Transactional<'a> {
     pub foreign_keys: Option<bool>,
     /// Whether an outer `BEGIN … COMMIT` was taken off.
     pub was_wrapped: bool,
+    /// PostgreSQL: the isolation level that its outer `BEGIN` asked for.
+    pub isolation: Option<Isolation>,
     /// The statements, without an outer `BEGIN … COMMIT` and without that pragma.
     pub statements: Vec<Statement<'a>>,
 }
@@ -86,6 +88,7 @@ pub fn transactional(body: &[u8], engine: Engine) -> Result<Transactional<'_>, S
     Ok(Transactional {
         foreign_keys,
         was_wrapped: unwrapped.was_wrapped,
+        isolation: unwrapped.isolation,
         statements: unwrapped.statements,
     })
 }

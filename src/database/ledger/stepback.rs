@@ -8,7 +8,8 @@ pub(super) const POSTGRES: Statements = Statements {
     create: "",
     select: "SELECT sequence, version, name, up_sha256 AS checksum, applied_at, false AS dirty FROM {l} ORDER BY sequence",
     find: "SELECT sequence, version, name, up_sha256 AS checksum, applied_at, false AS dirty FROM {l} WHERE version = $1",
-    holds: "SELECT 1 FROM {l} WHERE version = $1 AND up_sha256 = $3",
+    holds: "SELECT 1 FROM {l} AS l WHERE l.version = $1 AND l.up_sha256 = $3 AND l.sequence = \
+            (SELECT a.ledger_sequence FROM {s}.archive a WHERE a.ledger = {k} AND a.version = $4 ORDER BY a.revision DESC LIMIT 1)",
     insert: "INSERT INTO {l} (version, name, up_sha256, applied_at) VALUES ($1, $2, $3, {now})",
     delete: "DELETE FROM {l} WHERE version = $1 AND up_sha256 = $3",
 };

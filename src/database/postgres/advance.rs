@@ -17,9 +17,10 @@ use super::PostgresDatabase;
 use super::blockers::Watch;
 use super::capture::{BIND_TO, UNBIND};
 use super::error::{self, is_contention, is_lock_timeout, of_server, sentence};
+use super::leavings::{DEALLOCATE, forget, reset};
 use super::message::{do_block, milliseconds};
 use super::quote::literal;
-use super::script::fit;
+use super::script::{Fit, fit};
 use super::session::Failed;
 use super::store::MESSAGE;
 use crate::database::DbError;
@@ -32,19 +33,17 @@ const BATCH: usize = 100;
 /// says where: so it comes first.
 const ANSWER: Duration = Duration::from_secs(1);
 
-/// How long ups that go singly go on before the rest is left to the next call.
+/// How long migrations go on that go singly before the rest is left to the next call.
 const SINGLY: Duration = Duration::from_millis(500);
 
 const SETTINGS: &str = "PERFORM pg_catalog.set_config('lock_timeout', $1, true), \
     pg_catalog.set_config('statement_timeout', $2, true), pg_catalog.set_config('synchronous_commit', 'on', true), \
     pg_catalog.set_config('application_name', $3, true); ";
-const NOT_HELD: &str = "RAISE EXCEPTION USING ERRCODE = $1, DETAIL = $2, MESSAGE = 'the ledger does not hold it with the up script that the plan names'; END IF; ";
+const NOT_HELD: &str = "RAISE EXCEPTION USING ERRCODE = $1, DETAIL = $2, MESSAGE = 'the ledger does not hold it as it was when its scripts were captured: with the up script that the plan names, and applied once'; END IF; ";
 const HELD: &str = "RAISE EXCEPTION USING ERRCODE = $1, DETAIL = $2, MESSAGE = 'the ledger holds it already'; END IF; ";
 const IN_ARCHIVE: &str = "PERFORM 1 FROM {s}.archive a WHERE ledger = {k} AND version = $1 AND up_sha256 = $2 AND $3 IN (up_sha256, down_sha256) \
     AND revision = (SELECT max(revision) FROM {s}.archive b WHERE b.ledger = a.ledger AND b.version = a.version); \
     IF NOT FOUND THEN RAISE EXCEPTION USING ERRCODE = $4, DETAIL = $1, MESSAGE = 'the archive''s newest revision does not hold the script that the plan names'; END IF; ";
-/// Everything that a script may have set, back to how the session began; then ours again, for the commit.
-const RESET: &str = "RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; DISCARD TEMP; ";
 const VANISHED: &str = "; IF NOT FOUND THEN RAISE EXCEPTION USING ERRCODE = $1, DETAIL = $2, MESSAGE = 'its ledger row vanished while its down script ran'; END IF; ";
 const UNARCHIVED: &str = "; IF NOT FOUND THEN RAISE EXCEPTION USING ERRCODE = $1, DETAIL = $2, MESSAGE = 'its archive row vanished while its script ran'; END IF; ";
 
@@ -88,9 +87,9 @@ impl PostgresDatabase {
             let entry = ledger.entry(&script.migration, &script.up_sha256, up.as_ref().unwrap_or(body))?;
             ready.push(Ready {
                 script,
-                before: self.before(direction, script, &entry, stamp.token, &locked),
+                before: self.before(direction, script, &entry, stamp.token, &locked, &fit),
                 text: fit.text,
-                after: self.after(direction, script, &entry),
+                after: self.after(direction, script, &entry, &fit),
                 lines_before: fit.lines_before,
             });
         }
@@ -172,7 +171,15 @@ impl PostgresDatabase {
     }
 
     /// What comes before a script in its transaction. The role's own `search_path` is left for the script.
-    fn before(&self, direction: Direction, script: &ScriptRef, entry: &Entry, token: Token, locked: &str) -> String {
+    fn before(
+        &self,
+        direction: Direction,
+        script: &ScriptRef,
+        entry: &Entry,
+        token: Token,
+        locked: &str,
+        fit: &Fit<'_>,
+    ) -> String {
         let version = script.migration.version.as_str().into();
         let (up, sha256) = (script.up_sha256.to_string(), script.sha256.to_string());
         let statements = self.ledger.get().statements(Engine::Postgres);
@@ -197,10 +204,14 @@ impl PostgresDatabase {
             self.limits(),
             self.fence(token)
         ));
-        format!("BEGIN ISOLATION LEVEL READ COMMITTED; {checks};\n")
+        // What our own rows have drawn from their sequences is nothing for the script (LAWS D14).
+        format!(
+            "BEGIN ISOLATION LEVEL {}; {checks}; DISCARD SEQUENCES;\n",
+            fit.isolation
+        )
     }
 
-    fn after(&self, direction: Direction, script: &ScriptRef, entry: &Entry) -> String {
+    fn after(&self, direction: Direction, script: &ScriptRef, entry: &Entry, fit: &Fit<'_>) -> String {
         let version = script.migration.version.as_str().into();
         let ledger = self.ledger.get();
         let statements = ledger.statements(Engine::Postgres);
@@ -224,7 +235,11 @@ impl PostgresDatabase {
             }
         };
         // The script may end in a comment or without a semicolon.
-        format!("\n;{RESET}{}; COMMIT;\n", do_block(&format!("{}{rows}", self.limits())))
+        let (reset, limits) = (reset(fit.text), self.limits());
+        format!(
+            "\n;{reset}{}; COMMIT;\n",
+            do_block(&format!("{DEALLOCATE}{limits}{rows}"))
+        )
     }
 
     async fn send_batch(&self, direction: Direction, batch: &[Ready<'_>]) -> Result<(), DbError> {
@@ -265,7 +280,11 @@ impl PostgresDatabase {
             return Err(self.blame(first, &message, &failed));
         }
         // Nothing was even begun: somewhere in the message is what the parser does not read.
+        let started = Instant::now();
         for ready in rest {
+            if started.elapsed() > SINGLY {
+                break;
+            }
             if let Some((message, failed)) = self.send_scripts(std::slice::from_ref(ready)).await? {
                 if failed.late {
                     return self.settle_late(direction, std::slice::from_ref(ready)).await;
@@ -324,6 +343,11 @@ impl PostgresDatabase {
             Ok(_) => Ok(None),
             Err(failed) => {
                 let blockers = is_lock_timeout(&failed.error).then(|| watch.seen()).flatten();
+                if !failed.ended {
+                    // Not everything goes with the transaction. Should this fail too, the script's error is what matters.
+                    let forgotten = self.send(&mut work, forget(batch.iter().map(|ready| ready.text)));
+                    drop(forgotten.await);
+                }
                 Ok(Some((Message { text, blockers }, failed)))
             }
         }

@@ -17,6 +17,7 @@ mod find;
 mod fingerprint;
 mod journal;
 mod lease;
+mod leavings;
 mod lock;
 mod look;
 mod message;

@@ -44,6 +44,18 @@ pub fn cases() -> Vec<Case> {
             "postgres::d8_settings_of_one_script_do_not_reach_the_next_or_our_rows",
             scripts::settings,
         ),
+        case(
+            "postgres::d8_what_one_script_leaves_in_its_session_the_next_does_not_find",
+            scripts::leavings,
+        ),
+        case(
+            "postgres::d8_a_script_has_the_isolation_that_it_asks_for",
+            scripts::isolation,
+        ),
+        case(
+            "postgres::d7_a_migration_that_was_applied_again_since_is_not_undone",
+            scripts::redone,
+        ),
         case("postgres::d7_a_batch_is_cut_at_its_size", scripts::batches),
         case("postgres::d13_a_script_cannot_weaken_our_commit", scripts::commit),
         case(

@@ -210,3 +210,89 @@ pub async fn thousand(ctx: Ctx) -> Outcome {
     }
     Ok(())
 }
+
+/// Of what one script leaves in its session the next finds nothing, nor of ours.
+pub async fn leavings(ctx: Ctx) -> Outcome {
+    let place = PostgresPlace::new(&ctx).await?;
+    let leaves =
+        "PREPARE p AS SELECT 1; DECLARE c CURSOR WITH HOLD FOR SELECT 1; LISTEN x; SELECT pg_advisory_lock(7);";
+    // The second finds a number where our row has drawn one.
+    let finds = "DO $$ BEGIN PERFORM lastval(); RAISE 'lastval is %', lastval(); \
+        EXCEPTION WHEN object_not_in_prerequisite_state THEN NULL; END $$; \
+        DO $$ BEGIN IF EXISTS (SELECT FROM pg_listening_channels()) OR EXISTS (SELECT FROM pg_cursors WHERE is_holdable) \
+        THEN RAISE 'something is left'; END IF; END $$;";
+    let migrations: Vec<_> = (1..=3)
+        .map(|number| {
+            let down = if number == 1 { "SELECT 1/0" } else { "" };
+            migration(
+                &number.to_string(),
+                &format!("{finds} {leaves}"),
+                &format!("{finds} {leaves} {down}"),
+            )
+        })
+        .collect();
+    let (database, token) = holder(&place.url, &migrations).await?;
+    let mut other = place.connect().await?;
+    let mut is_free = async || -> Result<bool, sqlx::Error> {
+        let taken = other.fetch_one("SELECT pg_try_advisory_lock(7)").await?.get(0);
+        other.execute("SELECT pg_advisory_unlock_all()").await?;
+        Ok(taken)
+    };
+    for batch in up(&migrations).chunks(2) {
+        carry(&*database, Direction::Up, batch, token).await?;
+    }
+    assert!(is_free().await?);
+    let down = down(&migrations);
+    carry(&*database, Direction::Down, &down[..2], token).await?;
+    for _ in 0..2 {
+        match database.advance(Direction::Down, &down[2..], &stamp(token)).await {
+            Err(DbError::Script { message, .. }) => assert!(message.contains("division by zero"), "{message}"),
+            other => return fail(format_args!("{other:?}")),
+        }
+        assert!(is_free().await?, "also after a script that failed");
+    }
+    Ok(())
+}
+
+pub async fn isolation(ctx: Ctx) -> Outcome {
+    let place = PostgresPlace::new(&ctx).await?;
+    let noted = "CREATE TABLE noted AS SELECT current_setting('transaction_isolation') AS level";
+    let migrations = [
+        migration(
+            "1",
+            &format!("BEGIN ISOLATION LEVEL SERIALIZABLE; {noted}; COMMIT"),
+            "SELECT",
+        ),
+        migration("2", &noted.replace("noted", "usual"), "SELECT"),
+    ];
+    let (database, token) = holder(&place.url, &migrations).await?;
+    carry(&*database, Direction::Up, &up(&migrations), token).await?;
+    let mut witness = place.connect().await?;
+    let levels = "SELECT n.level || ', ' || u.level FROM noted n, usual u";
+    let levels: String = witness.fetch_one(levels).await?.get(0);
+    assert_eq!(levels, "serializable, read committed");
+    Ok(())
+}
+
+/// Another program has undone and applied it since: its scripts are not known to be those that were captured (LAWS D3).
+pub async fn redone(ctx: Ctx) -> Outcome {
+    let place = PostgresPlace::new(&ctx).await?;
+    let migrations = [migration("1", "CREATE TABLE a (i int)", "DROP TABLE a")];
+    let (database, token) = holder(&place.url, &migrations).await?;
+    carry(&*database, Direction::Up, &up(&migrations), token).await?;
+    place
+        .run(
+            "DELETE FROM stepback.ledger; \
+             INSERT INTO stepback.ledger (version, name, up_sha256, applied_at) \
+             SELECT version, name, up_sha256, 'later' FROM stepback.archive",
+        )
+        .await?;
+    match database
+        .advance(Direction::Down, &down(&migrations), &stamp(token))
+        .await
+    {
+        Err(DbError::Check { message, .. }) => assert!(message.contains("the ledger does not hold it"), "{message}"),
+        other => return fail(format_args!("{other:?}")),
+    }
+    place.run("SELECT * FROM a").await
+}
