@@ -317,6 +317,15 @@ fn what_passes_by_itself_is_not_refused() {
     }
 }
 
+/// Its pods may be stopped, and its downs committed.
+#[test]
+fn of_a_run_that_cannot_be_continued_nobody_says_that_nothing_was_touched() {
+    for source in road_errors() {
+        let told = explain(&anyhow::Error::from(CliError::not_continued(run(), source)));
+        assert!(!told.now.contains("nothing was touched"), "{} {}", told.error, told.now);
+    }
+}
+
 #[test]
 fn every_error_says_what_to_do_next() {
     cluster_errors().into_iter().for_each(|error| check(error.into()));
