@@ -54,18 +54,10 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
     // Refused before our tables are made, where it can be.
     let seen = database.look().await?;
     let foreseen = plan_capture(&request, &ground.catalog, &seen).map_err(CliError::Refused)?;
-    let applied = seen.applied();
-    let newest = applied.newest();
-    let releases: Vec<semver::Version> = ground
-        .app
-        .iter()
-        .flat_map(|app| newest.into_iter().flat_map(|newest| app.releases_at(newest)))
-        .map(|release| release.version.clone())
-        .collect();
     let reason = args.reason.as_deref().unwrap_or_default();
     let captured = ground
         .coordinator
-        .capture(&request, &ground.catalog, reason, &releases)
+        .capture(&request, &ground.catalog, reason, ground.app.as_ref())
         .await?;
     // What was to be known before our tables were made, and what the capture itself found.
     let mut findings = foreseen.findings;

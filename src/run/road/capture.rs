@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use stepback_core::appfile::AppFile;
 use stepback_core::model::{MigrationSet, RunId, SeenDatabase, Stamp, StepId, Token};
 use stepback_core::plan::{CaptureRequest, RunLimits, ToCapture, plan_capture};
 
@@ -22,7 +23,7 @@ impl Coordinator {
         request: &CaptureRequest,
         catalog: &stepback_core::catalog::Catalog,
         reason: &str,
-        releases: &[semver::Version],
+        app: Option<&AppFile>,
     ) -> Result<ToCapture, RoadError> {
         self.database.prepare().await?;
         let limits = RunLimits::default();
@@ -35,7 +36,7 @@ impl Coordinator {
         let held = Held {
             token: self.database.acquire(&lease).await?,
         };
-        let captured = self.capture_held(&held, request, catalog, reason, releases).await;
+        let captured = self.capture_held(&held, request, catalog, reason, app).await;
         self.release().await;
         captured
     }
@@ -46,7 +47,7 @@ impl Coordinator {
         request: &CaptureRequest,
         catalog: &stepback_core::catalog::Catalog,
         reason: &str,
-        releases: &[semver::Version],
+        app: Option<&AppFile>,
     ) -> Result<ToCapture, RoadError> {
         let token = held.token;
         // A run that is not over and may not be closed forbids every other change; one that may be is left to the next run.
@@ -57,18 +58,13 @@ impl Coordinator {
         if let Some(migration) = &capture.replace {
             self.database.replace(token, migration, reason).await?;
         }
-        self.record_present(token, &seen, releases).await?;
+        self.record_present(token, &seen, app).await?;
         Ok(capture)
     }
 
     /// Records fingerprint and pairings of what is applied, unless something is recorded: a difference is drift, and drift
     /// is not covered up.
-    async fn record_present(
-        &self,
-        token: Token,
-        seen: &SeenDatabase,
-        releases: &[semver::Version],
-    ) -> Result<(), RoadError> {
+    async fn record_present(&self, token: Token, seen: &SeenDatabase, app: Option<&AppFile>) -> Result<(), RoadError> {
         let schema: MigrationSet = seen.applied();
         if schema.0.is_empty() || seen.ledger.iter().any(|row| row.dirty) {
             return Ok(());
@@ -85,10 +81,16 @@ impl Coordinator {
                 .record(&Record::Fingerprint { schema, fingerprint }, &stamp)
                 .await?;
         }
+        // Which releases these are is told from what is seen under the lease: whoever had the lock before may have migrated.
+        let newest = schema.newest();
+        let releases = app
+            .zip(newest)
+            .into_iter()
+            .flat_map(|(app, newest)| app.releases_at(newest));
         for release in releases {
-            if seen.paired(release).is_none() {
+            if seen.paired(&release.version).is_none() {
                 let record = Record::Release {
-                    release: release.clone(),
+                    release: release.version.clone(),
                     schema: schema.clone(),
                 };
                 self.database.record(&record, &stamp).await?;

@@ -1,5 +1,6 @@
 //! Databases that sqlx migrates: what its own migrator says of what we did to its ledger, and of its lock.
 
+mod late;
 mod place;
 mod two_apps;
 
@@ -17,6 +18,7 @@ use crate::support::runner::{Case, Ctx, NotPassed, Outcome, case, fail, root};
 
 use two_apps::{First, d16_one_lock, d16_two_apps};
 
+use late::captured_late;
 use place::{App, CREATE, CUSTOMER, Connection, Engine, PAYMENTS, PRODUCT};
 
 type Tell = fn(Ctx, Engine) -> futures::future::BoxFuture<'static, Outcome>;
@@ -54,6 +56,10 @@ pub fn cases() -> Vec<Case> {
             cases.push(case(title, async move |ctx| d16_two_apps(ctx, engine, first).await));
         }
     }
+    cases.push(case(
+        "sqlx_app::d1_what_sqlx_applies_before_a_capture_has_its_lock_is_not_the_earlier_releases",
+        captured_late,
+    ));
     cases.push(case("sqlx_app::d16_sqlxs_lock_is_left_to_its_holder", d16_one_lock));
     cases.push(case(
         "sqlx_app::d14_sqlx_waits_while_we_work_and_we_poll_while_it_does",
