@@ -80,18 +80,16 @@ pub(super) fn bodies_of(plan: &Plan, ground: &Ground, seen: &Seen) -> Bodies {
         .collect()
 }
 
-/// Plans, shows the plan, asks, carries it out, and answers with the report. `check` may still refuse the plan.
+/// Plans, shows the plan, asks, carries it out, and answers with the report.
 pub(super) async fn carry_out(
     terminal: &Terminal,
     verbose: bool,
     ground: &Ground,
     goal: Goal,
     way: Option<&WayArgs>,
-    check: impl FnOnce(&Plan) -> Result<(), CliError>,
 ) -> anyhow::Result<Exit> {
     let request = ground.request(goal, way);
     let (plan, seen) = look_and_plan(ground, &request).await?;
-    check(&plan)?;
     if plan.steps.is_empty() {
         return say_nothing_to_do(terminal, &plan);
     }

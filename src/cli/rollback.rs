@@ -37,13 +37,5 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
     let mut ground = Ground::find(options, &args.schema, Need::App).await?;
     ground.accepted = args.accept.codes();
     let goal = Goal::Release(to);
-    carry_out(
-        terminal,
-        options.verbose > 0,
-        &ground,
-        goal,
-        Some(&args.way),
-        |_| Ok(()),
-    )
-    .await
+    carry_out(terminal, options.verbose > 0, &ground, goal, Some(&args.way)).await
 }

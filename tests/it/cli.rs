@@ -201,7 +201,7 @@ async fn up_down_goto(ctx: Ctx) -> Outcome {
     stepback.ends(0, "migrate down -n 2 --yes --data-loss accept")?;
     applied(&all[..1]).await?;
     contains(
-        &stepback.ends(2, &format!("migrate down --to {PRODUCT} --yes --data-loss accept"))?,
+        &stepback.ends(3, &format!("migrate down --to {PRODUCT} --yes --data-loss accept"))?,
         "migrate goto",
     )?;
     stepback.ends(0, &format!("migrate goto {PAYMENTS} --yes"))?;

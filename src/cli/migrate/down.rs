@@ -1,12 +1,11 @@
 //! `stepback migrate down`.
 
 use stepback_core::model::Version;
-use stepback_core::plan::{Action, Goal, Plan};
+use stepback_core::plan::Goal;
 
-use super::{or_nothing, read_version};
+use super::read_version;
 use crate::cli::Exit;
 use crate::cli::carry::carry_out;
-use crate::cli::explain::CliError;
 use crate::cli::ground::{Ground, Need, SchemaArgs, WayArgs};
 use crate::cli::options::Options;
 use crate::cli::terminal::Terminal;
@@ -40,26 +39,10 @@ pub(in crate::cli) struct Args {
 pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> anyhow::Result<Exit> {
     let ground = Ground::find(options, &args.schema, Need::Schema).await?;
     let goal = match &args.to {
-        Some(version) => Goal::Schema(or_nothing(version)),
+        Some(version) if version.is_zero() => Goal::Schema(None),
+        Some(version) => Goal::DownTo(version.clone()),
         None => Goal::Down(args.n),
     };
-    carry_out(terminal, options.verbose > 0, &ground, goal, Some(&args.way), only_down).await
-}
-
-/// `down --to` a version that is not applied yet would go up.
-fn only_down(plan: &Plan) -> Result<(), CliError> {
-    if plan
-        .steps
-        .iter()
-        .any(|step| matches!(step.action, Action::Apply { .. }))
-    {
-        return Err(CliError::Usage {
-            message: format!(
-                "{} is not below what is applied, so it cannot be reached by going down",
-                plan.to
-            ),
-            hint: "to go either way: stepback migrate goto VERSION".to_owned(),
-        });
-    }
-    Ok(())
+    let verbose = options.verbose > 0;
+    carry_out(terminal, verbose, &ground, goal, Some(&args.way)).await
 }

@@ -30,13 +30,5 @@ pub(in crate::cli) struct Args {
 pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> anyhow::Result<Exit> {
     let ground = Ground::find(options, &args.schema, Need::Schema).await?;
     let goal = Goal::Schema(or_nothing(&args.version));
-    carry_out(
-        terminal,
-        options.verbose > 0,
-        &ground,
-        goal,
-        Some(&args.way),
-        |_| Ok(()),
-    )
-    .await
+    carry_out(terminal, options.verbose > 0, &ground, goal, Some(&args.way)).await
 }

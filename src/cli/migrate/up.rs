@@ -32,5 +32,5 @@ pub(in crate::cli) struct Args {
 pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> anyhow::Result<Exit> {
     let ground = Ground::find(options, &args.schema, Need::Folder).await?;
     let goal = Goal::Up(args.to.clone());
-    carry_out(terminal, options.verbose > 0, &ground, goal, None, |_| Ok(())).await
+    carry_out(terminal, options.verbose > 0, &ground, goal, None).await
 }

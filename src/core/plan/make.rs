@@ -236,7 +236,7 @@ fn title(request: &Request<'_>, from: &crate::model::Target, to: &crate::model::
         // After an abort, or where a run was closed as it stood: the schema is the release's already.
         Goal::Release(_) if from == to => format!("rollback of the workloads to {}", release(to)),
         Goal::Release(_) => format!("rollback {} -> {}", release(from), release(to)),
-        Goal::Down(_) => format!("migrate down {} -> {}", schema(from), schema(to)),
+        Goal::Down(_) | Goal::DownTo(_) => format!("migrate down {} -> {}", schema(from), schema(to)),
         Goal::Up(_) | Goal::UpTo(_) => format!("migrate up {} -> {}", schema(from), schema(to)),
         Goal::Schema(_) => format!("migrate {} -> {}", schema(from), schema(to)),
     }

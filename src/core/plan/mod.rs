@@ -33,6 +33,7 @@ mod stored;
 mod strategy;
 mod template;
 mod undone;
+mod ups;
 mod walk;
 mod workloads;
 

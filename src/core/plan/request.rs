@@ -22,6 +22,8 @@ pub enum Goal {
     Schema(Option<Version>),
     /// The schema alone: undo the newest so many.
     Down(u32),
+    /// The schema alone: undo everything above this version, which is applied. What the folder holds is not applied.
+    DownTo(Version),
     /// The schema alone: apply everything that the folder holds, or up to and including this version.
     Up(Option<Version>),
     /// The schema alone, up to what this release has: the migrations that it was recorded with, else those up to its

@@ -1,7 +1,7 @@
 //! The schema's half of a plan: where it goes, what is undone or applied, and how that is verified.
 
 use crate::appfile::AppFile;
-use crate::model::{Direction, Drift, Finding, MigrationSet, ScriptRef, Target, Version, closest};
+use crate::model::{Direction, Finding, MigrationSet, ScriptRef, Target, Version, closest};
 
 use super::drift::{look_at_present, remember, verify};
 use super::ledger::check_ledger;
@@ -11,6 +11,7 @@ use super::rights::check_rights;
 use super::scripts::Scripts;
 use super::server::{check_direct_url, check_server};
 use super::undone::undone;
+use super::ups::{push_missing_records, push_ups};
 use super::{Action, Gate};
 
 /// The schema's half, with everything that was found.
@@ -229,6 +230,22 @@ fn resolve(request: &Request<'_>, seen: &Seen, findings: &mut Vec<Finding>) -> T
                 schema: up_to(version),
             }
         }
+        Goal::DownTo(version) => {
+            unknown(version);
+            if !applied.contains(version) && request.catalog.find(version).is_some() {
+                findings.push(Finding::refusal(
+                    "target-behind",
+                    version.to_string(),
+                    "it is not applied, so it cannot be reached by going down",
+                    "to go either way: `stepback migrate goto VERSION`",
+                ));
+            }
+            let schema = applied.0.into_iter().filter(|other| other <= version);
+            Target {
+                release: None,
+                schema: schema.collect(),
+            }
+        }
         Goal::Down(count) => {
             let mut rows = seen.database.ledger.clone();
             // Newest applied last, so that the newest are cut off; the ledger's own order where it keeps one.
@@ -356,76 +373,6 @@ fn current_release(app: Option<&AppFile>, seen: &Seen) -> Option<semver::Version
         let releases = app?.releases.iter().filter(|release| release.schema == *newest);
         releases.map(|release| release.version.clone()).max()
     })
-}
-
-/// What an `up` that was interrupted left unrecorded: fingerprint and pairings of the migrations that are applied. Nothing
-/// else would ever record them, as there is nothing left to apply.
-fn push_missing_records(app: Option<&AppFile>, seen: &Seen, applied: &MigrationSet, actions: &mut Vec<(Action, Gate)>) {
-    let Some(newest) = applied.newest() else { return };
-    let digest = applied.digest();
-    if !seen.database.fingerprints.iter().any(|(schema, _)| *schema == digest) {
-        let schema = applied.clone();
-        let drifted = Drift::new();
-        actions.push((Action::TakeFingerprint { schema, drifted }, Gate::None));
-    }
-    let releases = app.into_iter().flat_map(|app| app.releases_at(newest));
-    for release in releases.filter(|release| seen.database.paired(&release.version).is_none()) {
-        let action = Action::RecordRelease {
-            release: release.version.clone(),
-            schema: applied.clone(),
-        };
-        actions.push((action, Gate::None));
-    }
-}
-
-/// Applies in one step up to each release's newest migration, and records fingerprint and pairing there, where what is
-/// applied then is that release's.
-fn push_ups(
-    app: Option<&AppFile>,
-    target: &MigrationSet,
-    missing: &[Version],
-    ups: &[ScriptRef],
-    drifted: &Drift,
-    actions: &mut Vec<(Action, Gate)>,
-) {
-    let mut now: MigrationSet = target
-        .0
-        .iter()
-        .filter(|version| !missing.contains(version))
-        .cloned()
-        .collect();
-    let mut pending: Vec<ScriptRef> = Vec::new();
-    for (index, up) in ups.iter().enumerate() {
-        let version = &up.migration.version;
-        now.0.insert(version.clone());
-        pending.push(up.clone());
-        // One that comes late, below what is applied already, is no release's newest: beside it lies what that release
-        // does not have (LAWS D1).
-        let is_newest = now.newest() == Some(version);
-        let app = app.filter(|_| is_newest);
-        let releases: Vec<_> = app.into_iter().flat_map(|app| app.releases_at(version)).collect();
-        if releases.is_empty() && index + 1 < ups.len() {
-            continue;
-        }
-        actions.push((
-            Action::Apply {
-                scripts: std::mem::take(&mut pending),
-            },
-            Gate::None,
-        ));
-        let take = Action::TakeFingerprint {
-            schema: now.clone(),
-            drifted: drifted.clone(),
-        };
-        actions.push((take, Gate::None));
-        for release in releases {
-            let action = Action::RecordRelease {
-                release: release.version.clone(),
-                schema: now.clone(),
-            };
-            actions.push((action, Gate::None));
-        }
-    }
 }
 
 fn warn_out_of_order(missing: &[Version], applied: &MigrationSet, findings: &mut Vec<Finding>) {

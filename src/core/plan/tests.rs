@@ -20,6 +20,7 @@ use crate::model::{
 mod at_zero;
 mod capture;
 mod foreign_ledger;
+mod late;
 mod pairing;
 mod reconcile;
 mod rights;
@@ -363,22 +364,6 @@ fn up_stops_at_each_release_to_record_it() {
     record the schema's fingerprint
     record the pairing of release 1.3.0
     ");
-}
-
-#[test]
-fn d1_a_migration_that_comes_late_pairs_no_release_with_what_is_above_it() {
-    let app = AppFile::parse(APP, "stepback.yaml").unwrap();
-    let catalog = catalog();
-    let mut world = seen();
-    // A hotfix of 1.2.0 arrives where 1.3.0's newest is applied already.
-    world.database.ledger.remove(1);
-    for goal in [Goal::Up(None), Goal::UpTo("1.3.0".parse().unwrap())] {
-        let plan = plan(&ask(goal, Some(&app), &catalog), &world).unwrap();
-        assert_eq!(
-            steps(&plan),
-            ["apply 20240115120000_add_customer", "record the schema's fingerprint"]
-        );
-    }
 }
 
 #[test]

@@ -1,0 +1,34 @@
+//! A migration that comes late, below what is applied already; or lies in the folder and never came.
+
+use super::*;
+
+#[test]
+fn d1_a_migration_that_comes_late_pairs_no_release_with_what_is_above_it() {
+    let app = AppFile::parse(APP, "stepback.yaml").unwrap();
+    let catalog = catalog();
+    let mut world = seen();
+    // A hotfix of 1.2.0 arrives where 1.3.0's newest is applied already.
+    world.database.ledger.remove(1);
+    for goal in [Goal::Up(None), Goal::UpTo("1.3.0".parse().unwrap())] {
+        let plan = plan(&ask(goal, Some(&app), &catalog), &world).unwrap();
+        assert_eq!(
+            steps(&plan),
+            ["apply 20240115120000_add_customer", "record the schema's fingerprint"]
+        );
+    }
+}
+
+#[test]
+fn a_down_to_a_version_is_about_what_is_applied_alone() {
+    let catalog = catalog();
+    let mut world = seen();
+    // The second was never applied; the folder has it.
+    let late = world.database.ledger.remove(1).migration.version;
+    let to = |version: &Version| plan(&ask(Goal::DownTo(version.clone()), None, &catalog), &world);
+    let down = to(&version("20240220103000")).unwrap();
+    assert_eq!(steps(&down), ["revert 20240301090000_payments"]);
+    assert_eq!(down.to.schema.0.len(), 2);
+    assert_eq!(steps(&to(&version("20240301090000")).unwrap()), [""; 0]);
+    assert_eq!(to(&late).unwrap_err().codes(), ["target-behind"]);
+    assert_eq!(to(&version("7")).unwrap_err().codes(), ["schema-unknown"]);
+}
