@@ -93,6 +93,10 @@ pub fn cases() -> Vec<Case> {
             objects::shared_schema,
         ),
         case(
+            "postgres::d12_a_schema_of_our_own_is_in_no_fingerprint_until_others_use_it",
+            objects::own_schema,
+        ),
+        case(
             "postgres::d12_the_downs_are_compared_in_a_schema_that_holds_our_tables_too",
             objects::compared_in_a_shared_schema,
         ),
