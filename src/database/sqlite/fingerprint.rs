@@ -10,8 +10,8 @@ use stepback_core::sql::normal_tokens;
 
 use crate::database::ledger::Ledger;
 
-/// The version of the form below.
-const FORMAT: u32 = 1;
+/// The version of the form below. 2 has what a conflict does, and when a foreign key is asked.
+const FORMAT: u32 = 2;
 
 /// Own tables, SQLite's own and the ledger (`?1`) are no part of the app's schema.
 const FOREIGN: &str = "m.name NOT GLOB 'sqlite_*' AND m.name NOT GLOB 'stepback_*' AND m.tbl_name NOT GLOB 'stepback_*' \
@@ -87,7 +87,7 @@ async fn read_texts(
     Ok(())
 }
 
-/// Checks, generated expressions, collations, and what follows the closing parenthesis (`strict`, `without rowid`):
+/// Checks, generated expressions, collations, what a conflict does, when a foreign key is asked, and what follows the closing parenthesis (`strict`, `without rowid`):
 /// sorted, because the same constraint can stand in several places.
 fn beyond_pragmas(tokens: &[String]) -> String {
     let mut parts: Vec<String> = Vec::new();
@@ -97,6 +97,17 @@ fn beyond_pragmas(tokens: &[String]) -> String {
                 parts.push(format!("{token} {}", group(&tokens[at + 1..])));
             }
             "collate" => parts.extend(tokens.get(at + 1).map(|name| format!("collate {name}"))),
+            "on" if tokens.get(at + 1).is_some_and(|next| next == "conflict") => {
+                parts.push(format!("{} {}", constraint_before(tokens, at), run(&tokens[at..], 3)));
+            }
+            "deferrable" => {
+                let is_not = at > 0 && tokens[at - 1] == "not";
+                let initially = tokens.get(at + 1).is_some_and(|next| next == "initially");
+                // One that is asked at once is what it is without the words.
+                if !is_not && initially && tokens.get(at + 2).is_some_and(|next| next == "deferred") {
+                    parts.push(format!("{} {}", reference_before(tokens, at), run(&tokens[at..], 3)));
+                }
+            }
             "autoincrement" | "virtual" | "stored" => parts.push(token.clone()),
             _ => {}
         }
@@ -109,6 +120,48 @@ fn beyond_pragmas(tokens: &[String]) -> String {
     }
     parts.sort();
     parts.join("; ")
+}
+
+/// So many tokens.
+fn run(tokens: &[String], length: usize) -> String {
+    tokens.get(..length).unwrap_or(tokens).join(" ")
+}
+
+/// The constraint that an `ON CONFLICT` belongs to, with its columns or the column that it stands with.
+fn constraint_before(tokens: &[String], at: usize) -> String {
+    let begins = |token: &String| matches!(token.as_str(), "not" | "unique" | "primary" | "check");
+    let from = tokens[..at].iter().rposition(begins).unwrap_or(at);
+    format!("{} {}", item_name(tokens, at), tokens[from..at].join(" "))
+}
+
+/// The reference that a `DEFERRABLE` belongs to.
+fn reference_before(tokens: &[String], at: usize) -> String {
+    let from = tokens[..at]
+        .iter()
+        .rposition(|token| token == "references")
+        .unwrap_or(at);
+    format!("{} {}", item_name(tokens, at), tokens[from..at].join(" "))
+}
+
+/// The column, or the table constraint, whose definition holds this token: what comes after the last comma, or after the
+/// opening parenthesis, of the list of definitions.
+fn item_name(tokens: &[String], at: usize) -> String {
+    let mut depth = 0_usize;
+    let mut begin = 0;
+    for (index, token) in tokens[..at].iter().enumerate() {
+        match token.as_str() {
+            "(" => {
+                depth += 1;
+                if depth == 1 {
+                    begin = index + 1;
+                }
+            }
+            ")" => depth = depth.saturating_sub(1),
+            "," if depth == 1 => begin = index + 1,
+            _ => {}
+        }
+    }
+    tokens.get(begin).cloned().unwrap_or_default()
 }
 
 /// The tokens of a parenthesised group, from its opening to its closing parenthesis.
@@ -229,4 +282,54 @@ async fn read_indexes(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(text: &str) -> String {
+        beyond_pragmas(&normal_tokens(text, Engine::Sqlite).unwrap())
+    }
+
+    #[test]
+    fn d12_what_a_conflict_does_and_when_a_reference_is_asked_are_seen() {
+        let plain = "CREATE TABLE a (i int NOT NULL, j int UNIQUE, k int REFERENCES b (i))";
+        for (from, to) in [
+            ("NOT NULL", "NOT NULL ON CONFLICT IGNORE"),
+            ("UNIQUE", "UNIQUE ON CONFLICT REPLACE"),
+            ("b (i)", "b (i) DEFERRABLE INITIALLY DEFERRED"),
+        ] {
+            let changed = plain.replace(from, to);
+            assert_ne!(of(plain), of(&changed), "{to}");
+            assert_eq!(of(&changed), of(&changed.to_lowercase()), "{to}");
+            assert_ne!(
+                of(&changed),
+                of(&changed
+                    .replace("IGNORE", "FAIL")
+                    .replace("REPLACE", "FAIL")
+                    .replace("DEFERRED", "IMMEDIATE")),
+                "{to}"
+            );
+        }
+        let one = "CREATE TABLE a (i int NOT NULL ON CONFLICT IGNORE, j int NOT NULL)";
+        let other = "CREATE TABLE a (i int NOT NULL, j int NOT NULL ON CONFLICT IGNORE)";
+        assert_ne!(of(one), of(other), "which column");
+    }
+
+    #[test]
+    fn d12_words_that_say_what_is_so_anyway_are_no_difference() {
+        let plain = "CREATE TABLE a (k int REFERENCES b (i))";
+        for same in [
+            "NOT DEFERRABLE INITIALLY DEFERRED",
+            "DEFERRABLE INITIALLY IMMEDIATE",
+            "DEFERRABLE",
+        ] {
+            assert_eq!(
+                of(plain),
+                of(&plain.replace("b (i)", &format!("b (i) {same}"))),
+                "{same}"
+            );
+        }
+    }
 }
