@@ -13,6 +13,7 @@ mod lease;
 mod limit;
 mod look;
 mod store;
+mod watched;
 mod work;
 
 use std::path::PathBuf;

@@ -1,15 +1,15 @@
 //! Carrying scripts out: fence, script, ledger row and our own rows in one transaction each (LAWS D4, D8, D10).
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 use stepback_core::model::{Direction, Engine, ScriptRef, Stamp};
-use stepback_core::sql::{NamedTables, Transactional, named_tables, transactional};
+use stepback_core::sql::{Transactional, transactional};
 
 use super::lease::{check_fence, renew};
 use super::limit::Watch;
+use super::watched::Watched;
 use super::{SqliteDatabase, capture, in_transaction, look};
 use crate::database::DbError;
 use crate::database::ledger::{Entry, Ledger};
@@ -273,99 +273,6 @@ async fn expect_archive_row(
             script.migration
         ),
     })
-}
-
-/// What a script must leave as it is: violations of foreign keys, and the row counts of tables that it does not name
-/// (LAWS D10: with `foreign_keys` on, dropping a table deletes the rows that refer to it).
-struct Watched {
-    violations: Vec<(String, i64)>,
-    named: NamedTables,
-    /// `None` where nothing can change a table that the script does not name.
-    counts: Option<BTreeMap<String, i64>>,
-}
-
-impl Watched {
-    async fn before(connection: &mut SqliteConnection, ready: &Transactional<'_>) -> Result<Self, sqlx::Error> {
-        let mut named = NamedTables::Known(std::collections::BTreeSet::new());
-        for statement in &ready.statements {
-            named = named.and(named_tables(statement.text, Engine::Sqlite));
-        }
-        let triggers: i64 = sqlx::query("SELECT count(*) FROM sqlite_schema WHERE type = 'trigger'")
-            .fetch_one(&mut *connection)
-            .await?
-            .get(0);
-        let reaches_others = ready.foreign_keys == Some(true) || triggers > 0 || matches!(named, NamedTables::Unknown);
-        let counts = if reaches_others {
-            Some(count_rows(connection, &named).await?)
-        } else {
-            None
-        };
-        Ok(Self {
-            violations: violations(connection).await?,
-            named,
-            counts,
-        })
-    }
-
-    /// Compares with how it was. The inner error says what changed.
-    async fn compare(&self, connection: &mut SqliteConnection) -> Result<Result<(), String>, sqlx::Error> {
-        let now = violations(connection).await?;
-        if let Some((table, count)) = now.iter().find(|violation| !self.violations.contains(violation)) {
-            return Ok(Err(format!(
-                "it would leave {count} rows of table {table} that refer to rows which do not exist"
-            )));
-        }
-        let Some(before) = &self.counts else { return Ok(Ok(())) };
-        let after = count_rows(connection, &self.named).await?;
-        for (table, count) in before {
-            match after.get(table) {
-                Some(now) if now == count => {}
-                Some(now) => {
-                    return Ok(Err(format!(
-                        "it would change table {table}, which it does not name, from {count} to {now} rows"
-                    )));
-                }
-                None => return Ok(Err(format!("it would remove table {table}, which it does not name"))),
-            }
-        }
-        Ok(Ok(()))
-    }
-}
-
-/// Rows that violate a foreign key, by table.
-async fn violations(connection: &mut SqliteConnection) -> Result<Vec<(String, i64)>, sqlx::Error> {
-    let rows = sqlx::query("SELECT \"table\", count(*) FROM pragma_foreign_key_check GROUP BY 1 ORDER BY 1")
-        .fetch_all(connection)
-        .await?;
-    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
-}
-
-/// The rows of every table that the script does not name, our own left out.
-async fn count_rows(
-    connection: &mut SqliteConnection,
-    named: &NamedTables,
-) -> Result<BTreeMap<String, i64>, sqlx::Error> {
-    let tables = sqlx::query(
-        "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT GLOB 'sqlite_*' AND name NOT GLOB 'stepback_*' \
-         AND sql NOT LIKE 'CREATE VIRTUAL %'",
-    )
-    .fetch_all(&mut *connection)
-    .await?;
-    let mut counts = BTreeMap::new();
-    for row in tables {
-        let table: String = row.try_get(0)?;
-        if named.may_name(None, &table) {
-            continue;
-        }
-        let count = sqlx::query(sqlx::AssertSqlSafe(format!(
-            "SELECT count(*) FROM main.{}",
-            quote(&table)
-        )))
-        .fetch_one(&mut *connection)
-        .await?;
-        counts.insert(table, count.try_get(0)?);
-    }
-    Ok(counts)
 }
 
 #[cfg(test)]

@@ -16,6 +16,22 @@ pub fn cases() -> Vec<Case> {
             broken_reference,
         ),
         case(
+            "contract_database::d10_a_row_that_is_newly_orphaned_is_found_where_another_one_goes::sqlite",
+            orphans,
+        ),
+        case(
+            "contract_database::d10_a_foreign_key_that_was_declared_wrongly_is_in_nobodys_way::sqlite",
+            mismatch,
+        ),
+        case(
+            "contract_database::d10_a_foreign_key_that_was_declared_wrongly_hides_no_other::sqlite",
+            mismatch_hides_nothing,
+        ),
+        case(
+            "contract_database::d10_a_script_may_leave_fewer_orphans_than_there_were::sqlite",
+            fewer_orphans,
+        ),
+        case(
             "contract_database::d10_a_table_that_no_script_names_keeps_its_rows::sqlite",
             cascade,
         ),
@@ -95,6 +111,64 @@ async fn broken_reference(ctx: Ctx) -> Outcome {
         other => return fail(format_args!("{other:?}")),
     }
     expect_rows(&fresh, "parent", 2).await
+}
+
+/// A family of tables, to which somebody else adds this and an orphan; then this script.
+async fn carry_with_an_orphan(ctx: Ctx, added: &str, script: &str) -> Result<(Fresh, Result<(), DbError>), NotPassed> {
+    let fresh = fresh(ctx).await?;
+    let (database, token) = fresh.holder("a").await?;
+    let migrations = [migration("1", FAMILY, "SELECT 1"), migration("2", script, "SELECT 1")];
+    database.stage(token, &migrations).await?;
+    let up = scripts(Direction::Up, &migrations);
+    carry(&*database, Direction::Up, &up[..1], token).await?;
+    fresh
+        .place
+        .run(&format!(
+            "PRAGMA foreign_keys = OFF; INSERT INTO child VALUES (1, 1), (2, 99); {added}"
+        ))
+        .await?;
+    let carried = database.advance(Direction::Up, &up[1..], &stamp(token)).await;
+    drop(database);
+    Ok((fresh, carried))
+}
+
+const MISMATCH: &str =
+    "CREATE TABLE p (id integer PRIMARY KEY, code text); CREATE TABLE q (code text REFERENCES p (code))";
+
+const FAMILY: &str = "CREATE TABLE parent (id integer PRIMARY KEY); INSERT INTO parent VALUES (1), (2); \
+    CREATE TABLE child (id integer PRIMARY KEY, parent integer REFERENCES parent (id))";
+
+/// As many as before, but not the same: by their number nothing has changed.
+async fn orphans(ctx: Ctx) -> Outcome {
+    let script = "DELETE FROM child WHERE id = 2; DELETE FROM parent WHERE id = 1";
+    let (fresh, carried) = carry_with_an_orphan(ctx, "", script).await?;
+    match carried {
+        Err(DbError::Check { message, .. }) => assert!(message.contains("1 rows of table child"), "{message}"),
+        other => return fail(format_args!("{other:?}")),
+    }
+    expect_rows(&fresh, "child", 2).await
+}
+
+/// Fewer than before are no reason to refuse.
+async fn fewer_orphans(ctx: Ctx) -> Outcome {
+    let (_, carried) = carry_with_an_orphan(ctx, "", "DELETE FROM child WHERE id = 2").await?;
+    Ok(carried?)
+}
+
+/// SQLite answers the whole check with an error then; others are checked all the same.
+async fn mismatch(ctx: Ctx) -> Outcome {
+    let (fresh, carried) = carry_with_an_orphan(ctx, MISMATCH, "CREATE TABLE z (i int)").await?;
+    carried?;
+    expect_rows(&fresh, "z", 0).await
+}
+
+async fn mismatch_hides_nothing(ctx: Ctx) -> Outcome {
+    let (_, carried) = carry_with_an_orphan(ctx, MISMATCH, "DELETE FROM parent WHERE id = 1").await?;
+    match carried {
+        Err(DbError::Check { message, .. }) => assert!(message.contains("1 rows of table child"), "{message}"),
+        other => return fail(format_args!("{other:?}")),
+    }
+    Ok(())
 }
 
 async fn cascade(ctx: Ctx) -> Outcome {
