@@ -26,6 +26,8 @@ pub struct Lines<W: Write + Send> {
     out: W,
     plan: Plan,
     quiet: bool,
+    /// The step under way that was said to be.
+    told: Option<StepId>,
     /// When the present step was started.
     started: Option<jiff::Timestamp>,
     /// What was seen of the present step.
@@ -53,6 +55,7 @@ impl<W: Write + Send> Lines<W> {
             out,
             plan: plan.clone(),
             quiet,
+            told: None,
             started: None,
             seen: String::new(),
             reasons: BTreeSet::new(),
@@ -139,6 +142,27 @@ impl<W: Write + Send> Lines<W> {
         }
     }
 
+    /// Says what is under way.
+    fn begin(&mut self, step: StepId, how: &str) {
+        self.told = Some(step);
+        let does = self.plan.step(step).map(|step| step.action.describe());
+        let text = format!("{}{how}", does.unwrap_or_default());
+        let of = self.plan.steps.len();
+        // Behind the sign that turns, and two blanks.
+        let drawn = self.behind(&format!("step {step}/{of}  "), &text).replace('\n', "\n  ");
+        match (&mut self.bar, self.plan.step(step)) {
+            (Some(bar), Some(begun)) => bar.begin(&self.plan, begun, &drawn),
+            _ => self.say_of(step, &text),
+        }
+    }
+
+    /// A step that an earlier process began is said to be under way too: it may take long.
+    fn go_on(&mut self, step: StepId) {
+        if self.told != Some(step) && self.plan.step(step).is_some() {
+            self.begin(step, " (going on)");
+        }
+    }
+
     fn take(&mut self, entry: &Entry) {
         match &entry.what {
             What::RunOpened { run, .. } => {
@@ -148,18 +172,9 @@ impl<W: Write + Send> Lines<W> {
             What::RunResumed { by, .. } => self.say_behind("run resumed by ", &by.to_string()),
             What::StepStarted { step, attempt } => {
                 self.started.get_or_insert(entry.at);
-                let does = self.plan.step(*step).map(|step| step.action.describe());
-                let does = does.unwrap_or_default();
-                let text = match attempt {
-                    1 => does,
-                    attempt => format!("{does} (attempt {attempt})"),
-                };
-                let of = self.plan.steps.len();
-                // Behind the sign that turns, and two blanks.
-                let drawn = self.behind(&format!("step {step}/{of}  "), &text).replace('\n', "\n  ");
-                match (&mut self.bar, self.plan.step(*step)) {
-                    (Some(bar), Some(begun)) => bar.begin(&self.plan, begun, &drawn),
-                    _ => self.say_of(*step, &text),
+                match attempt {
+                    1 => self.begin(*step, ""),
+                    attempt => self.begin(*step, &format!(" (attempt {attempt})")),
                 }
             }
             What::StepApplied { seen, .. } => self.seen.clone_from(seen),
@@ -208,7 +223,7 @@ impl<W: Write + Send> Lines<W> {
         );
         self.plan = plan.clone();
         self.bar = self.bar.take().map(|_| Bar::draw(&self.plan));
-        (self.started, self.partly, self.of_step) = (None, None, None);
+        (self.told, self.started, self.partly, self.of_step) = (None, None, None, None);
         self.seen.clear();
     }
 
@@ -241,11 +256,15 @@ impl<W: Write + Send> Listen for Lines<W> {
                     None => self.give_reason(step, text),
                 }
             }
-            Event::Observed { .. } | Event::Performing(_) => {}
+            Event::Performing(step) => self.go_on(step),
+            Event::Observed { .. } => {}
             Event::Held { reason } if self.reasons.insert(reason.clone()) => self.say_behind("waiting: ", &reason),
             Event::Held { .. } => {}
             Event::TurningBack { run, halt, plan } => self.turn_back(&run, &halt.message, &plan),
-            Event::Waiting { step, reason } => self.give_reason(step, format!("waiting: {reason}")),
+            Event::Waiting { step, reason } => {
+                self.go_on(step);
+                self.give_reason(step, format!("waiting: {reason}"));
+            }
             Event::Retrying { step, reason } => self.give_reason(step, format!("trying again: {reason}")),
         }
     }

@@ -10,7 +10,8 @@ use stepback::{
 };
 use stepback_core::{
     journal::{By, Entry, FORMAT, What},
-    model::{RunId, StepId, Token},
+    model::{MigrationSet, RunId, StepId, Token},
+    plan::{Action, Gate, Step},
 };
 
 use crate::{
@@ -35,6 +36,9 @@ pub fn cases() -> Vec<Case> {
         sync_case("people::runs_say_when_by_whom_and_how_they_ended", |ctx| runs(&ctx)),
         case("people::runs_and_reports_need_no_database", without_database),
         sync_case("people::a_reason_for_waiting_is_said_once", |_ctx| said_once()),
+        sync_case("people::a_step_that_another_process_began_is_said_too", |_ctx| {
+            going_on()
+        }),
         sync_case("people::progress_is_wrapped_on_a_terminal", |_ctx| wrapped()),
         sync_case("people::a_halt_says_once_why_and_how_far", |ctx| halted(&ctx)),
         sync_case("people::migrate_status_names_what_was_edited", |ctx| edited(&ctx)),
@@ -329,6 +333,28 @@ fn new(ctx: &Ctx) -> Outcome {
     // It has no statement that could destroy anything.
     let back = stepback.ends(3, "migrate down --yes")?;
     assert!(!back.err.contains("[data-loss]"), "{}", back.err);
+    Ok(())
+}
+
+/// A resumed step has its line before it is done: a migration may take an hour.
+fn going_on() -> Outcome {
+    let mut plan = plan_of("rollback 1.3.0 -> 1.2.0");
+    let release = "1.2.0".parse()?;
+    let schema = MigrationSet::default();
+    plan.steps.push(Step {
+        id: StepId(1),
+        action: Action::RecordRelease { release, schema },
+        gate: Gate::None,
+        limit_ms: 1000,
+    });
+    let mut said = Vec::new();
+    let mut lines = Lines::new(&mut said, &plan, false);
+    for _ in 0..2 {
+        lines.hear(Event::Performing(StepId(1)));
+    }
+    drop(lines);
+    let expected = "step 1/1  record the pairing of release 1.2.0 (going on)\n";
+    assert_eq!(String::from_utf8_lossy(&said), expected);
     Ok(())
 }
 
