@@ -7,6 +7,7 @@
 mod ask;
 mod evidence;
 mod http;
+mod making;
 mod reach;
 mod spell;
 mod stop;
@@ -19,12 +20,13 @@ use std::time::Duration;
 use futures::StreamExt;
 use stepback_core::model::{SeenWorkload, Settled, Verdict, presentable};
 use stepback_core::plan::Gate;
-use stepback_core::workload::{incarnation, judge};
+use stepback_core::workload::{incarnation, judge, to_be_made};
 
 use crate::cluster::{Cluster, Follow};
 use crate::database::Database;
 use ask::Asked;
 pub use evidence::gather;
+use making::Making;
 pub use reach::try_probes;
 use spell::Spell;
 pub use stop::{LEAVING, Stop, Stopper, stop};
@@ -54,6 +56,7 @@ pub async fn settle(
         seams,
         gate,
         spell: Spell::default(),
+        making: Making::default(),
         // Not worth a line of its own, unless it is what a limit was spent on.
         said: "the cluster has not answered yet".to_owned(),
         say,
@@ -72,6 +75,7 @@ struct Wait<'a> {
     seams: Seams<'a>,
     gate: &'a Gate,
     spell: Spell,
+    making: Making,
     said: String,
     say: &'a mut (dyn FnMut(String) + Send),
 }
@@ -116,11 +120,18 @@ impl Wait<'_> {
                         }
                     }
                     Verdict::Waiting(why) => {
+                        let missed = seen.as_ref().filter(|seen| to_be_made(self.gate, seen).is_some());
+                        let why = self.making.reason(missed.is_some(), why);
                         self.say(why);
                         let again = next_look(self.gate, ready_for);
+                        let making = missed_pod(&mut self.making, self.seams.cluster, self.gate, missed);
                         tokio::select! {
                             next = changes.next() => next,
                             () = again => continue,
+                            vain = making => match vain {
+                                Some(why) => return Settled::Failed(why),
+                                None => continue,
+                            },
                         }
                     }
                 };
@@ -187,6 +198,23 @@ impl Wait<'_> {
             Err(next) => Err(next),
         }
     }
+}
+
+/// As [`Making::look`], of the pod that the gate waits for.
+async fn missed_pod(
+    making: &mut Making,
+    cluster: &dyn Cluster,
+    gate: &Gate,
+    seen: Option<&SeenWorkload>,
+) -> Option<String> {
+    let missed = seen.and_then(|seen| Some((seen, to_be_made(gate, seen)?, seen.uid()?)));
+    let Some((seen, pod, uid)) = missed else {
+        return std::future::pending().await;
+    };
+    let (namespace, set) = (&seen.workload.namespace, &seen.workload.name);
+    making
+        .look(async || cluster.events(namespace, set, uid).await, (set, pod))
+        .await
 }
 
 /// A gate that asks for seconds of readiness must be judged again although nothing changes any more.

@@ -142,7 +142,7 @@ fn counted(seen: &SeenWorkload) -> i32 {
 }
 
 /// The status of a set speaks of the generation that the controller has seen, which may be an older one.
-fn unseen_generation(set: &StatefulSet) -> Option<Verdict> {
+pub(super) fn unseen_generation(set: &StatefulSet) -> Option<Verdict> {
     let observed = set
         .status
         .as_ref()

@@ -11,6 +11,7 @@ mod pods;
 mod set_back;
 #[cfg(test)]
 mod tests;
+mod unmade;
 
 pub use evidence::{bounded, event_line, evidence_of, logs_to_read};
 pub use judge::{Readiness, incarnation, judge, readiness};
@@ -20,3 +21,4 @@ pub use pairing::{observe_pairing, revision_to_pair};
 pub(crate) use pods::{beyond_count, is_ready, is_terminating, other_images, revision_of};
 pub use pods::{is_to_go, standing_in_the_way};
 pub use set_back::set_count;
+pub use unmade::{FailedCreates, to_be_made};

@@ -119,7 +119,7 @@ impl<'a> Actor<'a> {
                 None => {
                     self.claims.create(&PostParams::default(), &claim).await?;
                     let message = format!(
-                        "create Claim {name} Pod {} in StatefulSet {} success",
+                        "Create Claim {name} Pod {} in StatefulSet {} success",
                         pod.name_any(),
                         self.set.name_any()
                     );
@@ -195,16 +195,15 @@ impl<'a> Actor<'a> {
 
     async fn tell(&self, verb: &str, pod: &Pod, error: Option<&SyncError>) {
         let (pod, set) = (pod.name_any(), self.set.name_any());
-        let done = verb.to_lowercase();
         match error {
             None => {
-                let message = format!("{done} Pod {pod} in StatefulSet {set} successful");
+                let message = format!("{verb} Pod {pod} in StatefulSet {set} successful");
                 self.recorder
                     .say(self.set, Kind::Normal, &format!("Successful{verb}"), &message)
                     .await;
             }
             Some(error) => {
-                let message = format!("{done} Pod {pod} in StatefulSet {set} failed error: {error}");
+                let message = format!("{verb} Pod {pod} in StatefulSet {set} failed error: {error}");
                 self.recorder
                     .say(self.set, Kind::Warning, &format!("Failed{verb}"), &message)
                     .await;

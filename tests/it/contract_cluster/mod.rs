@@ -74,6 +74,7 @@ pub fn cases() -> Vec<Case> {
             probing::a_certificate_is_verified,
             probing::a_pod_that_crashes_is_shown_with_its_events_and_last_words,
             probing::a_pod_that_is_not_made_is_explained_by_its_set,
+            probing::w13_a_pod_that_cannot_be_made_ends_the_wait,
         ];
     }
     cases.push(case(

@@ -1,8 +1,13 @@
 //! Probes over a cluster: asked of pods that answer, refuse, or are out of reach, and tried before a run (LAWS W17).
 
-use std::{path::Path, process::Stdio, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    process::Stdio,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
 use kube::{
     Api,
     api::{Patch, PatchParams, PostParams},
@@ -11,11 +16,11 @@ use serde_json::{Value, from_value, json};
 use stepback::{
     cluster::{Cluster as _, ClusterError},
     database::{ConnectOptions, Database, LedgerChoice, connect},
-    probe::{Seams, gather, try_probes},
+    probe::{Seams, gather, settle, stop, try_probes},
 };
 use stepback_core::{
     appfile::AppFile,
-    model::{SeenWorkload, TemplateRef, UrlSource},
+    model::{SeenWorkload, Settled, TemplateRef, UrlSource},
     plan::{Gate, Tried, TriedProbe},
 };
 use tokio::{
@@ -317,5 +322,51 @@ pub async fn a_pod_that_is_not_made_is_explained_by_its_set(arena: &Arena) -> Ou
         .expect("it is about a pod");
     assert_eq!(evidence.state, ["pod web-0 does not exist"]);
     assert!(evidence.unread.is_empty(), "{evidence:?}");
+    Ok(())
+}
+
+pub async fn w13_a_pod_that_cannot_be_made_ends_the_wait(arena: &Arena) -> Outcome {
+    let file = tempfile::NamedTempFile::new()?;
+    let database = database(file.path())?;
+    let seams = Seams {
+        cluster: &arena.cluster,
+        database: &*database,
+    };
+    arena.create("shop:1.2.0", 0, json!({})).await?;
+    let account = json!({ "spec": { "serviceAccountName": "departed" } });
+    arena.change_template(account).await?;
+    let gate = gate(arena, "shop:1.2.0");
+    let (_stopper, stop) = stop();
+    arena.scale(1).await?;
+    let (begun, mut said) = (Instant::now(), Vec::new());
+    let settled = settle(seams, &gate, Duration::from_secs(60), &stop, &mut |reason| {
+        said.push(reason)
+    })
+    .await;
+    let Settled::Failed(why) = &settled else {
+        panic!("{settled:?}, {said:#?}")
+    };
+    assert!(
+        why.contains("pod web-0 cannot be made") && why.contains("serviceaccount \"departed\" not found"),
+        "{why}"
+    );
+    assert!(
+        begun.elapsed() > Duration::from_secs(5),
+        "a webhook may be away for a moment"
+    );
+    assert!(
+        said.iter()
+            .any(|reason| reason.contains("tries again: ") && reason.contains("departed")),
+        "{said:#?}"
+    );
+
+    // What was recorded by then ends no wait that comes later.
+    let accounts: Api<ServiceAccount> = Api::namespaced(arena.client.clone(), &arena.namespace);
+    let account = from_value(json!({ "metadata": { "name": "departed" } }))?;
+    accounts.create(&PostParams::default(), &account).await?;
+    arena.scale(0).await?;
+    arena.scale(1).await?;
+    let settled = settle(seams, &gate, Duration::from_secs(60), &stop, &mut |_| {}).await;
+    assert!(matches!(settled, Settled::Healthy(_)), "{settled:?}");
     Ok(())
 }
