@@ -229,14 +229,24 @@ fn why_not_made(seen: &SeenWorkload, pod: &str, wanted: Option<&str>) -> Option<
     })
 }
 
-/// The pod's identity while it is healthy: its UID and how often its containers restarted. When one of the two
+/// The pod's identity while it is healthy: its UID and how often its containers restarted, sidecars (init containers that
+/// run beside the others) among them. When one of the two
 /// changes, successes counted before are worth nothing.
 pub fn incarnation(seen: &SeenWorkload, pod: &str) -> Option<(String, i32)> {
     let found = seen.pod(pod)?;
-    let restarts = found
-        .status
+    let sidecars: Vec<&str> = found
+        .spec
         .iter()
-        .flat_map(|status| status.container_statuses.iter().flatten());
+        .flat_map(|spec| spec.init_containers.iter().flatten())
+        .filter(|container| container.restart_policy.as_deref() == Some("Always"))
+        .map(|container| container.name.as_str())
+        .collect();
+    let restarts = found.status.iter().flat_map(|status| {
+        // Other init containers have done their work, and do it again only with the whole pod.
+        let init = status.init_container_statuses.iter().flatten();
+        let sidecars = init.filter(|status| sidecars.contains(&status.name.as_str()));
+        sidecars.chain(status.container_statuses.iter().flatten())
+    });
     Some((
         found.metadata.uid.clone()?,
         restarts.map(|status| status.restart_count).sum(),

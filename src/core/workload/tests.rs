@@ -223,6 +223,28 @@ fn a_restart_or_another_pod_is_another_incarnation() {
 }
 
 #[test]
+fn a_sidecar_that_restarts_is_another_incarnation() {
+    let file = read("start.yaml");
+    let of = |name: &str, times: i32| json!({ "name": name, "ready": true, "restartCount": times, "image": "i", "imageID": "i" });
+    let seen = |sidecar: i32, init: i32| {
+        seen_of(
+            &file,
+            &json!({ "pod": {
+                "spec": { "initContainers": [{ "name": "proxy", "restartPolicy": "Always" }, { "name": "init" }] },
+                "status": { "initContainerStatuses": [of("proxy", sidecar), of("init", init)] },
+            } }),
+        )
+    };
+    let first = incarnation(&seen(0, 0), "web-0");
+    assert_ne!(incarnation(&seen(1, 0), "web-0"), first);
+    assert_eq!(
+        incarnation(&seen(0, 1), "web-0"),
+        first,
+        "it did its work when the pod began"
+    );
+}
+
+#[test]
 fn a_pod_that_was_not_ready_in_between_begins_another_spell() {
     let file = read("start.yaml");
     let seen = |uid: &str, status: &str, since: &str| {
