@@ -293,7 +293,7 @@ impl Held {
     /// Fails unless the Lease carries our token still, whoever keeps it alive.
     ///
     /// # Errors
-    /// [`ClusterError::Fenced`] when it carries another one.
+    /// [`ClusterError::Fenced`] when it carries another one, [`ClusterError::Changed`] when it carries none.
     pub async fn check(&self) -> Result<(), ClusterError> {
         let claim = &self.claim;
         let found = claim
@@ -309,9 +309,14 @@ impl Held {
         };
         match claim.token_of(&lease)? {
             Some(token) if token == claim.token => Ok(()),
-            token => Err(ClusterError::Fenced {
+            Some(token) => Err(ClusterError::Fenced {
                 object: claim.object.clone(),
-                token: token.unwrap_or(claim.token),
+                token,
+            }),
+            // None of ours takes it off: no coordinator's doing, and no reason to keep silent about it.
+            None => Err(ClusterError::Changed {
+                object: claim.object.clone(),
+                message: format!("its annotation {TOKEN} is gone, so it cannot tell whether we may still act"),
             }),
         }
     }

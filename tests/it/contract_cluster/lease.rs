@@ -158,3 +158,32 @@ pub async fn w6_a_sleeper_meets_the_lease_where_no_stamp_is_left(arena: &Arena) 
     );
     Ok(())
 }
+
+pub async fn w6_a_lease_without_a_token_is_told_as_such(arena: &Arena) -> Outcome {
+    let uid = arena.empty_set("shop:1.2.0").await?;
+    let ours = arena.other();
+    acquire(&ours, arena, "a", 1, LONG, NOT_AT_ALL).await?;
+    let before = arena.set().await?.metadata.resource_version;
+    let leases: Api<Lease> = Api::namespaced(arena.client.clone(), &arena.namespace);
+    let bare = Patch::Merge(json!({ "metadata": { "annotations": { "stepback.dev/token": null } } }));
+    leases.patch("stepback-shop", &PatchParams::default(), &bare).await?;
+    let scaled = ours.scale(&arena.web, &uid, Counts::of(0, 1, 3), &stamp(1, 1)).await;
+    let Err(ClusterError::Changed { object, message }) = &scaled else {
+        panic!("{scaled:?}")
+    };
+    assert!(
+        object.contains("stepback-shop") && message.contains("stepback.dev/token is gone"),
+        "{scaled:?}"
+    );
+    assert_eq!(arena.set().await?.metadata.resource_version, before);
+    // Whoever takes it next, once we are gone, writes it anew.
+    drop(ours);
+    let gone = Patch::Merge(json!({ "spec": { "holderIdentity": null } }));
+    leases.patch("stepback-shop", &PatchParams::default(), &gone).await?;
+    acquire(&arena.other(), arena, "b", 2, LONG, NOT_AT_ALL).await?;
+    assert_eq!(
+        lease(arena).await?.metadata.annotations.unwrap()["stepback.dev/token"],
+        token(2).to_string()
+    );
+    Ok(())
+}

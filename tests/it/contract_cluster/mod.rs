@@ -61,6 +61,7 @@ pub fn cases() -> Vec<Case> {
             lease::a_living_holder_is_waited_for,
             lease::a_dead_holder_is_waited_out,
             lease::w6_a_sleeper_meets_the_lease_where_no_stamp_is_left,
+            lease::w6_a_lease_without_a_token_is_told_as_such,
             lease::giving_back_what_is_not_ours_does_nothing,
             around::autoscalers_are_found_by_what_they_scale,
             around::budgets_are_found_by_the_pods_that_they_select,
