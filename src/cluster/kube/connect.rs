@@ -7,6 +7,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use stepback_core::model::closest;
 
+use super::dial::Reach;
 use super::{KubeCluster, failure};
 use crate::cluster::ClusterError;
 
@@ -27,17 +28,17 @@ pub struct ConnectTo {
 /// # Errors
 /// [`ClusterError::NoConfig`] that names the file and context; [`ClusterError::Unreachable`] where no client can be made.
 pub async fn connect(to: &ConnectTo) -> Result<KubeCluster, ClusterError> {
-    let mut config = find(to).await?;
+    let (mut config, reach) = find(to).await?;
     // The executor looks before it tries again; a client that repeats a write by itself would hide that it did.
     config.default_retry = false;
     let namespace = to.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
     let address = shown(&config.cluster_url);
     let client = Client::try_from(config)
         .map_err(|error| ClusterError::Unreachable(format!("no client for {address}: {}", failure::chain(&error))))?;
-    Ok(KubeCluster::new(client, namespace).at(address))
+    Ok(KubeCluster::new(client, namespace).at(address, reach))
 }
 
-async fn find(to: &ConnectTo) -> Result<Config, ClusterError> {
+async fn find(to: &ConnectTo) -> Result<(Config, Reach), ClusterError> {
     let from_file = match read(to) {
         Ok(Some((file, name))) => of_file(to, file, &name).await,
         Ok(None) => Err(no_config(
@@ -50,8 +51,11 @@ async fn find(to: &ConnectTo) -> Result<Config, ClusterError> {
     };
     match from_file {
         // What was asked for by name is never replaced by the cluster that this happens to run in.
-        Err(error) if to.kubeconfig.is_none() && to.context.is_none() => Config::incluster().map_err(|_| error),
-        found => found,
+        Err(error) if to.kubeconfig.is_none() && to.context.is_none() => match Config::incluster() {
+            Ok(config) => Ok((config, Reach::Own)),
+            Err(_) => Err(error),
+        },
+        found => found.map(|config| (config, Reach::here())),
     }
 }
 

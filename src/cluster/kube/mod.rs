@@ -77,8 +77,9 @@ impl KubeCluster {
         }
     }
 
-    fn at(mut self, address: String) -> Self {
+    fn at(mut self, address: String, reach: dial::Reach) -> Self {
         self.address = Some(address);
+        self.reach = reach;
         self
     }
 
