@@ -54,6 +54,9 @@ pub enum JournalError {
     /// A right is missing.
     #[error("not allowed: {0}")]
     Forbidden(String),
+    /// What keeps the journal will not have it, and will not have it again; nothing was written.
+    #[error("the journal was refused: {0}")]
+    Refused(String),
 }
 
 impl JournalError {

@@ -144,6 +144,10 @@ pub(super) fn of_journal(error: &JournalError) -> Explained {
             "the journal is kept in ConfigMaps of the workload's namespace: have the right granted (deploy/job has the \
              least Role that works), or name another user's context with --context",
         ),
+        JournalError::Refused(_) => explained.hint(
+            "the message names what will not have it, such as an admission policy, a quota, or a namespace that is being \
+             deleted: change that, and type the same again; an open run stays as it is meanwhile",
+        ),
         JournalError::Damaged { run, .. } => explained
             .hint("nothing of a damaged journal is run; restore its ConfigMaps or file where you can")
             .hint(format!(

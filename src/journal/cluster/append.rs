@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Patch, PatchParams, PostParams};
+use kube::core::Status;
 use serde_json::{Value, json};
 use stepback_core::journal::Entry;
 use stepback_core::model::RunId;
@@ -203,14 +204,76 @@ fn missed(run: &RunId, index: usize, error: kube::Error) -> Missed {
         other => return Missed::Unknown(other.to_string()),
     };
     match status.code {
-        // Another version, a name that is taken, or a segment that was sealed in between.
-        409 | 422 => Missed::Outrun,
-        401 | 403 => Missed::No(JournalError::Forbidden(status.message.clone())),
+        // Another version, or a name that is taken.
+        409 => Missed::Outrun,
+        // A segment that was sealed in between: one of its fields may not be what it would be. An admission policy answers
+        // with the same code, and names no field.
+        422 if names_a_field(&status) => Missed::Outrun,
         404 => Missed::No(objects::damaged(
             run,
             format!("segment {index} of its entries was deleted: {}", status.message),
         )),
-        400..=428 => Missed::No(JournalError::Unreachable(status.message.clone())),
-        _ => Missed::Unknown(status.message.clone()),
+        _ => match super::refusal(&status, &objects::segment_name(run, index)) {
+            Some(refusal) => Missed::No(refusal),
+            None => Missed::Unknown(status.message.clone()),
+        },
+    }
+}
+
+fn names_a_field(status: &Status) -> bool {
+    let mut causes = status.details.iter().flat_map(|details| &details.causes);
+    causes.any(|cause| !cause.field.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::from_value;
+
+    use super::*;
+
+    /// What an answer of a server means.
+    fn means(code: u16, message: &str, cause: Value) -> Missed {
+        let status = json!({ "code": code, "message": message, "details": { "causes": [cause] } });
+        let status: Status = from_value(status).expect("it is well formed");
+        let run = RunId("01J8ZQ4M5N6P7Q8R9S0T1V2W3X".to_owned());
+        missed(&run, 3, kube::Error::Api(status.boxed()))
+    }
+
+    #[test]
+    fn what_cannot_pass_is_refused_at_once_and_what_may_pass_is_tried_again() {
+        // Admission webhooks answer with what they like; 400 where they name none.
+        let denied = "admission webhook \"no.example\" denied the request: not on Fridays";
+        for code in [400, 403, 405, 413, 422] {
+            let meant = means(code, denied, json!({ "message": denied }));
+            let Missed::No(JournalError::Refused(why) | JournalError::Forbidden(why)) = meant else {
+                panic!("{code} may not be retried")
+            };
+            assert!(why.contains("not on Fridays"), "{why}");
+        }
+        let ending = "unable to create new content in namespace a because it is being terminated";
+        let ending = means(
+            403,
+            ending,
+            json!({ "reason": "NamespaceTerminating", "field": "metadata.namespace" }),
+        );
+        assert!(matches!(&ending, Missed::No(JournalError::Refused(why)) if why.contains("being terminated")));
+        assert!(matches!(
+            means(401, "", json!({})),
+            Missed::No(JournalError::Forbidden(_))
+        ));
+        assert!(matches!(
+            means(404, "", json!({})),
+            Missed::No(JournalError::Damaged { .. })
+        ));
+
+        let sealed = json!({ "reason": "FieldValueForbidden", "field": "data" });
+        assert!(matches!(means(422, "field is immutable", sealed), Missed::Outrun));
+        assert!(matches!(means(409, "", json!({})), Missed::Outrun));
+        for code in [429, 500, 502, 503, 504] {
+            assert!(
+                matches!(means(code, "busy", json!({})), Missed::Unknown(why) if why == "busy"),
+                "{code}"
+            );
+        }
     }
 }

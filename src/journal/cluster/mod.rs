@@ -13,6 +13,7 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{ListParams, PostParams};
+use kube::core::Status;
 use kube::{Api, Client};
 use stepback_core::journal::Entry;
 use stepback_core::model::{RunId, Token};
@@ -50,12 +51,24 @@ impl ClusterJournal {
 
     /// What a failed read means: nothing was written.
     fn unread(&self, error: &kube::Error) -> JournalError {
-        match error {
-            kube::Error::Api(status) if status.is_forbidden() || status.code == 401 => {
-                JournalError::Forbidden(status.message.clone())
-            }
-            other => JournalError::Unreachable(format!("ConfigMaps in namespace {}: {other}", self.namespace)),
-        }
+        let object = format!("ConfigMaps in namespace {}", self.namespace);
+        let refused = match error {
+            kube::Error::Api(status) => refusal(status, &object),
+            _ => None,
+        };
+        refused.unwrap_or_else(|| JournalError::Unreachable(format!("{object}: {error}")))
+    }
+}
+
+/// What an answer means that was given instead of an effect, and that will be given again; `None` where it may pass.
+fn refusal(status: &Status, object: &str) -> Option<JournalError> {
+    let mut causes = status.details.iter().flat_map(|details| &details.causes);
+    // Answered with 403, but no right is missing.
+    let ending = causes.any(|cause| cause.reason == "NamespaceTerminating");
+    match status.code {
+        401 | 403 if !ending => Some(JournalError::Forbidden(status.message.clone())),
+        400..=428 => Some(JournalError::Refused(format!("{object}: {}", status.message))),
+        _ => None,
     }
 }
 
@@ -80,13 +93,14 @@ impl Journal for ClusterJournal {
                         return Err(objects::damaged(run, format!("ConfigMap {name} holds another plan")));
                     }
                 }
-                Err(kube::Error::Api(status)) if status.code < 500 && status.code != 429 => {
-                    return Err(match status.code {
-                        401 | 403 => JournalError::Forbidden(status.message.clone()),
-                        _ => JournalError::Unreachable(format!("ConfigMap {name}: {}", status.message)),
-                    });
+                Err(error) => {
+                    let object = format!("ConfigMap {name}");
+                    let refused = match &error {
+                        kube::Error::Api(status) => refusal(status, &object),
+                        _ => None,
+                    };
+                    return Err(refused.unwrap_or_else(|| JournalError::Unknown(format!("{object}: {error}"))));
                 }
-                Err(error) => return Err(JournalError::Unknown(format!("ConfigMap {name}: {error}"))),
             }
         }
         Ok(())

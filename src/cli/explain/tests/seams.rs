@@ -54,6 +54,7 @@ pub(super) fn journal_errors() -> Vec<JournalError> {
             run: run()
         },
         Forbidden = JournalError::Forbidden(text()),
+        Refused = JournalError::Refused(text()),
     })
 }
 
