@@ -172,8 +172,11 @@ impl Execution<'_> {
     }
 
     async fn perform(&self, id: StepId, facts: &mut Facts, listener: &mut dyn Listen) {
-        let StepState::Started { attempt } = self.state.step(id).unwrap_or(StepState::Pending) else {
-            return;
+        let attempt = match self.state.step(id).unwrap_or(StepState::Pending) {
+            StepState::Started { attempt } => attempt,
+            // No attempt of its own: what was begun is pushed once more.
+            StepState::Applied => 0,
+            StepState::Pending | StepState::Passed => return,
         };
         if facts.performed != Some(attempt) {
             listener.hear(Event::Performing(id));

@@ -23,6 +23,7 @@ use crate::support::{
 
 mod away;
 mod laws;
+mod standing;
 mod stopped;
 mod story;
 
@@ -63,6 +64,7 @@ pub fn cases() -> Vec<Case> {
     ]);
     cases.extend(away::cases());
     cases.extend(laws::cases());
+    cases.extend(standing::cases());
     cases.extend(stopped::cases());
     cases
 }

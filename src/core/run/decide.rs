@@ -3,7 +3,7 @@
 use super::Facts;
 use crate::journal::{Halt, HaltKind, Outcome, RunState, StepState, What};
 use crate::model::{Observed, Settled, StepId};
-use crate::plan::Plan;
+use crate::plan::{Action, Gate, Plan};
 
 /// The next thing to do: exactly one call of a seam, or the end.
 #[derive(Clone, Debug, PartialEq)]
@@ -85,7 +85,7 @@ fn undisturbed(plan: &Plan, state: &RunState, facts: &Facts) -> Move {
     match state.step(step).unwrap_or(StepState::Pending) {
         StepState::Pending => Move::Record(What::StepStarted { step, attempt: 1 }),
         StepState::Started { attempt } => decide_started(step, attempt, facts),
-        StepState::Applied => decide_applied(step, facts),
+        StepState::Applied => decide_applied(plan, step, facts),
         // Not reached: `current` is the first step that has not passed.
         StepState::Passed => Move::Finish,
     }
@@ -138,9 +138,9 @@ fn look(step: StepId, facts: &Facts, how: Move) -> Move {
     }
 }
 
-fn decide_applied(step: StepId, facts: &Facts) -> Move {
+fn decide_applied(plan: &Plan, step: StepId, facts: &Facts) -> Move {
     match &facts.settled {
-        None => Move::Settle(step),
+        None => push_again(plan, step, facts).unwrap_or(Move::Settle(step)),
         Some(Settled::Healthy(seen)) => Move::Record(What::StepPassed {
             step,
             seen: seen.clone(),
@@ -151,6 +151,24 @@ fn decide_applied(step: StepId, facts: &Facts) -> Move {
             let message = format!("it was asked to stop while its gate was waited for; last seen: {why}");
             halt(step, HaltKind::Interrupted, message, None)
         }
+    }
+}
+
+/// A pod that is to be gone and was left standing is removed by whoever takes the run up again: since the look that found
+/// the step done, the controller may have stopped at a pod below that turned unready, or, by an older list, have made the
+/// removed one anew. The step's beginning is on disk, a removal that finds nothing changes nothing, and the gate decides.
+fn push_again(plan: &Plan, id: StepId, facts: &Facts) -> Option<Move> {
+    let step = plan.step(id)?;
+    // The process that found the step done has that look still, and goes on to the gate.
+    if !matches!(step.gate, Gate::PodGone { .. }) || facts.performed.is_some() {
+        return None;
+    }
+    match (&facts.observed, &step.action) {
+        (None, _) => Some(look(id, facts, Move::Observe(id))),
+        (Some(Observed::Partial(_)), Action::Scale { .. }) | (Some(Observed::Untouched), Action::RemovePod { .. }) => {
+            Some(Move::Perform(id))
+        }
+        _ => None,
     }
 }
 

@@ -41,7 +41,11 @@ pub fn judge(gate: &Gate, seen: &SeenWorkload, ready_for: Duration) -> Verdict {
             Some(found) => Verdict::Waiting(match (raised_over(seen, pod), why_left_standing(seen)) {
                 (Some(why), _) => why,
                 (None, Some(why)) if !is_terminating(found) => {
-                    format!("pod {pod} is {}, and the controller waits because {why}", phase(found))
+                    format!(
+                        "pod {pod} is {}, and the controller waits because {why}; it is to go: {}",
+                        phase(found),
+                        remove_pods(&seen.workload, &[pod])
+                    )
                 }
                 _ => format!("pod {pod} is {}", phase(found)),
             }),

@@ -11,6 +11,7 @@ use super::*;
 
 mod laws;
 mod model;
+mod standing;
 
 /// A plan with one step for each letter: `d`atabase or `w`orkload. What the steps do is not asked here.
 fn plan_of(kinds: &str) -> Plan {

@@ -98,7 +98,8 @@ fn the_controllers_reason_is_said_while_a_pod_is_left_standing() {
     };
     assert_eq!(
         why,
-        "pod web-2 is running, and the controller waits because web-0 is not ready"
+        "pod web-2 is running, and the controller waits because web-0 is not ready; it is to go: kubectl -n a delete pod \
+         web-2"
     );
 }
 

@@ -48,6 +48,8 @@ pub enum Fault {
     /// Somebody starts the workload that was stopped, with so many pods, as soon as it is stopped; but between a look and
     /// the write that was decided on it, and between two scripts of one batch, nobody is that fast.
     Started(i32),
+    /// This pod turns unready at this call, for good, where it is of the release that is left.
+    TurnsUnready(i32),
     /// From this call on the journal gives no answer, for so many seconds. Where `takes_one`, the first append that comes
     /// meanwhile has its effect all the same.
     JournalAway { seconds: u64, takes_one: bool },
@@ -239,6 +241,9 @@ impl World {
     fn call(&mut self, effect: Option<Effect>) -> Called {
         self.take_journal_away();
         self.calls += 1;
+        if let Some(Fault::TurnsUnready(ordinal)) = self.faults.get(&self.calls) {
+            self.set.turn_unready(*ordinal);
+        }
         // The controller does not wait for us.
         if self.calls.is_multiple_of(3) {
             self.set.step();
@@ -247,7 +252,9 @@ impl World {
         self.start_by_another(effect.as_ref());
         let land = |world: &mut World, effect: Option<Effect>| effect.map_or(Ok(()), |effect| world.land(&effect));
         match self.faults.remove(&self.calls) {
-            None | Some(Fault::Started(_) | Fault::JournalAway { .. }) => Called::Answer(land(self, effect)),
+            None | Some(Fault::Started(_) | Fault::TurnsUnready(_) | Fault::JournalAway { .. }) => {
+                Called::Answer(land(self, effect))
+            }
             Some(Fault::CrashBefore) => Called::Crash,
             Some(Fault::CrashAfter) => {
                 drop(land(self, effect));

@@ -113,6 +113,13 @@ impl Set {
         self
     }
 
+    /// This pod is broken from now on, where it is ready and it is of the release that is left.
+    pub fn turn_unready(&mut self, ordinal: i32) {
+        if self.is(ordinal, Phase::Ready) && self.update == "1.3.0" {
+            self.phase(ordinal, Phase::Broken);
+        }
+    }
+
     /// The set with this update strategy.
     pub fn rolled_by(mut self, strategy: Value) -> Self {
         self.strategy = strategy;
