@@ -1,6 +1,6 @@
 //! Crash-resume, tested at every call through a seam, against worlds written by hand (ARCHITECTURE, "The executor").
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::json;
 use stepback::run::Ending;
@@ -29,6 +29,9 @@ mod story;
 
 use story::Story;
 
+/// Thousands of runs, which do nothing but compute: a minute on a machine that is free, some on a busy one.
+const EVERY_PAIR: Duration = Duration::from_secs(400);
+
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for story in Story::ALL {
@@ -38,7 +41,8 @@ pub fn cases() -> Vec<Case> {
             sync_case(format!("crash::{name}_killed_at_every_call"), move |_ctx| killed(story)),
             sync_case(format!("crash::{name}_every_lost_or_late_reply"), move |_ctx| {
                 replies(story)
-            }),
+            })
+            .limit(EVERY_PAIR),
             sync_case(format!("crash::{name}_everything_done_twice"), move |_ctx| twice(story)),
             sync_case(format!("crash::{name}_a_sleeper_wakes_up_fenced"), move |_ctx| {
                 sleeper(story)
@@ -47,10 +51,10 @@ pub fn cases() -> Vec<Case> {
     }
     for story in Story::ALL {
         let name = story.name();
-        cases.push(sync_case(
-            format!("crash::{name}_killed_at_every_pair_of_calls"),
-            move |_ctx| pairs(story),
-        ));
+        let pairs = sync_case(format!("crash::{name}_killed_at_every_pair_of_calls"), move |_ctx| {
+            pairs(story)
+        });
+        cases.push(pairs.limit(EVERY_PAIR));
     }
     cases.extend([
         sync_case("crash::d5_a_lost_session_that_is_not_seen_gone_is_noticed", |_ctx| d5()),
