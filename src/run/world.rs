@@ -13,7 +13,8 @@ use stepback_core::plan::{Action, Gate, Plan, Step};
 use stepback_core::report::count;
 use stepback_core::run::{observe_scripts, recheck_scripts};
 use stepback_core::workload::{
-    is_at, judge, observe_removal, observe_repoint, observe_scale, observe_update_strategy, other_template, set_count,
+    is_at, judge, observe_removal, observe_repoint, observe_scale, observe_update_strategy, other_template,
+    other_template_and_count, set_count,
 };
 
 use self::verify::LeftOut;
@@ -100,10 +101,11 @@ impl World<'_> {
                 }
                 let observed = observe_scale(&seen, uid, *from, *to);
                 // A pod is started from whatever the template is by then.
+                let starts = *to > *from && matches!(observed, Observed::Untouched | Observed::Foreign(_));
                 match template {
-                    Some(template) if observed == Observed::Untouched && *to > *from && !is_at(&seen, template) => {
+                    Some(template) if starts && seen.uid() == Some(uid) && !is_at(&seen, template) => {
                         let seen = self.look_at(workload).await?;
-                        Ok(Observed::Foreign(other_template(&seen, template)))
+                        Ok(Observed::Foreign(other_template_and_count(&seen, template, *from)))
                     }
                     _ => Ok(observed),
                 }

@@ -16,7 +16,9 @@ mod unmade;
 pub use evidence::{bounded, event_line, evidence_of, logs_to_read};
 pub use judge::{Readiness, incarnation, judge, readiness};
 pub use observe::has_template as is_at;
-pub use observe::{observe_removal, observe_repoint, observe_scale, observe_update_strategy, other_template};
+pub use observe::{
+    observe_removal, observe_repoint, observe_scale, observe_update_strategy, other_template, other_template_and_count,
+};
 pub use pairing::{observe_pairing, revision_to_pair};
 pub(crate) use pods::{beyond_count, is_ready, is_terminating, other_images, revision_of};
 pub use pods::{is_to_go, standing_in_the_way};

@@ -134,6 +134,21 @@ pub fn other_template(seen: &SeenWorkload, wanted: &TemplateRef) -> String {
     )
 }
 
+/// The same where the replica count is not the one that was left either. The template goes first: with it the count would
+/// be set back over pods that are not the target's, and take those away that are.
+pub fn other_template_and_count(seen: &SeenWorkload, wanted: &TemplateRef, left: i32) -> String {
+    let template = other_template(seen, wanted);
+    if seen.replicas() == left || !is_kept(seen, wanted) {
+        return template;
+    }
+    let count = set_count(&seen.workload, left);
+    let also = format!(
+        "; spec.replicas is {}, where {left} was left; set it back",
+        seen.replicas()
+    );
+    format!("{} && {count}", template.replacen("; set it back", &also, 1))
+}
+
 /// Whether the workload's template is that one: a revision's, field for field, or with exactly these images.
 pub fn has_template(seen: &SeenWorkload, wanted: &TemplateRef) -> bool {
     let Some(set) = &seen.set else { return false };

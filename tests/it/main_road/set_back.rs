@@ -4,7 +4,10 @@
 use std::{process::Stdio, time::Duration};
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::{api::ListParams, runtime::wait::await_condition};
+use kube::{
+    api::{ListParams, Patch, PatchParams},
+    runtime::wait::await_condition,
+};
 use serde_json::json;
 use stepback_core::plan::Action;
 use tokio::{process::Command, time::timeout};
@@ -34,6 +37,13 @@ pub fn cases() -> Vec<Case> {
             Change::Image("shop:1.3.0"),
             "delete pod shop-0",
         ),
+        // The count alone would take away the pod that is healthy, and let the others come.
+        (
+            "count_and_image",
+            STARTS_THE_SECOND,
+            Change::Both(3, "shop:1.1.0"),
+            "delete pod shop-1 && kubectl -n shop scale statefulset shop --replicas 1",
+        ),
         (
             "image_before_its_turn",
             REPOINTS,
@@ -55,6 +65,7 @@ const STARTS_THE_SECOND: IsIt = |action| matches!(action, Action::Scale { from: 
 enum Change {
     Count(i32),
     Image(&'static str),
+    Both(i32, &'static str),
 }
 
 async fn set_back(ctx: Ctx, before: IsIt, change: Change, set: &str) -> Outcome {
@@ -66,8 +77,16 @@ async fn set_back(ctx: Ctx, before: IsIt, change: Change, set: &str) -> Outcome 
         Change::Image(image) => {
             stage.set_image(image).await?;
             if !stage.pods.list(&ListParams::default()).await?.items.is_empty() {
-                until_replaced(&stage, image).await?;
+                until_it_runs(&stage, "shop-0", image).await?;
             }
+        }
+        Change::Both(count, image) => {
+            // Its image first would replace the one pod that is there; the one that the count makes comes of both.
+            let shop = json!([{ "name": "shop", "image": image }]);
+            let spec = json!({ "replicas": count, "template": { "spec": { "containers": shop } } });
+            let patch = Patch::Strategic(json!({ "spec": spec }));
+            stage.sets.patch("shop", &PatchParams::default(), &patch).await?;
+            until_it_runs(&stage, "shop-1", image).await?;
         }
     }
     let halted = stage.credentials.run(4, &stage.empty_folder(), "resume").await?;
@@ -78,9 +97,9 @@ async fn set_back(ctx: Ctx, before: IsIt, change: Change, set: &str) -> Outcome 
     TO_1_2_0.check(&stage).await
 }
 
-/// Until the one pod that stands was replaced by one of this image, which does not become ready.
-async fn until_replaced(stage: &Stage, image: &'static str) -> Outcome {
-    let runs = await_condition(stage.pods.clone(), "shop-0", move |pod: Option<&Pod>| {
+/// Until there is a pod of this name and image, which does not become ready.
+async fn until_it_runs(stage: &Stage, pod: &str, image: &'static str) -> Outcome {
+    let runs = await_condition(stage.pods.clone(), pod, move |pod: Option<&Pod>| {
         let spec = pod.and_then(|pod| pod.spec.as_ref());
         spec.is_some_and(|spec| spec.containers[0].image.as_deref() == Some(image))
     });
