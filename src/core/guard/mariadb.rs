@@ -5,12 +5,18 @@
 //! server. The marker is written by `mariadb-upgrade` and `mariadb-install-db`. The redo log and Aria's log name the
 //! server that made them, which may be an older one than the last that ran: they can raise the version, never suffice.
 
-use super::{Examined, Found, Rule, ServerVersion, Volume, Wanted, four, shown};
+use super::{
+    Examined, Found, LET_READ, NAME_IT, Rule, ServerVersion, Volume, Wanted, four, made_by_postgres, made_here, shown,
+};
 
 const INFO: &str = "mariadb_upgrade_info";
 const INFO_OLD: &str = "mysql_upgrade_info";
 const REDO: &str = "ib_logfile0";
 const DICTIONARY_OF_MYSQL: &str = "mysql.ibd";
+
+/// What a server has in its data directory whether `mariadb-upgrade` ever ran or not: the shared tablespace, Aria's
+/// control file, and a table of the schema `mysql`. The redo log counts too.
+const MADE_HERE: [&str; 4] = ["ibdata1", "aria_log_control", "mysql/db.frm", REDO];
 
 pub(super) const WANTED: &[Wanted] = &[
     Wanted { path: INFO, limit: 64 },
@@ -26,6 +32,26 @@ pub(super) const WANTED: &[Wanted] = &[
     Wanted {
         path: DICTIONARY_OF_MYSQL,
         limit: 64,
+    },
+    Wanted {
+        path: MADE_HERE[0],
+        limit: 1,
+    },
+    Wanted {
+        path: MADE_HERE[1],
+        limit: 1,
+    },
+    Wanted {
+        path: MADE_HERE[2],
+        limit: 1,
+    },
+    Wanted {
+        path: "PG_VERSION",
+        limit: 1,
+    },
+    Wanted {
+        path: "global/pg_control",
+        limit: 1,
     },
 ];
 
@@ -93,6 +119,10 @@ pub(super) fn examine(volume: &Volume) -> Examined {
         ));
         return examined;
     }
+    examined.foreign = made_by_postgres(volume);
+    if examined.foreign.is_some() {
+        return examined;
+    }
     let mut marked = false;
     for file in [INFO, INFO_OLD] {
         let version = examined.look(volume, file, |bytes| {
@@ -105,9 +135,15 @@ pub(super) fn examine(volume: &Volume) -> Examined {
     }
     let absent = [INFO, INFO_OLD].iter().all(|file| *volume.file(file) == Found::Absent);
     if !marked && absent {
-        examined.unmarked.push(format!(
-            "there is neither {INFO} nor {INFO_OLD}: mariadb-upgrade never ran here"
-        ));
+        let why = format!("there is neither {INFO} nor {INFO_OLD}");
+        match made_here(volume, &MADE_HERE) {
+            Ok(Some(_)) => examined.unmarked.push(format!("{why}: mariadb-upgrade never ran here")),
+            Ok(None) => {
+                let why = "nothing in it looks like data of MariaDB: neither its marker nor ibdata1 is there";
+                examined.unknown.push((why.to_owned(), NAME_IT));
+            }
+            Err(unread) => examined.unknown.push((format!("{why}; {unread}"), LET_READ)),
+        }
     }
     examine_logs(&mut examined, volume);
     examined
@@ -122,7 +158,9 @@ fn examine_logs(examined: &mut Examined, volume: &Volume) {
         let maker = match volume.file(file) {
             Found::Absent => Err("not there".to_owned()),
             Found::Unreadable(why) => {
-                examined.unknown.push(format!("{file} cannot be read: {why}"));
+                examined
+                    .unknown
+                    .push((format!("{file} cannot be read: {why}"), LET_READ));
                 Err(format!("cannot be read: {why}"))
             }
             Found::Bytes(bytes) if file == REDO => parse_redo(bytes),

@@ -140,9 +140,9 @@ struct Examined {
     read: Vec<Marker>,
     /// Every version that has written here, as far as the files tell. Each must be one that the target can follow.
     versions: Vec<ServerVersion>,
-    /// Why these versions do not suffice to allow anything.
-    unknown: Vec<String>,
-    /// As `unknown`, where somebody who knows the version may say it.
+    /// Why these versions do not suffice to allow anything, and what to do about each.
+    unknown: Vec<(String, &'static str)>,
+    /// As `unknown`, where the data look like this server's: somebody who knows the version may say it.
     unmarked: Vec<String>,
     /// Whose data it is instead, and how that is known.
     foreign: Option<String>,
@@ -173,7 +173,7 @@ impl Examined {
             }
             Found::Unreadable(why) => {
                 self.saw(file, format!("cannot be read: {why}"));
-                self.unknown.push(format!("{file} cannot be read: {why}"));
+                self.unknown.push((format!("{file} cannot be read: {why}"), LET_READ));
                 None
             }
             Found::Bytes(bytes) => match parse(bytes) {
@@ -183,12 +183,32 @@ impl Examined {
                 }
                 Err(why) => {
                     self.saw(file, format!("not understood: {why}"));
-                    self.unknown.push(format!("{file} is not understood: {why}"));
+                    self.unknown.push((format!("{file} is not understood: {why}"), DAMAGED));
                     None
                 }
             },
         }
     }
+}
+
+/// Whether one of these plain files is there: what a server makes in every data directory of its own.
+///
+/// `Err`: none was read, and this one cannot be.
+fn made_here<'a>(volume: &'a Volume, marks: &[&'a str]) -> Result<Option<&'a str>, String> {
+    let read = |file: &&&str| matches!(volume.file(file), Found::Bytes(_));
+    if let Some(file) = marks.iter().find(read) {
+        return Ok(Some(file));
+    }
+    marks.iter().try_fold(None, |none, file| match volume.file(file) {
+        Found::Unreadable(why) => Err(format!("{file} cannot be read: {why}")),
+        _ => Ok(none),
+    })
+}
+
+/// What makes a directory PostgreSQL's. A plain file only: a folder of this name is a database that somebody named so.
+fn made_by_postgres(volume: &Volume) -> Option<String> {
+    let mark = made_here(volume, &["PG_VERSION", "global/pg_control"]).ok().flatten();
+    mark.map(|file| format!("it has {file}, which PostgreSQL makes"))
 }
 
 /// What a rule says of going from one version to another.
@@ -201,6 +221,11 @@ enum Rule {
     Unknown(String),
 }
 
+const NAME_IT: &str = "name the data directory itself";
+const LET_READ: &str = "name the data directory itself, and let this user read it";
+const ASSUME: &str = "name the data directory itself; where you know which version wrote it last, say --assume VERSION";
+const DAMAGED: &str =
+    "restore the data from a backup, or start the version that wrote them and see what it says of them";
 const KEEP: &str = "start the version that wrote the data, or restore a backup or dump that the target can read";
 
 /// What the user takes upon themself.
@@ -209,8 +234,8 @@ pub struct Say {
     /// A truly empty directory passes: on a fresh volume there is no data that could be harmed. Nobody else can say so,
     /// because an empty directory may as well be a volume that was not mounted.
     pub allow_empty: bool,
-    /// The version of data whose marker was never written. It can make up for an absent marker only, and takes nothing
-    /// back of what the files do say.
+    /// The version of data whose marker was never written. It can make up for an absent marker only, in data
+    /// that look like this server's, and takes nothing back of what the files do say.
     pub assume: Option<ServerVersion>,
 }
 
@@ -238,6 +263,9 @@ pub fn judge(server: Server, volume: &Volume, target: &ServerVersion, say: &Say)
             let files = std::mem::take(&mut examined.unmarked).join("; ");
             examined.saw("--assume", format!("{version}, because {files}"));
             examined.versions.push(version.clone());
+        }
+        (Some(_), true) if examined.foreign.is_some() || !examined.unknown.is_empty() => {
+            examined.saw("--assume", "of no use here: it stands in for an absent marker only");
         }
         (Some(_), true) => examined.saw("--assume", "not needed: the files say it"),
         (None, _) => {}
@@ -287,7 +315,7 @@ fn weigh(judgement: &mut Judgement, examined: Examined, volume: &Volume) {
                     .findings
                     .push(Finding::new(Severity::Note, "data-version", subject, note, ""))
             }
-            Rule::Unknown(why) => unknown.push(why),
+            Rule::Unknown(why) => unknown.push((why, KEEP)),
             Rule::Refused(why) => judgement.findings.push(Finding::refusal(
                 "data-version",
                 subject,
@@ -300,21 +328,19 @@ fn weigh(judgement: &mut Judgement, examined: Examined, volume: &Volume) {
         .findings
         .iter()
         .any(|finding| finding.severity == Severity::Refusal);
-    let assumable = !examined.unmarked.is_empty();
-    unknown.extend(examined.unmarked);
+    unknown.extend(examined.unmarked.into_iter().map(|why| (why, ASSUME)));
     if !unknown.is_empty() {
+        let mut remedies: Vec<&str> = unknown.iter().map(|(_, remedy)| *remedy).collect();
+        remedies.dedup();
         let remedy = match volume.elsewhere() {
-            [] if assumable => {
-                "name the data directory itself; where you know which version wrote it last, say --assume VERSION"
-                    .to_owned()
-            }
-            [] => "name the data directory itself, and let this user read it".to_owned(),
-            found => format!("name the data directory itself; there is one in {}", found.join(", ")),
+            [] => remedies.join("; "),
+            found => format!("{NAME_IT}; there is one in {}", found.join(", ")),
         };
+        let why: Vec<&str> = unknown.iter().map(|(why, _)| why.as_str()).collect();
         judgement.findings.push(Finding::refusal(
             "data-version-unknown",
             "the data directory",
-            unknown.join("; "),
+            why.join("; "),
             remedy,
         ));
     }

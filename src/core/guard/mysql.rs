@@ -7,11 +7,18 @@
 
 use serde::Deserialize;
 
-use super::{Examined, Found, Rule, ServerVersion, Volume, Wanted, four, shown};
+use super::{
+    DAMAGED, Examined, Found, LET_READ, NAME_IT, Rule, ServerVersion, Volume, Wanted, four, made_by_postgres,
+    made_here, shown,
+};
 
 const DICTIONARY: &str = "mysql.ibd";
 const HISTORY: &str = "mysql_upgrade_history";
 const INFO: &str = "mysql_upgrade_info";
+
+/// What a server of 5.7 has in its data directory, which has no dictionary: the shared tablespace, its own id, and a
+/// table of the schema `mysql`.
+const MADE_HERE: [&str; 3] = ["ibdata1", "auto.cnf", "mysql/db.frm"];
 
 pub(super) const WANTED: &[Wanted] = &[
     Wanted {
@@ -29,6 +36,26 @@ pub(super) const WANTED: &[Wanted] = &[
     },
     Wanted {
         path: "aria_log_control",
+        limit: 1,
+    },
+    Wanted {
+        path: MADE_HERE[0],
+        limit: 1,
+    },
+    Wanted {
+        path: MADE_HERE[1],
+        limit: 1,
+    },
+    Wanted {
+        path: MADE_HERE[2],
+        limit: 1,
+    },
+    Wanted {
+        path: "PG_VERSION",
+        limit: 1,
+    },
+    Wanted {
+        path: "global/pg_control",
         limit: 1,
     },
 ];
@@ -127,7 +154,7 @@ fn made_by_mariadb(volume: &Volume) -> Option<String> {
 
 pub(super) fn examine(volume: &Volume) -> Examined {
     let mut examined = Examined {
-        foreign: made_by_mariadb(volume),
+        foreign: made_by_postgres(volume).or_else(|| made_by_mariadb(volume)),
         ..Examined::default()
     };
     if examined.foreign.is_some() {
@@ -157,9 +184,16 @@ pub(super) fn examine(volume: &Volume) -> Examined {
         let why = format!("there is no {DICTIONARY}, which every server from 8.0 on has in its data directory");
         // Data of 5.7 have no dictionary, and no marker where nothing was ever upgraded.
         if volume.has(HISTORY) || info.is_some() {
-            examined.unknown.push(why);
+            examined.unknown.push((why, DAMAGED));
         } else {
-            examined.unmarked.push(why);
+            match made_here(volume, &MADE_HERE) {
+                Ok(Some(_)) => examined.unmarked.push(why),
+                Ok(None) => {
+                    let why = "nothing in it looks like data of MySQL: neither mysql.ibd nor ibdata1 is there";
+                    examined.unknown.push((why.to_owned(), NAME_IT));
+                }
+                Err(unread) => examined.unknown.push((format!("{why}; {unread}"), LET_READ)),
+            }
         }
     }
     if let (Some(header), Some(newest)) = (&header, &newest)

@@ -4,11 +4,24 @@
 //! "Upgrading a PostgreSQL Cluster"; `ValidatePgVersion` and `ReadControlFile` in its source). A shutdown in disorder
 //! forbids nothing here: the write-ahead log is replayed by any minor of the same major.
 
-use super::{Examined, Found, Rule, ServerVersion, Volume, Wanted, four, shown};
+use super::{DAMAGED, Examined, Found, KEEP, NAME_IT, Rule, ServerVersion, Volume, Wanted, four, made_here, shown};
 
 const VERSION: &str = "PG_VERSION";
 const CONTROL: &str = "global/pg_control";
 const CONTROL_OLD: &str = "global/pg_control.old";
+
+/// How much of `pg_control` is read. Every server since 8.1 writes 8 KiB, of which no version uses less than this much
+/// or more than twice as much: a shorter file was cut off.
+const CONTROL_HEAD: usize = 256;
+
+/// Files of MySQL and MariaDB, which they have in every data directory of theirs.
+const OF_OTHERS: [&str; 5] = [
+    "ibdata1",
+    "mysql.ibd",
+    "mysql_upgrade_info",
+    "mariadb_upgrade_info",
+    "aria_log_control",
+];
 
 pub(super) const WANTED: &[Wanted] = &[
     Wanted {
@@ -17,7 +30,7 @@ pub(super) const WANTED: &[Wanted] = &[
     },
     Wanted {
         path: CONTROL,
-        limit: 512,
+        limit: CONTROL_HEAD,
     },
     Wanted {
         path: CONTROL_OLD,
@@ -26,6 +39,26 @@ pub(super) const WANTED: &[Wanted] = &[
     Wanted {
         path: "base/*/PG_VERSION",
         limit: 64,
+    },
+    Wanted {
+        path: OF_OTHERS[0],
+        limit: 1,
+    },
+    Wanted {
+        path: OF_OTHERS[1],
+        limit: 1,
+    },
+    Wanted {
+        path: OF_OTHERS[2],
+        limit: 1,
+    },
+    Wanted {
+        path: OF_OTHERS[3],
+        limit: 1,
+    },
+    Wanted {
+        path: OF_OTHERS[4],
+        limit: 1,
     },
 ];
 
@@ -89,6 +122,9 @@ pub(super) fn parse_control(bytes: &[u8]) -> Result<Control, String> {
     let (Some(version), Some(catalog), Some(state)) = (four(bytes, 8), four(bytes, 12), four(bytes, 16)) else {
         return Err(format!("it ends after {} bytes", bytes.len()));
     };
+    if bytes.len() < CONTROL_HEAD {
+        return Err(format!("it ends after {} bytes", bytes.len()));
+    }
     let read: fn([u8; 4]) -> u32 = match version {
         little if (800..10_000).contains(&u32::from_le_bytes(little)) => u32::from_le_bytes,
         big if (800..10_000).contains(&u32::from_be_bytes(big)) => u32::from_be_bytes,
@@ -113,6 +149,13 @@ pub(super) fn parse_control(bytes: &[u8]) -> Result<Control, String> {
 
 pub(super) fn examine(volume: &Volume) -> Examined {
     let mut examined = Examined::default();
+    if *volume.file(VERSION) == Found::Absent
+        && *volume.file(CONTROL) == Found::Absent
+        && let Ok(Some(file)) = made_here(volume, &OF_OTHERS)
+    {
+        examined.foreign = Some(format!("it has {file}, which MySQL and MariaDB make"));
+        return examined;
+    }
     let version = examined.look(volume, VERSION, |bytes| {
         let version = parse_version(bytes)?;
         let says = version.to_string();
@@ -127,16 +170,20 @@ pub(super) fn examine(volume: &Volume) -> Examined {
         Ok((control, says))
     });
     if *volume.file(VERSION) == Found::Absent {
-        examined.unknown.push(format!("there is no {VERSION}"));
+        examined.unknown.push((format!("there is no {VERSION}"), NAME_IT));
     }
     if *volume.file(CONTROL) == Found::Absent {
-        let why = if volume.has(CONTROL_OLD) {
+        let absent = if volume.has(CONTROL_OLD) {
             examined.saw(CONTROL_OLD, "there: pg_upgrade has taken this cluster's files over");
-            format!("{CONTROL} was renamed by pg_upgrade: a newer cluster may share these files, look for it")
+            let why = format!("{CONTROL} was renamed by pg_upgrade: a newer cluster may share these files");
+            (why, "look for the newer cluster, and name its data directory")
         } else {
-            format!("there is no {CONTROL}, without which no server starts")
+            (
+                format!("there is no {CONTROL}, without which no server starts"),
+                NAME_IT,
+            )
         };
-        examined.unknown.push(why);
+        examined.unknown.push(absent);
     }
     if let Some(version) = version {
         if let Some(control) = control {
@@ -151,11 +198,12 @@ pub(super) fn examine(volume: &Volume) -> Examined {
 fn compare_catalog(examined: &mut Examined, version: &ServerVersion, control: &Control) {
     let known = CATALOGS.iter().find(|(major, _)| *major == version.major());
     if let Some((major, catalog)) = known.filter(|(_, catalog)| *catalog != control.catalog) {
-        examined.unknown.push(format!(
+        let why = format!(
             "{CONTROL} has catalog {}, and PostgreSQL {major} was released with {catalog}: a version before the release, \
              or another product",
             control.catalog
-        ));
+        );
+        examined.unknown.push((why, KEEP));
     }
 }
 
@@ -175,7 +223,9 @@ fn check_databases(examined: &mut Examined, volume: &Volume, version: &ServerVer
             }
             Err(why) => {
                 examined.saw(file, format!("not understood: {why}"));
-                examined.unknown.push(format!("{file} is not understood: {why}"));
+                examined
+                    .unknown
+                    .push((format!("{file} is not understood: {why}"), DAMAGED));
             }
         }
     }

@@ -81,6 +81,8 @@ fn expect(server: Server, volume: &Volume, target: &str, verdict: Verdict) -> Ju
     judgement
 }
 
+mod foreign;
+
 use Server::{Mariadb, Mysql, Postgres};
 use Verdict::{Allowed, Refused, Unknown};
 

@@ -24,6 +24,7 @@ pub fn cases() -> Vec<Case> {
         sync_case("guard::every_major_of_postgres_is_known", |ctx| majors(&ctx)),
         case("guard::mariadb_goes_back_within_its_series", mariadb),
         sync_case("guard::mysql_goes_back_as_far_as_its_rule_allows", |ctx| mysql(&ctx)),
+        sync_case("guard::an_assumption_opens_no_other_servers_data", |ctx| assumed(&ctx)),
         sync_case("guard::an_empty_volume_blocks_until_it_is_allowed", |ctx| empty(&ctx)),
         sync_case("guard::what_cannot_be_reached_ends_with_6", |ctx| unreachable(&ctx)),
         sync_case("guard::traps_are_unknown_and_tell_nothing", |ctx| traps(&ctx)),
@@ -239,6 +240,36 @@ fn mysql(ctx: &Ctx) -> Outcome {
     mysql_data(&begun, 80_036, &["8.0.36", "8.4.2"])?;
     expect(ctx, "mysql", &begun, "8.0.36", "refused")?;
     expect(ctx, "mysql", &begun, "8.4.2", "allowed")?;
+    Ok(())
+}
+
+fn assumed(ctx: &Ctx) -> Outcome {
+    let stepback = Binary::in_dir(ctx.dir());
+    let of_postgres = root().join("testdata/volumes/postgres-16.9");
+    let readme = ctx.dir().join("readme");
+    fs::create_dir(&readme)?;
+    fs::write(readme.join("README"), "no data")?;
+    for (engine, target, assume) in [
+        ("mariadb", "10.11", "--assume 10.11"),
+        ("mysql", "8.0.35", "--assume 5.7.44"),
+    ] {
+        let refused = stepback.ends(3, &guard(engine, &of_postgres, target, assume))?;
+        assert!(refused.out.contains("[data-foreign]"), "{}", refused.out);
+        let unknown = stepback.ends(3, &guard(engine, &readme, target, assume))?;
+        assert!(unknown.out.contains("[data-version-unknown]"), "{}", unknown.out);
+    }
+    // What has a folder for its system tables and no marker is what the option is for.
+    let unmarked = ctx.dir().join("unmarked");
+    fs::create_dir_all(unmarked.join("mysql"))?;
+    fs::write(unmarked.join("mysql/db.frm"), "table")?;
+    stepback.ends(0, &guard("mysql", &unmarked, "8.0.35", "--assume 5.7.44"))?;
+    stepback.ends(0, &guard("mariadb", &unmarked, "10.11", "--assume 10.11"))?;
+    let cut = ctx.dir().join("cut");
+    fs::create_dir_all(cut.join("global"))?;
+    fs::copy(of_postgres.join("PG_VERSION"), cut.join("PG_VERSION"))?;
+    let control = fs::read(of_postgres.join("global/pg_control"))?;
+    fs::write(cut.join("global/pg_control"), &control[..20])?;
+    stepback.ends(3, &guard("postgres", &cut, "16", ""))?;
     Ok(())
 }
 
