@@ -201,13 +201,7 @@ fn resolve(request: &Request<'_>, seen: &Seen, findings: &mut Vec<Finding>) -> T
                 "check the version; `stepback migrate status` lists them",
             ));
         } else if !applied.contains(version) && request.catalog.find(version).is_none() {
-            // The archive remembers what was undone, and not what belongs between it and what is applied.
-            findings.push(Finding::refusal(
-                "up-missing",
-                version.to_string(),
-                "it is not applied, and the migrations folder does not have it",
-                "give the folder that holds it, and what comes before it, with --dir",
-            ));
+            findings.push(up_missing(version, seen));
         }
     };
     let up_to = |version: &Version| -> MigrationSet {
@@ -284,6 +278,30 @@ fn resolve(request: &Request<'_>, seen: &Seen, findings: &mut Vec<Finding>) -> T
         Goal::UpTo(release) => resolve_up_to(request, seen, release, findings),
         Goal::Release(release) => resolve_release(request, seen, release, &up_to, findings),
     }
+}
+
+/// A version that the archive alone knows. It remembers what was undone, and not what belongs between that and what is
+/// applied: of several branches it holds the scripts of each. Only a release's record says it.
+fn up_missing(version: &Version, seen: &Seen) -> Finding {
+    let recorded = seen.database.releases.iter().rev();
+    let release = recorded
+        .filter(|row| row.schema.newest() == Some(version))
+        .map(|row| &row.release)
+        .next();
+    let folder = "give the folder that holds it, and what comes before it, with --dir";
+    Finding::refusal(
+        "up-missing",
+        version.to_string(),
+        "it is not applied, and the migrations folder does not have it; the archive has its script, but does not say which \
+         migrations belong before it",
+        match release {
+            Some(release) => format!(
+                "release {release} was recorded with it, and with what belongs before it: `stepback reconcile --to \
+                 {release}` takes them from the archive; or {folder}"
+            ),
+            None => folder.to_owned(),
+        },
+    )
 }
 
 /// The migrations of a release: the set that it was recorded with (LAWS D1); with no record, everything applied up to

@@ -115,6 +115,27 @@ fn a_release_without_any_script_is_refused() {
     assert_eq!(refused.findings()[0].code, "up-missing");
 }
 
+/// The archive holds the scripts of every branch that was ever applied here: it does not say what belongs together.
+#[test]
+fn a_version_that_the_archive_alone_has_is_reached_by_a_release() {
+    let mut world = with_applied(&ALL[..1]);
+    let none = Catalog::default();
+    for goal in [Goal::Schema(Some(version(ALL[2]))), Goal::Up(Some(version(ALL[2])))] {
+        let said = |world: &Seen| {
+            let refused = plan(&ask(goal.clone(), None, &none), world).unwrap_err();
+            let missing = refused.findings().iter().find(|finding| finding.code == "up-missing");
+            missing.expect("it is refused").clone()
+        };
+        world.database.releases.clear();
+        let finding = said(&world);
+        assert!(finding.message.contains("the archive has its script"), "{finding:?}");
+        assert!(!finding.remedy.contains("reconcile"), "{finding:?}");
+        recorded(&mut world, "1.2.0", &ALL[..3]);
+        let finding = said(&world);
+        assert!(finding.remedy.contains("stepback reconcile --to 1.2.0"), "{finding:?}");
+    }
+}
+
 #[test]
 fn d3_a_script_is_spelled_as_the_archive_spells_it() {
     let mut world = with_applied(&ALL[..2]);
