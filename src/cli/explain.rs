@@ -29,6 +29,9 @@ mod runs;
 
 const UNTOUCHED: &str = "nothing was touched";
 
+/// Where a database's URL comes from, in this order.
+const USUAL_PLACES: &str = "--url, the app file's url, else DATABASE_URL";
+
 /// What only the command line can find wrong.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CliError {
@@ -409,7 +412,7 @@ fn of_road(error: &RoadError) -> Explained {
             })
             .hint(format!("to see what it did: stepback report {}", row.run)),
         RoadError::WorkloadHeld { run, line, .. } => {
-            let hint = format!("is DATABASE_URL the database of that run? to continue it: stepback resume {run}");
+            let hint = format!("is it the right database ({USUAL_PLACES})? to continue it: stepback resume {run}");
             let held = Explained::new(Exit::Locked, error).now("nothing was touched");
             let lost = format!(
                 "where the database was restored from before that run, or its journal is lost: stepback abort \

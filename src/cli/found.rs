@@ -17,7 +17,7 @@ use crate::run::{Coordinator, RoadError, Unfit};
 
 /// Where a run is to be found again.
 pub(super) enum Place {
-    /// In the database of this URL, or of the usual places: `DATABASE_URL`, then the app file.
+    /// In the database of this URL, or of the usual places: the app file, where there is none `DATABASE_URL`.
     Database(Option<String>),
     /// In a cluster's ConfigMaps, of this namespace.
     Cluster(String),

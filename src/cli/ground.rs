@@ -250,12 +250,10 @@ pub(super) async fn database_alone(
         url: url.map(str::to_owned),
         ..SchemaArgs::default()
     };
-    // An app file is of help only where nothing else says where the database is.
-    let needs_app = url.is_none() && (options.names_app_file() || std::env::var_os("DATABASE_URL").is_none());
-    let app = if needs_app {
-        find_app(options, Need::Look)?
-    } else {
-        None
+    // As of every command: what a shell has left over from another app is not what is meant in the folder of this one.
+    let app = match url {
+        Some(_) => None,
+        None => find_app(options, Need::Look)?,
     };
     let url = find_url(options, &args, app.as_ref())?;
     let ledger = choose_ledger(&args, app.as_ref())?;

@@ -30,7 +30,7 @@ use crate::journal::{Journal, JournalError, Stored};
 pub(super) struct Args {
     /// The run [default: the newest]
     run: Option<String>,
-    /// The database [default: DATABASE_URL, then the app file's]
+    /// The database [default: the app file's; without an app file, DATABASE_URL]
     #[arg(long, value_name = "URL", conflicts_with = "journal", hide_env_values = true)]
     url: Option<String>,
     /// Where its journal is, instead of asking the database: cluster:NAMESPACE or file:PATH

@@ -19,11 +19,12 @@ use crate::run::{Coordinator, RoadError, Unfit};
 
 /// Continue a run that halted or was killed
 ///
-/// Needs neither the app file nor the migrations folder, only the database: the
-/// plan, the journal and the scripts were stored before the first change. What
-/// the journal left open is looked at first, and nothing is done twice. It does
-/// not ask: the plan was agreed to when the run was opened. A run that was only
-/// being opened has touched nothing: it is closed, and what to type is said.
+/// Needs neither the app file nor the migrations folder, only the database (of
+/// the app file where there is one, else of DATABASE_URL): the plan, the journal
+/// and the scripts were stored before the first change. What the journal left
+/// open is looked at first, and nothing is done twice. It does not ask: the plan
+/// was agreed to when the run was opened. A run that was only being opened has
+/// touched nothing: it is closed, and what to type is said.
 ///
 /// Examples:
 ///   stepback resume
@@ -34,8 +35,8 @@ use crate::run::{Coordinator, RoadError, Unfit};
 pub(super) struct Args {
     /// The run [default: the one that is not closed]
     run: Option<String>,
-    /// Where its journal is: cluster:NAMESPACE, file:PATH, or the URL of its database [default: the database of
-    /// DATABASE_URL, then the app file's, which knows where the journal is]
+    /// Where its journal is: cluster:NAMESPACE, file:PATH, or the URL of its database [default: the app file's
+    /// database, without an app file that of DATABASE_URL, which knows where the journal is]
     #[arg(long, value_name = "PLACE")]
     journal: Option<String>,
     /// Go on with this database although it is not the one that the run was opened on: it has failed over, or was restored

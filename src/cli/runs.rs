@@ -25,7 +25,7 @@ use crate::run::Coordinator;
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Args {
-    /// The database [default: DATABASE_URL, then the app file's]
+    /// The database [default: the app file's; without an app file, DATABASE_URL]
     #[arg(long, value_name = "URL", conflicts_with = "journal", hide_env_values = true)]
     url: Option<String>,
     /// Where the journals are, instead of asking the database: cluster:NAMESPACE or file:PATH

@@ -25,6 +25,7 @@ pub fn cases() -> Vec<Case> {
             "cli_runs::a_signal_in_a_down_tells_what_was_done_and_how_to_go_on",
             signal_in_the_last,
         ),
+        case("cli_runs::in_the_folder_of_an_app_the_run_is_that_apps", of_this_app),
         case("cli_runs::a_killed_run_is_resumed_with_nothing_but_the_url", killed),
         case(
             "cli_runs::of_several_at_once_one_acts_and_nothing_happens_twice",
@@ -129,19 +130,53 @@ async fn state_schema(ctx: Ctx) -> Outcome {
     Ok(())
 }
 
+/// How many runs are listed.
+fn listed(stepback: &Binary, typed: &str) -> Result<usize, NotPassed> {
+    let list: serde_json::Value = serde_json::from_str(&stepback.ends(0, typed)?.out)?;
+    Ok(list["items"].as_array().map_or(0, Vec::len))
+}
+
+/// A run of another app, whose URL is left over in the shell, is not carried on in the folder of this one.
+async fn of_this_app(ctx: Ctx) -> Outcome {
+    let stepback = cannot_pass(&ctx)?;
+    stepback.ends(4, "migrate down --data-loss accept --yes")?;
+    stepback.ends(0, "migrate up --to 1 --url sqlite://p.db --yes")?;
+    assert_eq!(
+        listed(&stepback, "runs -o json")?,
+        3,
+        "without an app file, DATABASE_URL's"
+    );
+
+    let app = "apiVersion: stepback.dev/v1\nkind: App\nmetadata: { name: shop }\nspec:\n  database:\n    url: ";
+    for (file, url) in [
+        ("stepback.yaml", "\"sqlite://p.db\""),
+        ("named.yaml", "{ env: SHOP_URL }"),
+    ] {
+        fs::write(ctx.dir().join(file), format!("{app}{url}\n"))?;
+    }
+    let stepback = Binary::in_dir(ctx.dir())
+        .env("DATABASE_URL", "sqlite://a.db")
+        .env("SHOP_URL", "sqlite://p.db");
+    for named in ["", "--config named.yaml "] {
+        for command in ["resume", "abort --yes"] {
+            let ran = stepback.ends(0, &format!("{named}{command}"))?;
+            assert!(ran.out.contains("every run is closed"), "{}{}", ran.out, ran.err);
+        }
+        assert_eq!(listed(&stepback, &format!("{named}runs -o json"))?, 1);
+        let report = stepback.ends(0, &format!("{named}report"))?;
+        assert!(report.out.contains("migrate up"), "{}", report.out);
+    }
+    assert_eq!(
+        listed(&stepback, "runs --url sqlite://a.db -o json")?,
+        3,
+        "--url is above all"
+    );
+    Ok(())
+}
+
 /// What the comparison after the downs needs is deleted meanwhile: no command that repeats it or takes it back can help.
 async fn as_it_stands(ctx: Ctx) -> Outcome {
-    let stepback = Binary::with_migrations(
-        ctx.dir(),
-        &[
-            ("1_a.up.sql", "CREATE TABLE a (id integer);"),
-            ("1_a.down.sql", "DROP TABLE a;"),
-            ("2_b.up.sql", "CREATE TABLE b (id integer);"),
-            ("2_b.down.sql", "DROP TABLE b;\nDELETE FROM stepback_fingerprint;"),
-        ],
-    )?;
-    stepback.ends(0, "migrate up --to 1 --yes")?;
-    stepback.ends(0, "migrate up --yes")?;
+    let stepback = cannot_pass(&ctx)?;
     let words = |ran: &str| ran.split_whitespace().collect::<Vec<_>>().join(" ");
     let halted = words(&stepback.ends(4, "migrate down --data-loss accept --yes")?.err);
     let (_, typed) = halted.split_once("stepback abort --as-it-stands ").unwrap_or_default();
@@ -174,6 +209,22 @@ async fn as_it_stands(ctx: Ctx) -> Outcome {
     stepback.ends(3, &format!("abort --as-it-stands {run} --yes"))?;
     stepback.ends(0, "migrate up --yes")?;
     Ok(())
+}
+
+/// Two migrations that are applied; what the newest one's down leaves cannot be compared.
+fn cannot_pass(ctx: &Ctx) -> Result<Binary, NotPassed> {
+    let stepback = Binary::with_migrations(
+        ctx.dir(),
+        &[
+            ("1_a.up.sql", "CREATE TABLE a (id integer);"),
+            ("1_a.down.sql", "DROP TABLE a;"),
+            ("2_b.up.sql", "CREATE TABLE b (id integer);"),
+            ("2_b.down.sql", "DROP TABLE b;\nDELETE FROM stepback_fingerprint;"),
+        ],
+    )?;
+    stepback.ends(0, "migrate up --to 1 --yes")?;
+    stepback.ends(0, "migrate up --yes")?;
+    Ok(stepback)
 }
 
 /// Three migrations, of which the newest one's down takes seconds, longer than a batch, and leaves what it can be told by.

@@ -3,7 +3,7 @@
 use stepback_core::model::RunId;
 
 use super::super::rebind::describe;
-use super::{Exit, Explained};
+use super::{Exit, Explained, USUAL_PLACES};
 use crate::run::{RoadError, Unfit};
 
 pub(super) fn of_unfit(error: &RoadError, run: &RunId, why: &Unfit) -> Explained {
@@ -12,7 +12,9 @@ pub(super) fn of_unfit(error: &RoadError, run: &RunId, why: &Unfit) -> Explained
     let stands = as_it_stands(run);
     match why {
         Unfit::Unknown => explained
-            .hint("is DATABASE_URL the database of that run? to see the runs of this one: stepback runs")
+            .hint(format!(
+                "is it the right database ({USUAL_PLACES})? to see the runs of this one: stepback runs"
+            ))
             .hint(format!(
                 "where the database was restored from before the run: stepback abort --journal-lost {run}"
             )),
@@ -32,13 +34,15 @@ pub(super) fn of_unfit(error: &RoadError, run: &RunId, why: &Unfit) -> Explained
                 format!("it was opened on {}", describe(was)),
                 format!("this is {}", describe(is)),
             ])
-            .hint("check DATABASE_URL; every other database refuses")
+            .hint(format!("check {USUAL_PLACES}; every other database refuses"))
             .hint(format!(
                 "where this one has taken that one's place: stepback resume {run} --rebind"
             )),
         Unfit::OtherLedger { .. } => explained.hint("to see the runs of every ledger: stepback runs"),
         Unfit::Elsewhere => explained
-            .hint("check DATABASE_URL: the run can be continued on its own database")
+            .hint(format!(
+                "check {USUAL_PLACES}: the run can be continued on its own database"
+            ))
             .hint(report),
         Unfit::JournalGone(_) => explained
             .hint("check --context and --kubeconfig: is this the cluster that it was opened on?")
