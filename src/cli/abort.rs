@@ -40,6 +40,9 @@ use crate::run::{Consent, RoadError};
 pub(super) struct Args {
     /// The run [default: the one that is not closed]
     run: Option<String>,
+    /// The database [default: the app file's; without an app file, DATABASE_URL]
+    #[arg(long, value_name = "URL", conflicts_with = "journal", hide_env_values = true)]
+    url: Option<String>,
     /// Where its journal is: cluster:NAMESPACE, file:PATH, or the URL of its database [default: as for `resume`]
     #[arg(long, value_name = "PLACE")]
     journal: Option<String>,
@@ -59,9 +62,9 @@ pub(super) struct Args {
 
 pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> anyhow::Result<Exit> {
     if let (true, Some(run)) = (args.journal_lost, &args.run) {
-        return close_lost(options, terminal, &RunId(run.clone())).await;
+        return close_lost(options, terminal, &RunId(run.clone()), args.url.as_deref()).await;
     }
-    let place = Place::parse(args.journal.as_deref())?;
+    let place = Place::parse(args.journal.as_deref(), args.url.as_deref())?;
     let wanted = args.run.clone().map(RunId);
     let mut found = match find_run(options, &place, wanted.as_ref()).await {
         Err(error) if matches!(error.downcast_ref(), Some(CliError::NoRun)) => return nothing_to("abort", terminal),

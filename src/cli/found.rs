@@ -26,13 +26,13 @@ pub(super) enum Place {
 }
 
 impl Place {
-    /// `cluster:NAMESPACE`, `file:PATH`, or a database's URL.
+    /// `cluster:NAMESPACE`, `file:PATH`, or a database's URL; without one, the database, of `url` where that is given.
     ///
     /// # Errors
     /// Where it is none of them; it is not repeated, for it may be a URL with a slip and a password.
-    pub(super) fn parse(text: Option<&str>) -> Result<Self, CliError> {
+    pub(super) fn parse(text: Option<&str>, url: Option<&str>) -> Result<Self, CliError> {
         let Some(text) = text else {
-            return Ok(Self::Database(None));
+            return Ok(Self::Database(url.map(str::to_owned)));
         };
         let wrong = |message: &str| CliError::Usage {
             message: message.to_owned(),

@@ -13,12 +13,23 @@ use super::terminal::Terminal;
 use crate::database::LedgerChoice;
 use crate::run::{Event, Lost, StillHeld, WhatIsLost};
 
-pub(super) async fn close_lost(options: &Options, terminal: &Terminal, run: &RunId) -> anyhow::Result<Exit> {
-    let mut ground = Ground::find(options, &SchemaArgs::default(), Need::Look).await?;
+pub(super) async fn close_lost(
+    options: &Options,
+    terminal: &Terminal,
+    run: &RunId,
+    url: Option<&str>,
+) -> anyhow::Result<Exit> {
+    let url = url.map(str::to_owned);
+    let args = SchemaArgs {
+        url: url.clone(),
+        ..SchemaArgs::default()
+    };
+    let mut ground = Ground::find(options, &args, Need::Look).await?;
     // The run may be on another ledger of the database than the app file's, or than can be told from what there is.
     let rows = ground.coordinator.database.runs().await?;
     if let Some(row) = rows.into_iter().find(|row| row.run == *run) {
         let args = SchemaArgs {
+            url,
             ledger: Some(LedgerChoice::Exactly(row.ledger)),
             ..SchemaArgs::default()
         };

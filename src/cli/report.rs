@@ -39,10 +39,9 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> anyhow::Result<Exit> {
-    let (run, stored, other) = match Place::parse(args.journal.as_deref())? {
+    let (run, stored, other) = match Place::parse(args.journal.as_deref(), args.url.as_deref())? {
         Place::Database(url) => {
-            let url = url.as_deref().or(args.url.as_deref());
-            let (mut coordinator, ..) = database_alone(options, url).await?;
+            let (mut coordinator, ..) = database_alone(options, url.as_deref()).await?;
             let runs = coordinator.database.runs().await?;
             let row = choose(runs, |row| &row.run, args.run.as_deref())?;
             let stored = read_journal(options, &mut coordinator, &row).await?;

@@ -28,13 +28,16 @@ use crate::run::{Coordinator, RoadError, Unfit};
 ///
 /// Examples:
 ///   stepback resume
-///   stepback resume 01J8ZQ4T3KX2M9 --journal sqlite:///var/lib/shop/shop.db
+///   stepback resume 01J8ZQ4T3KX2M9 --url sqlite:///var/lib/shop/shop.db
 ///   stepback resume --rebind    after a failover or a restore of the database
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Args {
     /// The run [default: the one that is not closed]
     run: Option<String>,
+    /// The database [default: the app file's; without an app file, DATABASE_URL]
+    #[arg(long, value_name = "URL", conflicts_with = "journal", hide_env_values = true)]
+    url: Option<String>,
     /// Where its journal is: cluster:NAMESPACE, file:PATH, or the URL of its database [default: the app file's
     /// database, without an app file that of DATABASE_URL, which knows where the journal is]
     #[arg(long, value_name = "PLACE")]
@@ -46,7 +49,7 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> anyhow::Result<Exit> {
-    let place = Place::parse(args.journal.as_deref())?;
+    let place = Place::parse(args.journal.as_deref(), args.url.as_deref())?;
     let wanted = args.run.clone().map(RunId);
     let mut found = match find_run(options, &place, wanted.as_ref()).await {
         Err(error) if matches!(error.downcast_ref(), Some(CliError::NoRun)) => {

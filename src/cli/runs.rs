@@ -37,8 +37,8 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> anyhow::Result<Exit> {
-    let (runs, all) = match Place::parse(args.journal.as_deref())? {
-        Place::Database(url) => of_database(options, url.as_deref().or(args.url.as_deref()), args.n).await?,
+    let (runs, all) = match Place::parse(args.journal.as_deref(), args.url.as_deref())? {
+        Place::Database(url) => of_database(options, url.as_deref(), args.n).await?,
         place => of_journal(options, &place, args.n).await?,
     };
     let list = serde_json::json!({ "items": runs, "more": all - runs.len() });

@@ -171,6 +171,17 @@ async fn of_this_app(ctx: Ctx) -> Outcome {
         3,
         "--url is above all"
     );
+
+    // It is also the way to a run of a database that nothing here names.
+    let other = "--url sqlite://a.db";
+    for (code, command) in [(4, "resume"), (3, "abort --yes")] {
+        stepback.ends(code, &format!("{command} {other}"))?;
+        stepback.ends(2, &format!("{command} {other} --journal cluster:shop"))?;
+    }
+    let list: serde_json::Value = serde_json::from_str(&stepback.ends(0, &format!("runs {other} -o json"))?.out)?;
+    let run = list["items"][0]["run"].as_str().unwrap_or_default();
+    stepback.ends(3, &format!("abort --journal-lost {run} {other} --yes"))?;
+    stepback.ends(0, &format!("abort --as-it-stands {run} {other} --yes"))?;
     Ok(())
 }
 
