@@ -3,6 +3,7 @@
 //! Every message answers four questions: what happened, where and why, what state things are in now, what to do next.
 
 mod halts;
+mod hidden;
 mod seams;
 
 use std::io;
@@ -223,7 +224,7 @@ impl Explained {
 
 /// Says what went wrong, on standard error; for a program also as the answer. Gives the exit code.
 pub(super) fn tell(terminal: &Terminal, error: &anyhow::Error) -> Exit {
-    let explained = explain(error);
+    let explained = explain(error).without_urls();
     terminal.tell(|page| explained.write(page));
     if terminal.output == Output::Json {
         // What cannot be written any more has been said on standard error.
@@ -234,7 +235,7 @@ pub(super) fn tell(terminal: &Terminal, error: &anyhow::Error) -> Exit {
 
 /// As [`tell`], beside an answer that was given as far as it goes.
 pub(super) fn tell_beside(terminal: &Terminal, error: &anyhow::Error) -> Exit {
-    let explained = explain(error);
+    let explained = explain(error).without_urls();
     terminal.tell(|page| explained.write(page));
     explained.exit_code
 }

@@ -16,6 +16,7 @@ mod explain;
 mod found;
 mod ground;
 mod guard;
+mod hide;
 mod init;
 mod lost;
 mod man;
@@ -115,11 +116,11 @@ impl Command {
 
 /// Carries out what was typed. The exit codes are those of SPEC 4.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(arguments) {
+    let typed: Vec<OsString> = arguments.into_iter().collect();
+    let cli = match Cli::try_parse_from(&typed) {
         Ok(cli) => cli,
         Err(error) => {
-            // Help goes to standard output, and a reader that is gone is no error.
-            drop(error.print());
+            hide::print(&error, &typed);
             return ExitCode::from(if error.use_stderr() { Exit::Usage } else { Exit::Done });
         }
     };

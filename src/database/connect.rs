@@ -85,8 +85,8 @@ pub fn connect(url: &str, options: ConnectOptions) -> Result<Box<dyn Database>, 
         }
         return Ok(Box::new(SqliteDatabase::new(path, redacted, options)));
     }
-    match url.split(':').next().unwrap_or_default() {
-        "postgres" | "postgresql" => Ok(Box::new(PostgresDatabase::new(url, redacted, options)?)),
+    match url.split_once("://") {
+        Some(("postgres" | "postgresql", _)) => Ok(Box::new(PostgresDatabase::new(url, redacted, options)?)),
         _ => Err(DbError::Url {
             message: format!("the URL {redacted} is of no engine that stepback speaks to"),
             hint: "write sqlite://FILE or postgres://USER@HOST/DATABASE".to_owned(),

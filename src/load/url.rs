@@ -36,10 +36,12 @@ pub fn engine_of(url: &str, from: &str) -> Result<Engine, LoadError> {
         from: from.to_owned(),
         why,
     };
-    match url.split_once(':').map(|(scheme, _)| scheme) {
-        Some("sqlite") => Ok(Engine::Sqlite),
-        Some("postgres" | "postgresql") => Ok(Engine::Postgres),
-        Some(scheme @ ("mysql" | "mariadb")) => Err(wrong(format!(
+    match url.split_once(':') {
+        Some(("sqlite", _)) => Ok(Engine::Sqlite),
+        Some(("postgres" | "postgresql", rest)) if rest.starts_with("//") => Ok(Engine::Postgres),
+        // The driver would take all of it for something else, and connect to this machine.
+        Some((scheme @ ("postgres" | "postgresql"), _)) => Err(wrong(format!("lacks the // behind `{scheme}:`"))),
+        Some((scheme @ ("mysql" | "mariadb"), _)) => Err(wrong(format!(
             "is of {scheme}, an engine that this version does not speak to yet"
         ))),
         _ => Err(wrong(
@@ -166,6 +168,14 @@ mod tests {
     fn what_is_no_url_is_not_repeated() {
         let error = given("hunter2").unwrap_err().to_string();
         assert!(!error.contains("hunter2"), "{error}");
+        for slip in [
+            "postgres:shop:hunter2@db/shop",
+            "postgresql:/shop:hunter2@db/shop",
+            "postgres:",
+        ] {
+            let error = given(slip).unwrap_err().to_string();
+            assert!(error.contains("lacks the //") && !error.contains("hunter2"), "{error}");
+        }
         assert!(given("mysql://root@db/shop").unwrap_err().to_string().contains("mysql"));
     }
 }

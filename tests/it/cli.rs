@@ -441,6 +441,39 @@ fn secrets(ctx: &Ctx) -> Outcome {
             ran.err
         );
     }
+    // Nor where none belongs, with or without its `//`.
+    let stepback = Binary::in_dir(ctx.dir());
+    for url in [url, "postgres:shop:s3cret@127.0.0.1:1/shop"] {
+        for (code, typed) in [
+            (2, "migrate up"),
+            (2, "status"),
+            (2, ""),
+            (2, "status --color"),
+            (2, "rollback --to"),
+            (2, "migrate up --dir"),
+            (2, "status --config"),
+            (6, "report --url sqlite://none.db"),
+        ] {
+            let ran = stepback.ends(code, &format!("{typed} {url}"))?;
+            assert!(
+                !format!("{ran:?}").replace(&ran.typed, "").contains("s3cret"),
+                "{ran:?}"
+            );
+            if ran.err.contains("(hidden)") {
+                contains(&ran, "a URL belongs behind --url")?;
+            }
+        }
+    }
+    for typed in ["--url", "--url=", "--journal"] {
+        let typed = if typed.ends_with('=') {
+            typed.to_owned()
+        } else {
+            format!("{typed} ")
+        };
+        let ran = stepback.ends(2, &format!("resume {typed}postgres:shop:s3cret@127.0.0.1:1/shop"))?;
+        assert!(!ran.err.contains("s3cret"), "{}", ran.err);
+        contains(&ran, "lacks the // behind `postgres:`")?;
+    }
     Ok(())
 }
 

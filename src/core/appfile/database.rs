@@ -79,8 +79,9 @@ fn read_url(at: &Spot<'_>, log: &mut Log) -> Option<UrlSource> {
     let env = fields
         .get("env")
         .and_then(|at| at.parse("a variable's name", log, variable));
+    let file = fields.get("file").and_then(|at| at.parse("a path", log, path));
     let mut text = |key| fields.get(key).and_then(|at| at.text("a name", log)).map(str::to_owned);
-    let (file, secret, key) = (text("file"), text("secret"), text("key"));
+    let (secret, key) = (text("secret"), text("key"));
     if given != 1 {
         let why = "expected exactly one of {env: NAME}, {file: PATH}, {secret: NAME, key: KEY}";
         log.invalid(at, why);
@@ -102,6 +103,14 @@ fn variable(text: &str) -> Result<String, &'static str> {
     is_name
         .then(|| text.to_owned())
         .ok_or("this is no variable's name: letters, digits and underscores")
+}
+
+/// As with [`variable`]: a URL is no path, and is not repeated.
+fn path(text: &str) -> Result<String, &'static str> {
+    let is_path = !text.contains("://") && !url::has_scheme(text);
+    is_path
+        .then(|| text.to_owned())
+        .ok_or("this is a URL, and no path of a file that holds one; a URL with a password goes into {env: NAME}")
 }
 
 /// It may become a prefix of table names on engines that have no schemas, so it needs no quotes and leaves room.

@@ -227,6 +227,17 @@ fn a_password_is_not_repeated() {
 }
 
 #[test]
+fn a_url_in_the_place_of_a_path_is_not_repeated() {
+    for url in ["postgres://shop:hunter2@db/shop", "postgres:shop:hunter2@db/shop"] {
+        let text = errors(&SMALL.replace("sqlite://shop.db", &format!("{{ file: \"{url}\" }}")));
+        assert!(
+            text.contains("no path of a file") && !text.contains("hunter2"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn migrating_at_start_permits_offline_only() {
     insta::assert_snapshot!(errors(&with_spec("  migratesAtStart: true\n  strategy: app-first")));
     assert_eq!(

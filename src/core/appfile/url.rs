@@ -25,6 +25,12 @@ pub(super) fn holds_password(text: &str) -> bool {
     in_front || query.split('&').any(is_secret)
 }
 
+/// Whether it begins as the URL of a database does, be it one or not.
+pub(super) fn has_scheme(text: &str) -> bool {
+    text.split_once(':')
+        .is_some_and(|(scheme, _)| SCHEMES.contains(&scheme))
+}
+
 /// Whether the scheme is one of ours. The text is not repeated: it may be a secret without a scheme.
 pub(super) fn check(text: &str) -> Result<(), String> {
     let scheme = text.split_once("://").map(|(scheme, _)| scheme);
