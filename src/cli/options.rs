@@ -122,6 +122,8 @@ impl Options {
         let logs = tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_writer(std::io::stderr)
+            // It would be told where the log could not be written, and panic there.
+            .log_internal_errors(false)
             .with_ansi(self.color == Color::Always);
         // Fails only where a logger is there already, and then that one logs.
         drop(match self.log_format {

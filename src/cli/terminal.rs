@@ -19,6 +19,8 @@ pub(super) struct Terminal {
     pub(super) draws: bool,
     yes: bool,
     log_format: LogFormat,
+    /// Whether the answer goes to a terminal, which can be closed meanwhile.
+    shown: bool,
     color_out: bool,
     color_err: bool,
     width: usize,
@@ -40,6 +42,7 @@ impl Terminal {
             draws: io::stderr().is_terminal() && !dumb && options.log_format == LogFormat::Text,
             yes: options.yes,
             log_format: options.log_format,
+            shown: io::stdout().is_terminal(),
             color_out: color(io::stdout().is_terminal()),
             color_err: color(io::stderr().is_terminal()),
             width: width.unwrap_or(80).min(100),
@@ -61,14 +64,14 @@ impl Terminal {
                 write(&mut Page::new(&mut text, self.width, self.color_out))?
             }
         }
-        put(&mut io::stdout().lock(), &text)
+        put(&mut io::stdout().lock(), &text, self.shown)
     }
 
     /// Writes an answer in a form of the command's own.
     pub(super) fn print(&self, write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> anyhow::Result<()> {
         let mut text = Vec::new();
         write(&mut text)?;
-        put(&mut io::stdout().lock(), &text)
+        put(&mut io::stdout().lock(), &text, self.shown)
     }
 
     /// Writes to standard error, whatever the form of the answer; as one log line where logs are for programs.
@@ -80,7 +83,7 @@ impl Terminal {
         if self.log_format == LogFormat::Json {
             text = log_line(&String::from_utf8_lossy(&text));
         }
-        drop(put(&mut io::stderr().lock(), &text));
+        drop(put(&mut io::stderr().lock(), &text, true));
     }
 
     /// The progress of a run of this plan, on standard error.
@@ -170,10 +173,38 @@ fn log_line(message: &str) -> Vec<u8> {
     format!("{line}\n").into_bytes()
 }
 
-/// A reader that is gone is no error: it has seen what it wanted.
-fn put(out: &mut impl Write, text: &[u8]) -> anyhow::Result<()> {
+/// What the system answers to whoever writes to a terminal that is closed (EIO).
+const CLOSED: i32 = 5;
+
+/// A reader that is gone is no error: it has seen what it wanted. Nor is a terminal that was closed, for the one who closed
+/// it.
+fn put(out: &mut impl Write, text: &[u8], to_terminal: bool) -> anyhow::Result<()> {
     match out.write_all(text).and_then(|()| out.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        Err(error) if to_terminal && error.raw_os_error() == Some(CLOSED) => Ok(()),
         written => Ok(written?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Closed;
+
+    impl Write for Closed {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::Error::from_raw_os_error(CLOSED))
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_terminal_that_was_closed_is_no_error_and_a_disk_that_fails_is() {
+        put(&mut Closed, b"done", true).unwrap();
+        put(&mut Closed, b"done", false).unwrap_err();
     }
 }

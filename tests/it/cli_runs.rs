@@ -21,6 +21,7 @@ use crate::support::{
 pub fn cases() -> Vec<Case> {
     vec![
         case("cli_runs::a_signal_halts_between_two_migrations_with_130", signal),
+        case("cli_runs::a_terminal_that_is_closed_halts_with_130", hangup),
         case(
             "cli_runs::a_signal_in_a_down_tells_what_was_done_and_how_to_go_on",
             signal_in_the_last,
@@ -347,6 +348,23 @@ async fn signal(ctx: Ctx) -> Outcome {
         ["3", "16000000", "2"],
         "each down exactly once"
     );
+    Ok(())
+}
+
+/// The kernel says that the terminal is gone, and so does the shell; and nobody reads any more what is said.
+async fn hangup(ctx: Ctx) -> Outcome {
+    let stepback = slow_migrations(&ctx)?;
+    let (mut child, lines) = start_down(&stepback)?;
+    until_the_script_runs(&ctx).await?;
+    drop(lines);
+    for _ in 0..2 {
+        send("HUP", &child)?;
+    }
+    assert_eq!(child.wait()?.code(), Some(130));
+    assert_eq!(rows(&ctx, LEDGER).await?, ["1", "2"], "the move in flight was finished");
+    let report = stepback.ends(0, "report")?;
+    assert!(report.out.contains("stopped"), "{}", report.out);
+    stepback.ends(0, "resume --yes")?;
     Ok(())
 }
 
