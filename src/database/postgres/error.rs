@@ -83,6 +83,9 @@ fn grant(message: &str) -> &'static str {
     if message.contains(" for table ") || message.contains(" for sequence ") {
         "let their owner grant the role that connects what it needs of stepback's tables: USAGE on their schema, SELECT, \
          INSERT, UPDATE and DELETE on the tables, USAGE on the sequences"
+    } else if message.contains(" for schema ") {
+        "let the schema's owner grant the role that connects USAGE on that schema, and SELECT, INSERT, UPDATE and DELETE on \
+         stepback's tables in it; where they are not made yet, CREATE on the schema"
     } else {
         "let a DBA grant the role that connects CREATE on the database, or make the tables as `stepback init --sql` prints \
          them, and grant it what is needed there"
@@ -156,6 +159,17 @@ pub(super) fn explain(database: &str, doing: &'static str, error: &sqlx::Error) 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_to_be_granted_is_of_what_the_server_names() {
+        for (message, right) in [
+            ("permission denied for schema stepback", "USAGE on that schema"),
+            ("permission denied for table lease", "USAGE on their schema"),
+            ("permission denied for database shop", "CREATE on the database"),
+        ] {
+            assert!(grant(message).contains(right), "{message}: {}", grant(message));
+        }
+    }
 
     #[test]
     fn values_of_rows_are_not_repeated() {
