@@ -315,6 +315,12 @@ fn edited(ctx: &Ctx) -> Outcome {
     let listed = stepback.ends(0, "migrate status")?.out;
     assert!(listed.contains("  edited   1_a\n"), "{listed}");
     assert!(listed.contains("restore the file"), "{listed}");
+    fs::write(ctx.dir().join("migrations/1_a.up.sql"), "CREATE TABLE a (id INTEGER);")?;
+    fs::write(ctx.dir().join("migrations/1_a.down.sql"), "DROP TABLE a; -- x")?;
+    let listed = stepback.ends(0, "migrate status")?.out;
+    assert!(listed.contains("  applied  1_a  down edited\n"), "{listed}");
+    let refused = stepback.ends(3, "migrate down --data-loss accept --yes")?;
+    assert!(refused.err.contains("[down-edited]"), "{}", refused.err);
     Ok(())
 }
 

@@ -172,6 +172,8 @@ pub struct MigrationStatus {
     pub in_folder: bool,
     /// Whether the up script in the folder is not the one that was applied.
     pub edited: bool,
+    /// Whether the down script in the folder is not the one that was captured: `migrate down` refuses it.
+    pub down_edited: bool,
     /// Where its down script is: `captured`, `staged`, `folder`, `empty`, `missing`, `damaged`.
     pub down: &'static str,
 }
@@ -366,6 +368,7 @@ fn list_migrations(catalog: &Catalog, database: &SeenDatabase) -> Vec<MigrationS
             edited: catalog
                 .find(&row.migration.version)
                 .is_some_and(|filed| row.names_up(&filed.up.sha256(), filed.up.text().as_bytes()) == Some(false)),
+            down_edited: is_down_edited(row, catalog, database),
             down: down_of(row, catalog, database),
         })
         .collect();
@@ -383,6 +386,7 @@ fn list_migrations(catalog: &Catalog, database: &SeenDatabase) -> Vec<MigrationS
             sequence: None,
             in_folder: true,
             edited: false,
+            down_edited: false,
             down: match &migration.down {
                 None => "missing",
                 Some(down) if down.is_empty(database.database.engine) => "empty",
@@ -392,6 +396,17 @@ fn list_migrations(catalog: &Catalog, database: &SeenDatabase) -> Vec<MigrationS
     }
     list.sort_by(|a, b| a.migration.version.cmp(&b.migration.version));
     list
+}
+
+fn is_down_edited(row: &LedgerRow, catalog: &Catalog, database: &SeenDatabase) -> bool {
+    let version = &row.migration.version;
+    let archived = database.archived(version);
+    let captured = archived.filter(|archived| archived.intact && archived.capture == Capture::Captured);
+    let filed = catalog.find(version).and_then(|filed| filed.down.as_ref());
+    match (captured.and_then(|archived| archived.down_sha256), filed) {
+        (Some(captured), Some(file)) => file.sha256() != captured,
+        _ => false,
+    }
 }
 
 fn down_of(row: &LedgerRow, catalog: &Catalog, database: &SeenDatabase) -> &'static str {

@@ -185,6 +185,7 @@ pub fn write_migrations(page: &mut Page<'_>, migrations: &[MigrationStatus]) -> 
         };
         let word = page.paint(paint, &format!("{word:<7}"));
         let down = match one.down {
+            _ if one.down_edited => "  down edited".to_owned(),
             "captured" | "folder" => String::new(),
             "missing" => "  no down".to_owned(),
             "empty" => "  empty down".to_owned(),
@@ -195,6 +196,12 @@ pub fn write_migrations(page: &mut Page<'_>, migrations: &[MigrationStatus]) -> 
     if migrations.iter().any(|one| one.edited) {
         let why = "edited: applied, and its up script was changed since; restore the file, and put the change into a new \
                    migration";
+        page.blank()?;
+        page.labelled("", None, why)?;
+    }
+    if migrations.iter().any(|one| one.down_edited) {
+        let why = "down edited: the folder's down script is not the one that was captured, and every way back refuses it; \
+                   restore the file, or point --dir at an empty folder: what was captured runs";
         page.blank()?;
         page.labelled("", None, why)?;
     }
