@@ -6,7 +6,8 @@
 //! server that made them, which may be an older one than the last that ran: they can raise the version, never suffice.
 
 use super::{
-    Examined, Found, LET_READ, NAME_IT, Rule, ServerVersion, Volume, Wanted, four, made_by_postgres, made_here, shown,
+    Examined, Found, LET_READ, NAME_IT, Rule, ServerVersion, Volume, Wanted, four, made_by_postgres, made_here,
+    postgres, shown,
 };
 
 const INFO: &str = "mariadb_upgrade_info";
@@ -19,56 +20,23 @@ const DICTIONARY_OF_MYSQL: &str = "mysql.ibd";
 const MADE_HERE: [&str; 4] = ["ibdata1", "aria_log_control", "mysql/db.frm", REDO];
 
 pub(super) const WANTED: &[Wanted] = &[
-    Wanted { path: INFO, limit: 64 },
-    Wanted {
-        path: INFO_OLD,
-        limit: 64,
-    },
-    Wanted { path: REDO, limit: 64 },
-    Wanted {
-        path: "aria_log.*",
-        limit: 64,
-    },
-    Wanted {
-        path: DICTIONARY_OF_MYSQL,
-        limit: 64,
-    },
-    Wanted {
-        path: MADE_HERE[0],
-        limit: 1,
-    },
-    Wanted {
-        path: MADE_HERE[1],
-        limit: 1,
-    },
-    Wanted {
-        path: MADE_HERE[2],
-        limit: 1,
-    },
-    Wanted {
-        path: "PG_VERSION",
-        limit: 1,
-    },
-    Wanted {
-        path: "global/pg_control",
-        limit: 1,
-    },
+    Wanted::head(INFO, 64),
+    Wanted::head(INFO_OLD, 64),
+    Wanted::head(REDO, 64),
+    Wanted::head("aria_log.*", 64),
+    Wanted::head(DICTIONARY_OF_MYSQL, 64),
+    Wanted::mark(MADE_HERE[0]),
+    Wanted::mark(MADE_HERE[1]),
+    Wanted::mark(MADE_HERE[2]),
+    Wanted::mark(postgres::MARKS[0]),
+    Wanted::mark(postgres::MARKS[1]),
 ];
 
 /// `data` in the images of one well-known maker.
 pub(super) const NEARBY: &[Wanted] = &[
-    Wanted {
-        path: "*/mariadb_upgrade_info",
-        limit: 1,
-    },
-    Wanted {
-        path: "*/mysql_upgrade_info",
-        limit: 1,
-    },
-    Wanted {
-        path: "*/aria_log_control",
-        limit: 1,
-    },
+    Wanted::mark("*/mariadb_upgrade_info"),
+    Wanted::mark("*/mysql_upgrade_info"),
+    Wanted::mark("*/aria_log_control"),
 ];
 
 fn not_a_version(bytes: &[u8]) -> String {

@@ -207,7 +207,7 @@ fn made_here<'a>(volume: &'a Volume, marks: &[&'a str]) -> Result<Option<&'a str
 
 /// What makes a directory PostgreSQL's. A plain file only: a folder of this name is a database that somebody named so.
 fn made_by_postgres(volume: &Volume) -> Option<String> {
-    let mark = made_here(volume, &["PG_VERSION", "global/pg_control"]).ok().flatten();
+    let mark = made_here(volume, &postgres::MARKS).ok().flatten();
     mark.map(|file| format!("it has {file}, which PostgreSQL makes"))
 }
 

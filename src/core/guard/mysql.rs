@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::{
     DAMAGED, Examined, Found, LET_READ, NAME_IT, Rule, ServerVersion, Volume, Wanted, four, made_by_postgres,
-    made_here, shown,
+    made_here, postgres, shown,
 };
 
 const DICTIONARY: &str = "mysql.ibd";
@@ -21,49 +21,19 @@ const INFO: &str = "mysql_upgrade_info";
 const MADE_HERE: [&str; 3] = ["ibdata1", "auto.cnf", "mysql/db.frm"];
 
 pub(super) const WANTED: &[Wanted] = &[
-    Wanted {
-        path: DICTIONARY,
-        limit: 64,
-    },
-    Wanted {
-        path: HISTORY,
-        limit: 1 << 20,
-    },
-    Wanted { path: INFO, limit: 64 },
-    Wanted {
-        path: "mariadb_upgrade_info",
-        limit: 64,
-    },
-    Wanted {
-        path: "aria_log_control",
-        limit: 1,
-    },
-    Wanted {
-        path: MADE_HERE[0],
-        limit: 1,
-    },
-    Wanted {
-        path: MADE_HERE[1],
-        limit: 1,
-    },
-    Wanted {
-        path: MADE_HERE[2],
-        limit: 1,
-    },
-    Wanted {
-        path: "PG_VERSION",
-        limit: 1,
-    },
-    Wanted {
-        path: "global/pg_control",
-        limit: 1,
-    },
+    Wanted::head(DICTIONARY, 64),
+    Wanted::head(HISTORY, 1 << 20),
+    Wanted::head(INFO, 64),
+    Wanted::head("mariadb_upgrade_info", 64),
+    Wanted::mark("aria_log_control"),
+    Wanted::mark(MADE_HERE[0]),
+    Wanted::mark(MADE_HERE[1]),
+    Wanted::mark(MADE_HERE[2]),
+    Wanted::mark(postgres::MARKS[0]),
+    Wanted::mark(postgres::MARKS[1]),
 ];
 
-pub(super) const NEARBY: &[Wanted] = &[Wanted {
-    path: "*/mysql.ibd",
-    limit: 1,
-}];
+pub(super) const NEARBY: &[Wanted] = &[Wanted::mark("*/mysql.ibd")];
 
 /// The server's version in page 0 of the dictionary's tablespace: four bytes, big-endian, at offset 8. What surrounds
 /// it must be what a page 0 has: page number 0, and the type of a tablespace's first page.

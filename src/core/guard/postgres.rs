@@ -8,6 +8,8 @@ use super::{DAMAGED, Examined, Found, KEEP, NAME_IT, Rule, ServerVersion, Volume
 
 const VERSION: &str = "PG_VERSION";
 const CONTROL: &str = "global/pg_control";
+/// What makes a directory PostgreSQL's.
+pub(super) const MARKS: [&str; 2] = [VERSION, CONTROL];
 const CONTROL_OLD: &str = "global/pg_control.old";
 
 /// How much of `pg_control` is read. Every server since 8.1 writes 8 KiB, of which no version uses less than this much
@@ -24,58 +26,22 @@ const OF_OTHERS: [&str; 5] = [
 ];
 
 pub(super) const WANTED: &[Wanted] = &[
-    Wanted {
-        path: VERSION,
-        limit: 64,
-    },
-    Wanted {
-        path: CONTROL,
-        limit: CONTROL_HEAD,
-    },
-    Wanted {
-        path: CONTROL_OLD,
-        limit: 1,
-    },
-    Wanted {
-        path: "base/*/PG_VERSION",
-        limit: 64,
-    },
-    Wanted {
-        path: OF_OTHERS[0],
-        limit: 1,
-    },
-    Wanted {
-        path: OF_OTHERS[1],
-        limit: 1,
-    },
-    Wanted {
-        path: OF_OTHERS[2],
-        limit: 1,
-    },
-    Wanted {
-        path: OF_OTHERS[3],
-        limit: 1,
-    },
-    Wanted {
-        path: OF_OTHERS[4],
-        limit: 1,
-    },
+    Wanted::head(VERSION, 64),
+    Wanted::head(CONTROL, CONTROL_HEAD),
+    Wanted::mark(CONTROL_OLD),
+    Wanted::head("base/*/PG_VERSION", 64),
+    Wanted::mark(OF_OTHERS[0]),
+    Wanted::mark(OF_OTHERS[1]),
+    Wanted::mark(OF_OTHERS[2]),
+    Wanted::mark(OF_OTHERS[3]),
+    Wanted::mark(OF_OTHERS[4]),
 ];
 
 /// `pgdata` by habit, `18/docker` in the official image since 18, `15/main` on Debian.
 pub(super) const NEARBY: &[Wanted] = &[
-    Wanted {
-        path: "*/PG_VERSION",
-        limit: 1,
-    },
-    Wanted {
-        path: "*/docker/PG_VERSION",
-        limit: 1,
-    },
-    Wanted {
-        path: "*/main/PG_VERSION",
-        limit: 1,
-    },
+    Wanted::mark("*/PG_VERSION"),
+    Wanted::mark("*/docker/PG_VERSION"),
+    Wanted::mark("*/main/PG_VERSION"),
 ];
 
 /// The catalog version that each release was published with, and never changed since.

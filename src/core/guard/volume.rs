@@ -11,6 +11,18 @@ pub struct Wanted {
     pub limit: usize,
 }
 
+impl Wanted {
+    /// The head of a file.
+    pub(super) const fn head(path: &'static str, limit: usize) -> Self {
+        Self { path, limit }
+    }
+
+    /// A file of which only counts that it is there.
+    pub(super) const fn mark(path: &'static str) -> Self {
+        Self::head(path, 1)
+    }
+}
+
 /// What became of a file that was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
