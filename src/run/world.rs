@@ -143,10 +143,11 @@ impl World<'_> {
                 removal,
                 ..
             } => {
-                let seen = match removal {
-                    Removal::Outdated(template) => self.look_at_pods(workload, &names(&[template])).await?,
-                    Removal::BeyondCount => self.look_at_pods(workload, &[]).await?,
+                let revisions = match removal {
+                    Removal::Outdated(template) => names(&[template]),
+                    Removal::BeyondCount => Vec::new(),
                 };
+                let seen = self.look_at_pods(workload, &revisions).await?;
                 Ok(observe_removal(&seen, uid, pod, removal))
             }
             // There is no effect to look for: its gate is all there is.
