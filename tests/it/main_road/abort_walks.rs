@@ -102,14 +102,19 @@ async fn until_pod(stage: &Stage, pod: &str, was: (String, bool)) -> Outcome {
     }
 }
 
-/// The lowest pod was left behind by an upgrade; the walk came past it and past three sound ones.
-async fn walked_back(ctx: Ctx) -> Outcome {
-    let setting = Setting {
+/// So many pods that are walked back, by an app file with the limits of a run that is killed.
+fn walking(replicas: i32) -> Setting {
+    Setting {
         app: LIMITS.trim_end_matches('\n'),
-        ..setting(Kind::Sandbox, 5, |app| {
+        ..setting(Kind::Sandbox, replicas, |app| {
             app_first(app).replace("  limits: { pod: 40s }\n", "")
         })
-    };
+    }
+}
+
+/// The lowest pod was left behind by an upgrade; the walk came past it and past three sound ones.
+async fn walked_back(ctx: Ctx) -> Outcome {
+    let setting = walking(5);
     let stage = Stage::set(setting, ctx.dir(), ctx.name()).await?;
     place_orders(&stage).await?;
     let rolling = json!({ "type": "RollingUpdate", "rollingUpdate": { "partition": 0 } });
@@ -156,12 +161,7 @@ async fn half_rolled_out(stage: &Stage, image: &str, partition: i32) -> Outcome 
 
 /// The walk came past the canary and one of the others: each comes back on what it ran.
 async fn beside_a_canary(ctx: Ctx) -> Outcome {
-    let setting = Setting {
-        app: LIMITS.trim_end_matches('\n'),
-        ..setting(Kind::Sandbox, 3, |app| {
-            app_first(app).replace("  limits: { pod: 40s }\n", "")
-        })
-    };
+    let setting = walking(3);
     let stage = Stage::set(setting, ctx.dir(), ctx.name()).await?;
     place_orders(&stage).await?;
     half_rolled_out(&stage, "canary/shop:1.3.0", 2).await?;

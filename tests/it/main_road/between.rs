@@ -98,7 +98,7 @@ async fn status_between(ctx: Ctx) -> Outcome {
     place_orders(&stage).await?;
     let mut hold = stage
         .server()
-        .hold_nth(1, |asked| writes_the_set(asked) && step_of(asked) == Some(1));
+        .hold(|asked| writes_the_set(asked) && step_of(asked) == Some(1));
     let mut rollback = stage.credentials.start(&stage.folder("1.2.0"), ROLLBACK)?;
     hold.arrived().await?;
     let status = Patch::Merge(json!({ "status": { "collisionCount": 7 } }));
