@@ -142,9 +142,13 @@ pub(super) async fn carry_plan(
         // While we waited for the lease, another coordinator did the same.
         return say_nothing_to_do(terminal, &now);
     }
-    let finished = started.map_err(|error| match opened {
-        Some(run) => CliError::broke_off(run, error).into(),
-        None => anyhow::Error::from(error),
+    let finished = started.map_err(|error| match (opened, error) {
+        (Some(run), error) => CliError::broke_off(run, error).into(),
+        (None, RoadError::Changed(changes)) if matches!(request.goal, Goal::Down(_)) => {
+            let again = to_go_on(plan);
+            anyhow::Error::from(CliError::Overtaken { changes, again })
+        }
+        (None, error) => anyhow::Error::from(error),
     })?;
     conclude(terminal, verbose, &finished, None, partly)
 }

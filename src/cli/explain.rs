@@ -74,6 +74,14 @@ pub(super) enum CliError {
         /// What to type for a new plan.
         again: String,
     },
+    /// The world has changed since a plan was made which counts from what is applied: planned again, it goes further.
+    #[error("the world has changed since the plan was made")]
+    Overtaken {
+        /// What is not as it was.
+        changes: Vec<Change>,
+        /// What to type to come to where it was going.
+        again: String,
+    },
     /// No journal of a run lies there.
     #[error("there are no runs there")]
     NoRun,
@@ -277,6 +285,10 @@ fn of_cli(error: &CliError) -> Explained {
         CliError::Stale { changes, again, .. } => Explained::new(Exit::Refused, error)
             .because(changes)
             .hint(format!("to make a new plan: {again}")),
+        CliError::Overtaken { changes, again } => Explained::new(Exit::Refused, error)
+            .because(changes)
+            .hint("what was meant may be done already, and the same again would count from what is applied now")
+            .hint(again),
         CliError::NoRun => Explained::new(Exit::Usage, error)
             .hint("is it the right place? see DATABASE_URL or --url; with --journal also --context and --kubeconfig"),
         CliError::Halted(halted) => of_halt(halted),

@@ -27,6 +27,7 @@ pub fn cases() -> Vec<Case> {
             signal_in_the_last,
         ),
         case("cli_runs::in_the_folder_of_an_app_the_run_is_that_apps", of_this_app),
+        case("cli_runs::of_two_downs_the_second_is_not_led_one_further", two_downs),
         case("cli_runs::a_killed_run_is_resumed_with_nothing_but_the_url", killed),
         case(
             "cli_runs::of_several_at_once_one_acts_and_nothing_happens_twice",
@@ -365,6 +366,39 @@ async fn hangup(ctx: Ctx) -> Outcome {
     let report = stepback.ends(0, "report")?;
     assert!(report.out.contains("stopped"), "{}", report.out);
     stepback.ends(0, "resume --yes")?;
+    Ok(())
+}
+
+/// Two want the newest undone at the same time: whoever comes second is not led one further.
+async fn two_downs(ctx: Ctx) -> Outcome {
+    let stepback = slow_migrations(&ctx)?;
+    // On a machine that is busy, the first takes longer than a lease is waited for.
+    fs::create_dir(ctx.dir().join("migrations"))?;
+    let file = "apiVersion: stepback.dev/v1\nkind: App\nmetadata: { name: tally }\nspec:\n  database:\n    \
+                url: { env: DATABASE_URL }\n  limits: { lock: 5m }\n";
+    fs::write(ctx.dir().join("stepback.yaml"), file)?;
+    let down = || {
+        let mut command = stepback.command(&["migrate", "down", "--data-loss", "accept", "--yes"]);
+        command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()
+    };
+    let first = down()?;
+    until_the_script_runs(&ctx).await?;
+    let second = down()?;
+    let mut lost = 0;
+    for child in [first, second] {
+        let ended = child.wait_with_output()?;
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        if ended.status.success() {
+            continue;
+        }
+        lost += 1;
+        assert_eq!(ended.status.code(), Some(3), "{said}");
+        assert!(!said.contains("type the same again"), "{said}");
+        assert!(said.contains("stepback migrate goto 2"), "{said}");
+    }
+    assert_eq!(lost, 1);
+    assert_eq!(rows(&ctx, LEDGER).await?, ["1", "2"]);
     Ok(())
 }
 

@@ -266,6 +266,10 @@ fn cli_errors() -> Vec<CliError> {
             changes: Vec::new(),
             again: "stepback plan --to 1.2.0".to_owned()
         },
+        Overtaken = CliError::Overtaken {
+            changes: Vec::new(),
+            again: "to go on to where it was going: stepback migrate goto 2".to_owned()
+        },
         NoRun = CliError::NoRun,
         Halted = halts().remove(0),
         TurnedBack = match halts().remove(0) {
