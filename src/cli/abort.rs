@@ -95,7 +95,8 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
     if !terminal.quiet {
         terminal.tell(|page| write_plan(page, &plan, None).and_then(|()| page.blank()));
     }
-    terminal.confirm("Go back?")?;
+    let asked = terminal.confirm("Go back?");
+    asked.map_err(|source| CliError::unconfirmed(&row.run, source))?;
     let stop = stop_on_signals()?;
     let mut lines = terminal.lines(&plan);
     let aborted = coordinator.abort(&row, &plan, &consent, stop, &mut lines).await;

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 use stepback_core::journal::Halt;
 use stepback_core::model::{Evidence, Finding, RunId};
-use stepback_core::plan::{Change, Refusals, SavedPlanError};
+use stepback_core::plan::{Change, Refusals};
 use stepback_core::report::{Kind, Page, Paint, write_evidence, write_findings};
 
 use super::Exit;
@@ -27,6 +27,7 @@ use halts::{of_halt, of_turned_back};
 use seams::{of_cluster, of_database, of_journal};
 
 mod runs;
+mod saved;
 
 const UNTOUCHED: &str = "nothing was touched";
 
@@ -107,6 +108,14 @@ pub(super) enum CliError {
         /// Why not.
         source: Box<RoadError>,
     },
+    /// What was to be done with a run was not confirmed: it stands as it did.
+    #[error("{source}")]
+    Unconfirmed {
+        /// Which run.
+        run: RunId,
+        /// Why not.
+        source: Box<CliError>,
+    },
     /// The run broke off after it was opened.
     #[error("run {run} broke off")]
     BrokeOff {
@@ -116,20 +125,6 @@ pub(super) enum CliError {
         #[source]
         source: Box<RoadError>,
     },
-}
-
-impl CliError {
-    /// That a run could not be continued, and stands as it did.
-    pub(super) fn not_continued(run: RunId, source: RoadError) -> Self {
-        let source = Box::new(source);
-        Self::NotContinued { run, source }
-    }
-
-    /// That a run broke off after it was opened.
-    pub(super) fn broke_off(run: RunId, source: RoadError) -> Self {
-        let source = Box::new(source);
-        Self::BrokeOff { run, source }
-    }
 }
 
 /// A run that stands still.
@@ -301,10 +296,9 @@ fn of_cli(error: &CliError) -> Explained {
             if inner.now != UNTOUCHED {
                 return inner;
             }
-            inner.now(format!(
-                "run {run} stands as it did: this process has begun no step of it; stepback status says where it is"
-            ))
+            inner.now(runs::stands_as_it_did(run))
         }
+        CliError::Unconfirmed { run, source } => of_cli(source).now(runs::stands_as_it_did(run)),
         CliError::BrokeOff { run, source } => {
             let inner = of_road(source);
             let mut explained = Explained::new(Exit::Halted, error)
@@ -356,7 +350,7 @@ fn of_load(error: &LoadError) -> Explained {
         LoadError::Catalog { errors, .. } => explained
             .because(errors.errors())
             .hint("correct what is named, or name another folder or layout with --dir and --layout"),
-        LoadError::Saved { path, error } => of_saved(explained, path, error),
+        LoadError::Saved { path, error } => saved::of_saved(explained, path, error),
         LoadError::NotOver(_) => explained.hint("give --out another name; only a saved plan is ever replaced"),
         LoadError::Exists(_) => {
             explained.hint("nothing is ever overwritten: give another name, or move that file away")
@@ -373,25 +367,6 @@ fn of_load(error: &LoadError) -> Explained {
             "layouts that are read are `stepback` (VERSION_name.up.sql, VERSION_name.down.sql) and `sqlx`: see --layout",
         ),
         LoadError::Ledger(_) => explained.hint("ledgers that are read are `stepback` and `sqlx`: see --ledger"),
-    }
-}
-
-fn of_saved(explained: Explained, path: &std::path::Path, error: &SavedPlanError) -> Explained {
-    let again = format!("write it again: stepback plan --to RELEASE --out {}", path.display());
-    let refused = Explained {
-        exit_code: Exit::Refused,
-        ..explained
-    };
-    match error {
-        SavedPlanError::Other { .. } => Explained {
-            exit_code: Exit::Usage,
-            ..refused
-        }
-        .hint(again),
-        SavedPlanError::Newer { program, .. } => refused
-            .hint(format!("apply it with {program} or a newer one"))
-            .hint(again),
-        _ => refused.hint(again),
     }
 }
 

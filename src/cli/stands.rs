@@ -6,6 +6,7 @@ use stepback_core::model::RunId;
 use stepback_core::report::Page;
 
 use super::Exit;
+use super::explain::CliError;
 use super::lost::{answer_closed, tell_waiting, write_left};
 use super::signals::stop_on_signals;
 use super::terminal::Terminal;
@@ -20,7 +21,8 @@ pub(super) async fn close_as_it_stands(
     if !terminal.quiet || terminal.asks() {
         terminal.tell(|page| write_standing(page, &standing));
     }
-    terminal.confirm("Close it as it stands?")?;
+    let asked = terminal.confirm("Close it as it stands?");
+    asked.map_err(|source| CliError::unconfirmed(run, source))?;
     let stop = stop_on_signals()?;
     let mut listener = tell_waiting(terminal);
     let row = coordinator.close_standing(&standing, stop, &mut listener).await?;

@@ -254,7 +254,9 @@ fn files_refused(ctx: &Ctx) -> Outcome {
         ),
     ] {
         fs::write(dir.join("bad.plan"), &text)?;
-        refuses(dir, &stepback, code, "apply bad.plan --yes", &[said, again])?;
+        // What is something else is not to be written over.
+        let next = if code == 2 { "--to RELEASE --out FILE" } else { again };
+        refuses(dir, &stepback, code, "apply bad.plan --yes", &[said, next])?;
     }
     refuses(dir, &stepback, 2, "apply not.there --yes", &["cannot read not.there"])
 }

@@ -3,21 +3,48 @@
 use stepback_core::model::RunId;
 
 use super::super::rebind::describe;
-use super::{Exit, Explained, USUAL_PLACES};
+use super::{CliError, Exit, Explained, USUAL_PLACES};
 use crate::run::{RoadError, Unfit};
+
+impl CliError {
+    /// That a run could not be continued, and stands as it did.
+    pub(in crate::cli) fn not_continued(run: RunId, source: RoadError) -> Self {
+        let source = Box::new(source);
+        Self::NotContinued { run, source }
+    }
+
+    /// That nobody confirmed what was to be done with a run, which stands as it did.
+    pub(in crate::cli) fn unconfirmed(run: &RunId, source: Self) -> Self {
+        let source = Box::new(source);
+        Self::Unconfirmed {
+            run: run.clone(),
+            source,
+        }
+    }
+
+    /// That a run broke off after it was opened.
+    pub(in crate::cli) fn broke_off(run: RunId, source: RoadError) -> Self {
+        let source = Box::new(source);
+        Self::BrokeOff { run, source }
+    }
+}
 
 pub(super) fn of_unfit(error: &RoadError, run: &RunId, why: &Unfit) -> Explained {
     let explained = Explained::new(Exit::Refused, error);
     let report = format!("to see it: stepback report {run}");
     let stands = as_it_stands(run);
     match why {
-        Unfit::Unknown => explained
-            .hint(format!(
+        Unfit::Unknown => {
+            let explained = explained.hint(format!(
                 "is it the right database ({USUAL_PLACES})? to see the runs of this one: stepback runs"
-            ))
-            .hint(format!(
+            ));
+            if !is_an_id(run) {
+                return explained.hint("type a run's id as it is printed there");
+            }
+            explained.hint(format!(
                 "where the database was restored from before the run: stepback abort --journal-lost {run}"
-            )),
+            ))
+        }
         Unfit::IsAbort(_) => explained
             .hint(format!("to continue it: stepback resume {run}"))
             .hint(stands),
@@ -68,7 +95,16 @@ pub(super) fn of_unfit(error: &RoadError, run: &RunId, why: &Unfit) -> Explained
     }
 }
 
+/// Whether a coordinator can have given this id: what is none was typed with a slip, and no run of it is lost.
+fn is_an_id(run: &RunId) -> bool {
+    run.0.len() == 26 && run.0.bytes().all(|is| is.is_ascii_digit() || is.is_ascii_uppercase())
+}
+
 /// The way out of a run that can neither pass nor go back.
 pub(super) fn as_it_stands(run: &RunId) -> String {
     format!("where neither can succeed, to close it as it stands: stepback abort --as-it-stands {run}")
+}
+
+pub(super) fn stands_as_it_did(run: &RunId) -> String {
+    format!("run {run} stands as it did: this process has begun no step of it; stepback status says where it is")
 }

@@ -7,7 +7,7 @@ use stepback_core::model::{
     DatabaseIdentity, Digest, Finding, JournalPlace, LeaseSeen, MigrationId, PlanId, RunRow, RunStatus, StepId, Token,
     Version, WorkloadKind, WorkloadRef,
 };
-use stepback_core::plan::Accepted;
+use stepback_core::plan::{Accepted, SavedPlanError};
 
 use super::*;
 use crate::run::Unfit;
@@ -281,6 +281,7 @@ fn cli_errors() -> Vec<CliError> {
             run: run(),
             source: Box::new(RoadError::Stopped)
         },
+        Unconfirmed = CliError::unconfirmed(&run(), CliError::NotAsked),
         BrokeOff = CliError::BrokeOff {
             run: run(),
             source: Box::new(RoadError::Stopped)
@@ -328,6 +329,41 @@ fn of_a_run_that_cannot_be_continued_nobody_says_that_nothing_was_touched() {
         let told = explain(&anyhow::Error::from(CliError::not_continued(run(), source)));
         assert!(!told.now.contains("nothing was touched"), "{} {}", told.error, told.now);
     }
+}
+
+/// Nor of one that nobody has confirmed to take back.
+#[test]
+fn what_was_not_confirmed_leaves_the_run_as_it_stood() {
+    let told = explain(&CliError::unconfirmed(&run(), CliError::NotAsked).into());
+    assert!(told.now.contains("stands as it did"), "{}", told.now);
+    assert!(told.hints[0].contains("--yes"), "{:?}", told.hints);
+}
+
+#[test]
+fn no_hint_writes_over_a_file_that_is_no_saved_plan() {
+    let hints = |path: &str, error| {
+        let path = PathBuf::from(path);
+        explain(&LoadError::Saved { path, error }.into()).hints.join(" ")
+    };
+    let torn = || SavedPlanError::Torn { what: text() };
+    for error in [torn(), SavedPlanError::Other { what: text() }] {
+        let hints = hints("stepback.yaml", error);
+        assert!(!hints.contains("--out stepback.yaml"), "{hints}");
+    }
+    assert!(hints("back.plan", torn()).contains("--out back.plan"));
+}
+
+#[test]
+fn only_of_an_id_that_a_run_can_have_is_the_journal_lost() {
+    let hints = |run: &str| {
+        let unfit = RoadError::Unfit {
+            run: RunId(run.to_owned()),
+            why: Unfit::Unknown,
+        };
+        explain(&unfit.into()).hints.join(" ")
+    };
+    assert!(!hints("bla").contains("--journal-lost"));
+    assert!(hints("01J8ZQ4T3KX2M9V6B1C5D7E8F0").contains("--journal-lost"));
 }
 
 #[test]
