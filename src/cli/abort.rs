@@ -5,6 +5,7 @@ use stepback_core::report::write_plan;
 
 use super::Exit;
 use super::carry::conclude;
+use super::dead::{DeadArgs, find_dead};
 use super::explain::CliError;
 use super::found::{Place, find_run, read_journal};
 use super::lost::close_lost;
@@ -52,6 +53,8 @@ pub(super) struct Args {
     /// Go back on this database although it is not the one that the run was opened on, as `resume --rebind` goes on
     #[arg(long)]
     rebind: bool,
+    #[command(flatten)]
+    dead: DeadArgs,
     /// Close a run that can be neither continued nor taken back, and change nothing else
     #[arg(long, requires = "run", conflicts_with_all = ["journal", "accept_writes_since", "rebind"])]
     journal_lost: bool,
@@ -83,14 +86,16 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
     if args.as_it_stands {
         return close_as_it_stands(terminal, &coordinator, &row.run).await;
     }
+    // Its pods may be stopped: that nothing was touched would be half of the truth.
+    let run = row.run.clone();
+    let stands = |source: RoadError| CliError::not_continued(run.clone(), source);
+    let dead = find_dead(terminal, &coordinator, &stored.plan, &args.dead.uids()).await;
     let consent = Consent {
+        dead: dead.map_err(stands)?,
         writes: args.accept_writes_since,
         rebind: agree_to_rebind(terminal, &coordinator, &stored, args.rebind).await?,
         by_itself: false,
     };
-    // Its pods may be stopped: that nothing was touched would be half of the truth.
-    let run = row.run.clone();
-    let stands = |source: RoadError| CliError::not_continued(run.clone(), source);
     let (row, plan) = coordinator.plan_abort(Some(&row.run), &consent).await.map_err(stands)?;
     if !terminal.quiet {
         terminal.tell(|page| write_plan(page, &plan, None).and_then(|()| page.blank()));

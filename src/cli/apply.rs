@@ -123,7 +123,8 @@ fn plan_again(file: &std::path::Path, saved: &SavedPlan) -> String {
         None => "",
     };
     let accepted = saved.asked.accepted.codes().map(|code| format!(" --accept {code}"));
-    let accepted: String = accepted.collect();
+    let dead = saved.asked.dead.iter().map(|uid| format!(" --pod-dead {uid}"));
+    let accepted: String = accepted.chain(dead).collect();
     format!(
         "stepback plan --to {to}{loss}{order}{accepted} --out {}",
         file.display()

@@ -1,5 +1,6 @@
 //! What a command stands on: app file, folder, database and cluster, found and connected. Nothing is touched here.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -116,6 +117,8 @@ pub(super) struct Ground {
     pub(super) not_joined: Option<ClusterError>,
     /// The findings that were accepted by name.
     pub(super) accepted: Accepted,
+    /// The UIDs of pods that are said to be dead.
+    pub(super) dead: BTreeSet<String>,
     pub(super) coordinator: Coordinator,
 }
 
@@ -155,6 +158,7 @@ impl Ground {
             makes,
             not_joined,
             accepted: Accepted::default(),
+            dead: BTreeSet::new(),
             coordinator,
         })
     }
@@ -192,6 +196,7 @@ impl Ground {
             makes: None,
             not_joined: None,
             accepted: Accepted::default(),
+            dead: BTreeSet::new(),
             coordinator,
         })
     }
@@ -208,6 +213,7 @@ impl Ground {
             catalog: &self.catalog,
             accept_loss: accepted,
             accepted: self.accepted.clone(),
+            dead: self.dead.clone(),
             order: way.and_then(|way| way.order).map(|order| match order {
                 ByOrder::Applied => Order::Applied,
                 ByOrder::Version => Order::Version,

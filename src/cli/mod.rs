@@ -8,6 +8,7 @@ mod apply;
 mod carry;
 mod completions;
 #[cfg(all(feature = "sandbox", target_os = "linux"))]
+mod dead;
 mod demo;
 #[cfg(all(feature = "sandbox", target_os = "linux"))]
 mod embedded;

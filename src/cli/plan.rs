@@ -7,6 +7,7 @@ use stepback_core::report::{Bodies, Kind, write_plan, write_plan_markdown, write
 
 use super::Exit;
 use super::carry::{bodies_of, look_and_plan};
+use super::dead::DeadArgs;
 use super::ground::{AcceptArgs, Ground, Need, SchemaArgs, WayArgs, read_release};
 use super::options::{Options, Output};
 use super::terminal::Terminal;
@@ -41,6 +42,8 @@ pub(super) struct Args {
     #[command(flatten)]
     accept: AcceptArgs,
     #[command(flatten)]
+    dead: DeadArgs,
+    #[command(flatten)]
     schema: SchemaArgs,
 }
 
@@ -48,6 +51,7 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
     let to = read_release(options, &args.to)?;
     let mut ground = Ground::find(options, &args.schema, Need::App).await?;
     ground.accepted = args.accept.codes();
+    ground.dead = args.dead.uids();
     let request = ground.request(Goal::Release(to), Some(&args.way));
     let (plan, seen) = look_and_plan(&ground, &request).await?;
     let bodies = bodies_of(&plan, &ground, &seen);

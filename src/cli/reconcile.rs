@@ -5,6 +5,7 @@ use stepback_core::plan::{Goal, Plan, Seen, goal_of, plan};
 
 use super::Exit;
 use super::carry::{bodies_of, carry_plan, look_and_plan, say_nothing_to_do};
+use super::dead::DeadArgs;
 use super::explain::CliError;
 use super::found::{Found, read_journal};
 use super::ground::{AcceptArgs, Ground, Need, SchemaArgs, WayArgs, read_release};
@@ -41,6 +42,8 @@ pub(super) struct Args {
     #[command(flatten)]
     accept: AcceptArgs,
     #[command(flatten)]
+    dead: DeadArgs,
+    #[command(flatten)]
     schema: SchemaArgs,
 }
 
@@ -54,7 +57,9 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
         tried += 1;
         let carried = match unless_stopped(&stop, choose(options, args, &to)).await? {
             Way::Nothing(plan) => return say_nothing_to_do(terminal, &plan),
-            Way::Resume { found, row, stored } => carry_on(options, terminal, &found, row, &stored, false).await,
+            Way::Resume { found, row, stored } => {
+                carry_on(options, terminal, &found, row, &stored, false, &args.dead).await
+            }
             Way::Carry {
                 ground,
                 goal,
@@ -101,6 +106,7 @@ enum Way {
 async fn choose(options: &Options, args: &Args, to: &semver::Version) -> anyhow::Result<Way> {
     let mut ground = Ground::find(options, &args.schema, Need::Release).await?;
     ground.accepted = args.accept.codes();
+    ground.dead = args.dead.uids();
     let database = ground.coordinator.database.look().await?;
     if let Some(row) = database.open_run.clone().filter(|row| row.status != RunStatus::Opening) {
         let stored = read_journal(options, &mut ground.coordinator, &row).await?;

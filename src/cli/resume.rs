@@ -5,6 +5,7 @@ use stepback_core::report::Kind;
 
 use super::Exit;
 use super::carry::conclude;
+use super::dead::{DeadArgs, find_dead};
 use super::explain::CliError;
 use super::found::{Found, Place, find_run, read_journal};
 use super::ground::look_at_workloads;
@@ -15,7 +16,7 @@ use super::signals::stop_on_signals;
 use super::terminal::Terminal;
 use super::unopened::open_run;
 use crate::journal::Stored;
-use crate::run::{Coordinator, RoadError, Unfit};
+use crate::run::{Coordinator, RoadError, Said, Unfit};
 
 /// Continue a run that halted or was killed
 ///
@@ -46,6 +47,8 @@ pub(super) struct Args {
     /// or cloned since. Says what tells the two apart, and asks
     #[arg(long)]
     rebind: bool,
+    #[command(flatten)]
+    dead: DeadArgs,
 }
 
 pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> anyhow::Result<Exit> {
@@ -66,7 +69,7 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
         return nothing_to("resume", terminal);
     };
     let stored = read_journal(options, &mut found.coordinator, &row).await?;
-    carry_on(options, terminal, &found, row, &stored, args.rebind).await
+    carry_on(options, terminal, &found, row, &stored, args.rebind, &args.dead).await
 }
 
 /// Continues a run whose journal was read.
@@ -77,19 +80,22 @@ pub(super) async fn carry_on(
     row: RunRow,
     stored: &Stored,
     rebind: bool,
+    dead: &DeadArgs,
 ) -> anyhow::Result<Exit> {
     let coordinator = found.under(options, &stored.plan).await?;
     if !terminal.quiet {
         let what = format!("{}: {}", stored.plan.title, row.run);
         terminal.tell(|page| page.labelled("resuming ", None, &what));
     }
-    let rebind = agree_to_rebind(terminal, &coordinator, stored, rebind).await?;
+    let said = Said {
+        rebind: agree_to_rebind(terminal, &coordinator, stored, rebind).await?,
+        dead: find_dead(terminal, &coordinator, &stored.plan, &dead.uids())
+            .await
+            .map_err(|source| CliError::not_continued(row.run.clone(), source))?,
+    };
     let stop = stop_on_signals()?;
     let mut lines = terminal.lines(&stored.plan);
-    match coordinator
-        .resume(Some(&row.run), rebind.as_ref(), stop, &mut lines)
-        .await
-    {
+    match coordinator.resume(Some(&row.run), &said, stop, &mut lines).await {
         Ok(finished) => {
             let aborted = match coordinator.journals.open(&row.journal) {
                 Ok(journal) => read_other(&*journal, stored).await,

@@ -4,6 +4,7 @@ use stepback_core::plan::Goal;
 
 use super::Exit;
 use super::carry::carry_out;
+use super::dead::DeadArgs;
 use super::ground::{AcceptArgs, Ground, Need, SchemaArgs, WayArgs, read_release};
 use super::options::Options;
 use super::terminal::Terminal;
@@ -29,6 +30,8 @@ pub(super) struct Args {
     #[command(flatten)]
     accept: AcceptArgs,
     #[command(flatten)]
+    dead: DeadArgs,
+    #[command(flatten)]
     schema: SchemaArgs,
 }
 
@@ -36,6 +39,7 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
     let to = read_release(options, &args.to)?;
     let mut ground = Ground::find(options, &args.schema, Need::App).await?;
     ground.accepted = args.accept.codes();
+    ground.dead = args.dead.uids();
     let goal = Goal::Release(to);
     carry_out(terminal, options.verbose > 0, &ground, goal, Some(&args.way)).await
 }

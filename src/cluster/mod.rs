@@ -172,6 +172,7 @@ pub trait Cluster: Send + Sync {
     /// Deletes a pod of the workload, under the UID and the `resourceVersion` with which it was seen to be one that is
     /// to go. A delete carries no stamp: what fences a sleeper's is that [`Cluster::stamp_pod`] changes that version.
     /// Nothing happens where there is no such pod, where it is on its way out, or where one that is to stay has its name.
+    /// One that is said to be dead is removed also from its way out, and without its node's word.
     async fn remove_pod(
         &self,
         workload: &WorkloadRef,

@@ -169,7 +169,12 @@ impl<W: Write + Send> Lines<W> {
                 self.opened = Some(run.clone());
                 self.say(&format!("run opened  {run}"));
             }
-            What::RunResumed { by, .. } => self.say_behind("run resumed by ", &by.to_string()),
+            What::RunResumed { by, dead, .. } => {
+                self.say_behind("run resumed by ", &by.to_string());
+                for dead in dead {
+                    self.say(&format!("removing {} by force, which is said to be dead", dead.pod));
+                }
+            }
             What::StepStarted { step, attempt } => {
                 self.started.get_or_insert(entry.at);
                 match attempt {

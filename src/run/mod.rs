@@ -30,7 +30,7 @@ use append::{Patience, append_patiently};
 pub use event::{Event, Listen};
 pub use look::look;
 pub use road::{
-    Back, Consent, Coordinator, Finished, Lost, RoadError, Standing, StillHeld, Unfit, WhatIsLost, bound_to,
+    Back, Consent, Coordinator, Finished, Lost, RoadError, Said, Standing, StillHeld, Unfit, WhatIsLost, bound_to,
     leaves_nothing, unless_stopped,
 };
 pub use world::World;

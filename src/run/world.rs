@@ -145,7 +145,7 @@ impl World<'_> {
             } => {
                 let revisions = match removal {
                     Removal::Outdated(template) => names(&[template]),
-                    Removal::BeyondCount => Vec::new(),
+                    Removal::BeyondCount | Removal::Dead(_) => Vec::new(),
                 };
                 let seen = self.look_at_pods(workload, &revisions).await?;
                 Ok(observe_removal(&seen, uid, pod, removal))

@@ -1,6 +1,6 @@
 //! The road of a run up to its opening, in this process: what its coordinator does when it is asked to stop.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use stepback::{
     database::{ConnectOptions, Database, LeaseRequest, LedgerChoice, connect},
@@ -83,6 +83,7 @@ async fn stopped(ctx: Ctx, is_held: bool) -> Outcome {
         catalog: &catalog,
         accept_loss: false,
         accepted: Accepted::default(),
+        dead: BTreeSet::new(),
         order: None,
         journal: None,
     };

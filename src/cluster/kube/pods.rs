@@ -30,6 +30,8 @@ impl Writer<'_> {
                 uid: found.pod.metadata.uid,
                 resource_version: found.pod.metadata.resource_version,
             }),
+            // Without grace the API server forgets it at once, and waits for no kubelet.
+            grace_period_seconds: matches!(removal, Removal::Dead(_)).then_some(0),
             ..DeleteParams::default()
         };
         unless_gone(found.api.delete(pod, &params).await, &found.object)
@@ -68,7 +70,8 @@ impl Writer<'_> {
                 message: format!("it does not belong to {}", self.workload),
             });
         }
-        let stays = pod.metadata.deletion_timestamp.is_some() || !is_to_go(&target.set, &pod, removal);
+        let is_going = pod.metadata.deletion_timestamp.is_some() && !matches!(removal, Removal::Dead(_));
+        let stays = is_going || !is_to_go(&target.set, &pod, removal);
         Ok((!stays).then_some(Found { api, object, pod }))
     }
 }

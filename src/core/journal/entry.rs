@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{DatabaseIdentity, Digest, Evidence, PlanId, RunId, StepId, Token, presentable};
+use crate::model::{DatabaseIdentity, DeadPod, Digest, Evidence, PlanId, RunId, StepId, Token, presentable};
 
 /// The version of the line's form. A newer one may be read and shown, but not continued.
 ///
@@ -56,6 +56,10 @@ pub enum What {
         /// to, or cloned, and accepted by name (LAWS D13).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         rebound: Option<Box<DatabaseIdentity>>,
+        /// The pods of which whoever resumes has said that they are dead: they are removed by force before anything else,
+        /// by every process that carries the run on from here (LAWS W14).
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        dead: Vec<DeadPod>,
     },
     /// The step may have effects from here on.
     StepStarted {

@@ -41,6 +41,6 @@ pub use pairing::{Pairing, add_pairing, pairings_of};
 pub use server::{LogicalSlot, Replication, SeenServer};
 pub use version::{Version, VersionError};
 pub use workload::{
-    PodEvent, Removal, SeenCluster, SeenWorkload, TemplateRef, UpdateStrategy, WorkloadKind, WorkloadRef, annotation,
-    images_of, revision_images,
+    DeadPod, PodEvent, Removal, SeenCluster, SeenWorkload, TemplateRef, UpdateStrategy, WorkloadKind, WorkloadRef,
+    annotation, images_of, revision_images,
 };

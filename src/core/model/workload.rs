@@ -57,6 +57,21 @@ pub enum Removal {
     BeyondCount,
     /// It does not run this template.
     Outdated(TemplateRef),
+    /// Somebody has said of the pod with this UID that it is dead (LAWS W14). It is removed without waiting for its node's
+    /// word, also where it is on its way out.
+    Dead(String),
+}
+
+/// A pod of which somebody has said that it is dead (LAWS W14): its machine is off, and will not tell.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeadPod {
+    /// Whose pod it is.
+    pub workload: WorkloadRef,
+    /// Its name.
+    pub pod: String,
+    /// Its UID: one that comes in its place is not meant.
+    pub uid: String,
 }
 
 /// A `spec.updateStrategy`, whole and as the API writes it, so that nothing of it is lost on the way back (LAWS W4).

@@ -205,6 +205,12 @@ impl Action {
             Self::RemovePod {
                 workload,
                 pod,
+                removal: Removal::Dead(uid),
+                ..
+            } => format!("remove {pod} of {workload} by force, which is said to be dead ({uid})"),
+            Self::RemovePod {
+                workload,
+                pod,
                 stays: true,
                 ..
             }

@@ -54,6 +54,7 @@ pub(super) fn check_around(
     strategy: Strategy,
     target: Option<&TemplateRef>,
     around: &[SeenAround],
+    dead: &BTreeSet<String>,
     findings: &mut Vec<Finding>,
 ) {
     let Some(around) = around.iter().find(|around| around.workload == seen.workload) else {
@@ -62,7 +63,7 @@ pub(super) fn check_around(
     let subject = seen.workload.to_string();
     check_autoscalers(seen, around, findings);
     check_budgets(seen, strategy, around, findings);
-    check_lost(seen, around, findings);
+    check_lost(seen, around, dead, findings);
     if let Some(target) = target {
         check_named(
             &subject,

@@ -50,7 +50,13 @@ pub fn plan(request: &Request<'_>, seen: &Seen) -> Result<Plan, Refusals> {
             findings.extend(unfit);
             let schema_changes = actions.iter().any(|(action, _)| action.changes_schema());
             let recorded = seen.database.paired(release).map(|row| &row.schema);
-            let half = plan_workloads(&choice, recorded, &seen.around, chosen.strategy, schema_changes);
+            let half = plan_workloads(
+                &choice,
+                recorded,
+                (&seen.around, &request.dead),
+                chosen.strategy,
+                schema_changes,
+            );
             let WorkloadHalf {
                 before,
                 after,

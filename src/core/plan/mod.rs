@@ -53,6 +53,7 @@ pub use around::look_around;
 pub use capture::{Becomes, CaptureRequest, Captured, ToCapture, plan_capture};
 pub use changed::{Change, changes, other_steps};
 pub use drift::compared_schema;
+pub use lost::{find_dead, without_dead};
 pub use make::plan;
 pub use probes::{Ask, Probe, Tls, Tried, TriedProbe, probes_of};
 pub use reconcile::{goal_of, is_at};

@@ -1,6 +1,6 @@
 //! What the planner is asked and what it is told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +62,8 @@ pub struct Request<'a> {
     pub accept_loss: bool,
     /// Findings that were accepted by name.
     pub accepted: Accepted,
+    /// The UIDs of pods of which somebody has said that they are dead (LAWS W14).
+    pub dead: BTreeSet<String>,
     /// The order that was chosen, when one was.
     pub order: Option<Order>,
     /// Where the journal is to be kept, when that was said.

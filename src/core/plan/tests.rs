@@ -1,6 +1,6 @@
 //! Plans over a world written by hand: the shop at 1.3.0.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use serde_json::json;
@@ -19,6 +19,7 @@ use crate::model::{
 
 mod at_zero;
 mod capture;
+mod dead;
 mod foreign_ledger;
 mod late;
 mod pairing;
@@ -193,6 +194,7 @@ fn ask<'a>(goal: Goal, app: Option<&'a AppFile>, catalog: &'a Catalog) -> Reques
         catalog,
         accept_loss: true,
         accepted: Accepted::default(),
+        dead: BTreeSet::new(),
         order: None,
         journal: None,
     }

@@ -1,6 +1,6 @@
 //! The workloads' half of a plan: stopping, pointing at the target's template, starting.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::appfile::{AppFile, WorkloadKind as FileKind};
 use crate::model::{
@@ -10,6 +10,7 @@ use crate::model::{
 use crate::workload::{is_terminating, is_to_go};
 
 use super::around::check_around;
+use super::lost::{check_named_dead, dead_of, remove_dead};
 use super::owner::check_owners;
 use super::probes::{Probe, check_containers, probes_of};
 use super::rewritten::{Rewriting, rewriting, rewritten};
@@ -182,7 +183,7 @@ impl Taken<'_> {
 pub(super) fn plan_workloads(
     choice: &Choice<'_>,
     recorded: Option<&MigrationSet>,
-    around: &[SeenAround],
+    (around, dead): (&[SeenAround], &BTreeSet<String>),
     strategy: Strategy,
     schema_changes: bool,
 ) -> WorkloadHalf {
@@ -201,6 +202,7 @@ pub(super) fn plan_workloads(
         rewritten: BTreeMap::new(),
     };
     check_app(app, &mut half.findings);
+    check_named_dead(choice.workloads, dead, &mut half.findings);
     let mut stops: Vec<Vec<(Action, Gate)>> = Vec::new();
     for seen in choice.workloads {
         if strategy == Strategy::Offline {
@@ -210,7 +212,7 @@ pub(super) fn plan_workloads(
         let Some((uid, target)) = target else {
             // It is refused already; everything else that forbids it is said with it.
             check_owners(seen, &mut half.findings);
-            check_around(seen, strategy, None, around, &mut half.findings);
+            check_around(seen, strategy, None, around, dead, &mut half.findings);
             continue;
         };
         let filed = app.workloads.iter().find(|filed| filed.name == seen.workload.name);
@@ -228,14 +230,17 @@ pub(super) fn plan_workloads(
         };
         check_containers(&taken.probes, seen, &taken.target, &mut half.findings);
         let changes = taken.changes_template() || taken.has_outdated_pods() || taken.is_borrowed();
+        let with_dead = |steps| remove_dead(dead_of(seen, dead), &taken.uid, steps);
         match strategy {
             Strategy::Offline if changes || schema_changes => {
                 check_starting(&taken, &mut half.findings);
-                stops.push(offline::stop(&taken));
+                stops.push(with_dead(offline::stop(&taken)));
                 half.after.extend(offline::start(&taken));
             }
-            Strategy::AppFirst | Strategy::AppOnly if changes => half.before.extend(walk::walk(&taken)),
-            Strategy::SchemaFirst if changes => half.after.extend(walk::walk(&taken)),
+            Strategy::AppFirst | Strategy::AppOnly if changes => {
+                half.before.extend(with_dead(walk::walk(&taken)));
+            }
+            Strategy::SchemaFirst if changes => half.after.extend(with_dead(walk::walk(&taken))),
             _ => continue,
         }
         let gated = half.before.iter().chain(&half.after);
@@ -246,7 +251,7 @@ pub(super) fn plan_workloads(
             half.rewritten.insert(key(&seen.workload), known);
         }
         check_owners(seen, &mut half.findings);
-        check_around(seen, strategy, Some(&taken.target), around, &mut half.findings);
+        check_around(seen, strategy, Some(&taken.target), around, dead, &mut half.findings);
         half.give_back.push((
             Action::GiveBack {
                 workload: seen.workload.clone(),

@@ -280,7 +280,7 @@ fn interruption(pause: &Pause) -> Markup {
                 }
             }
             @if let (Some(at), Some(by)) = (pause.resumed_at, &pause.resumed_by) {
-                p { b { "resumed" } " " span.number { (moment(at)) } " by " (by) }
+                p { b { "resumed" } " " span.number { (moment(at)) } " by " (by) (pause.said()) }
             }
         }
     }

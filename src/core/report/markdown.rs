@@ -106,7 +106,14 @@ fn write_pause(out: &mut dyn Write, pause: &Pause) -> io::Result<()> {
         }
     }
     match (pause.resumed_at, &pause.resumed_by) {
-        (Some(at), Some(by)) => writeln!(out, "; resumed {} by {}", moment(at), escape(&by.to_string())),
+        (Some(at), Some(by)) => {
+            writeln!(
+                out,
+                "; resumed {} by {}",
+                moment(at),
+                escape(&format!("{by}{}", pause.said()))
+            )
+        }
         _ => writeln!(out),
     }
 }

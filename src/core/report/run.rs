@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::outage::{Outage, Told, find_outage};
 use crate::journal::{By, Entry, Halt, Outcome, What};
-use crate::model::{Finding, RunId, StepId, Target};
+use crate::model::{DeadPod, Finding, RunId, StepId, Target};
 use crate::plan::{ChosenStrategy, Gate, Plan, Step, Strategy};
 
 /// What was done when, by whom, how long it took and how it ended. Made from the plan and the journal alone.
@@ -94,6 +94,24 @@ pub struct Pause {
     pub resumed_at: Option<Timestamp>,
     /// By whom.
     pub resumed_by: Option<By>,
+    /// The pods of which whoever resumed it has said that they are dead.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub said_dead: Vec<DeadPod>,
+}
+
+impl Pause {
+    /// What whoever resumed it has said, in words: `; said to be dead: shop-1 (UID)`.
+    pub(super) fn said(&self) -> String {
+        let dead: Vec<String> = self
+            .said_dead
+            .iter()
+            .map(|dead| format!("{} ({})", dead.pod, dead.uid))
+            .collect();
+        match dead.is_empty() {
+            true => String::new(),
+            false => format!("; said to be dead: {}", dead.join(", ")),
+        }
+    }
 }
 
 impl Report {
@@ -154,17 +172,21 @@ impl Report {
                 self.by = Some(by.clone());
                 self.aborts.clone_from(aborts);
             }
-            What::RunResumed { by, .. } => {
+            What::RunResumed { by, dead, .. } => {
                 self.state = "open";
                 let resumed = (Some(entry.at), Some(by.clone()));
                 match self.pauses.last_mut().filter(|pause| pause.resumed_at.is_none()) {
-                    Some(pause) => (pause.resumed_at, pause.resumed_by) = resumed,
+                    Some(pause) => {
+                        (pause.resumed_at, pause.resumed_by) = resumed;
+                        pause.said_dead.clone_from(dead);
+                    }
                     None => self.pauses.push(Pause {
                         halted_at: None,
                         last_heard_at: heard,
                         halt: None,
                         resumed_at: resumed.0,
                         resumed_by: resumed.1,
+                        said_dead: dead.clone(),
                     }),
                 }
             }
@@ -201,6 +223,7 @@ impl Report {
                     halt: Some(halt.clone()),
                     resumed_at: None,
                     resumed_by: None,
+                    said_dead: Vec::new(),
                 });
             }
             What::RunClosed { outcome } => {

@@ -105,7 +105,7 @@ fn write_pause(page: &mut Page<'_>, pause: &Pause) -> io::Result<()> {
         }
     }
     if let (Some(at), Some(by)) = (pause.resumed_at, &pause.resumed_by) {
-        page.labelled("  resumed  ", None, &format!("{} by {by}", moment(at)))?;
+        page.labelled("  resumed  ", None, &format!("{} by {by}{}", moment(at), pause.said()))?;
     }
     Ok(())
 }

@@ -320,6 +320,7 @@ fn reach(app: &AppFile, catalog: &Catalog, seen: &Seen, schema_alone: bool) -> V
             // The price is what is asked for here, so what it would destroy is taken as accepted.
             accept_loss: true,
             accepted: Accepted::default(),
+            dead: std::collections::BTreeSet::new(),
             order: None,
             journal: None,
         };

@@ -5,6 +5,7 @@
 
 mod evidence;
 mod judge;
+mod lost;
 mod observe;
 mod pairing;
 mod pods;
@@ -15,6 +16,7 @@ mod unmade;
 
 pub use evidence::{bounded, event_line, evidence_of, logs_to_read};
 pub use judge::{Readiness, incarnation, judge, readiness};
+pub(crate) use lost::sign_of_loss;
 pub use observe::has_template as is_at;
 pub use observe::{
     observe_removal, observe_repoint, observe_scale, observe_update_strategy, other_template, other_template_and_count,

@@ -101,7 +101,8 @@ pub fn observe_removal(seen: &SeenWorkload, uid: &str, pod: &str, removal: &Remo
     let (Some(set), Some(found)) = (&seen.set, seen.pod(pod)) else {
         return Observed::Done(format!("pod {pod} is gone"));
     };
-    if is_terminating(found) {
+    // One that is said to be dead stays so for as long as its node says nothing.
+    if is_terminating(found) && !matches!(removal, Removal::Dead(_)) {
         return Observed::Done(format!("pod {pod} is terminating"));
     }
     match removal {
@@ -115,6 +116,7 @@ pub fn observe_removal(seen: &SeenWorkload, uid: &str, pod: &str, removal: &Remo
             "pod {pod} runs revision {}",
             wanted_revision(set, template).unwrap_or_default()
         )),
+        Removal::Dead(uid) => Observed::Done(format!("pod {pod} with the UID {uid} is gone")),
     }
 }
 

@@ -69,6 +69,7 @@ pub fn is_to_go(set: &StatefulSet, pod: &Pod, removal: &Removal) -> bool {
             let wanted = wanted_revision(set, template);
             wanted.is_some() && revision_of(pod) != wanted
         }
+        Removal::Dead(uid) => pod.metadata.uid.as_ref() == Some(uid),
     }
 }
 

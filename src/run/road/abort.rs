@@ -5,8 +5,8 @@
 //! happened; from then on the new run is, and is resumed like any other.
 
 use stepback_core::journal::{RunState, What};
-use stepback_core::model::{DatabaseIdentity, JournalPlace, RunId, RunRow};
-use stepback_core::plan::{Plan, Seen, plan_abort};
+use stepback_core::model::{DatabaseIdentity, DeadPod, JournalPlace, RunId, RunRow};
+use stepback_core::plan::{Plan, Seen, plan_abort, without_dead};
 
 use super::carry::replayed;
 use super::resume::{check_fit, unfit};
@@ -27,13 +27,19 @@ pub struct Consent {
     pub writes: bool,
     /// That the run's database is this one now (LAWS D13).
     pub rebind: Option<DatabaseIdentity>,
+    /// Pods of its workloads that are dead (LAWS W14).
+    pub dead: Vec<DeadPod>,
     /// Nobody: the run goes back by itself.
     pub by_itself: bool,
 }
 
 /// The plan of an abort, which says where nobody asked for it.
 fn plan_back(halted: &Plan, state: &RunState, seen: &Seen, consent: &Consent) -> Result<Plan, RoadError> {
-    let mut plan = plan_abort(halted, state, seen, consent.writes).map_err(RoadError::Refused)?;
+    let plan = plan_abort(halted, state, seen, consent.writes).map_err(RoadError::Refused)?;
+    let mut plan = match consent.dead.as_slice() {
+        [] => plan,
+        dead => without_dead(plan, dead),
+    };
     if consent.by_itself {
         plan.title.push_str(" (onFailure)");
         plan.id = plan.compute_id().map_err(RunError::Plan)?;

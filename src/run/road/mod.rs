@@ -6,6 +6,7 @@
 mod abort;
 mod capture;
 mod carry;
+mod dead;
 mod lease;
 mod lost;
 mod opening;
@@ -36,7 +37,7 @@ use crate::probe::{Seams, try_probes};
 
 pub use abort::Consent;
 pub use lost::{Lost, StillHeld, WhatIsLost};
-pub use resume::{bound_to, leaves_nothing};
+pub use resume::{Said, bound_to, leaves_nothing};
 pub use stands::Standing;
 pub use turn::Back;
 pub use unfit::Unfit;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use stepback_core::journal::{Entry, HaltKind, Outcome, RunState, StepState, What};
-use stepback_core::model::{DatabaseIdentity, RunId, RunRow, RunStatus, SeenDatabase};
+use stepback_core::model::{DatabaseIdentity, DeadPod, RunId, RunRow, RunStatus, SeenDatabase, StepId};
 use stepback_core::plan::Plan;
 
 use super::carry::{Recorder, replayed};
@@ -13,6 +13,15 @@ use crate::run::{Ending, Event, Listen, RunError, Stop, append};
 
 /// How often a takeover is tried against what arrives from whoever was taken over.
 const TAKEOVERS: u32 = 5;
+
+/// What whoever resumes a run knows of the world and says.
+#[derive(Clone, Debug, Default)]
+pub struct Said {
+    /// The database that the run may be bound to anew, where this is that one and not the one that it is bound to (LAWS D13).
+    pub rebind: Option<DatabaseIdentity>,
+    /// Pods of its workloads that are dead ([`Coordinator::find_dead`]).
+    pub dead: Vec<DeadPod>,
+}
 
 /// What a takeover has come to.
 enum Taken {
@@ -31,9 +40,8 @@ struct Ours {
 }
 
 impl Coordinator {
-    /// Continues the run that is not closed, or the one that is named. `rebind`: the database that it may be bound to anew,
-    /// where this is that one and not the one that the run is bound to (LAWS D13). Everything of the database that has passed
-    /// is observed again by every resume, so a ledger that is behind the journal halts it.
+    /// Continues the run that is not closed, or the one that is named. Everything of the database that has passed is observed
+    /// again by every resume, so a ledger that is behind the journal halts it.
     ///
     /// # Errors
     /// [`RoadError::NoRun`] where there is none; [`RoadError::Unfit`] where it is not the run, the database or the
@@ -41,7 +49,7 @@ impl Coordinator {
     pub async fn resume(
         &self,
         run: Option<&RunId>,
-        rebind: Option<&DatabaseIdentity>,
+        said: &Said,
         stop: Stop,
         listener: &mut dyn Listen,
     ) -> Result<Finished, RoadError> {
@@ -52,11 +60,11 @@ impl Coordinator {
             Err(JournalError::NotFound(_)) => return Err(unfit(&row.run, Unfit::JournalGone(row.journal))),
             stored => stored?,
         };
-        check_fit(&row, &stored, &seen, rebind)?;
+        check_fit(&row, &stored, &seen, said.rebind.as_ref())?;
         self.check_cluster(&row, &stored.plan).await?;
         let held = self.take_leases_of(&stored, &stop, listener).await?;
         let resumed = self
-            .resume_held(&held, row, &*journal, rebind, stop.clone(), listener)
+            .resume_held(&held, row, &*journal, said, stop.clone(), listener)
             .await;
         self.release_leaving(&stop).await;
         self.or_turn_back(resumed?, stop, listener).await
@@ -67,7 +75,7 @@ impl Coordinator {
         held: &Held,
         row: RunRow,
         journal: &dyn Journal,
-        rebind: Option<&DatabaseIdentity>,
+        said: &Said,
         stop: Stop,
         listener: &mut dyn Listen,
     ) -> Result<Finished, RoadError> {
@@ -75,7 +83,7 @@ impl Coordinator {
         // write no more, and a stamp keeps it from going on: it has an entry or two to send.
         let mut tries = 1..TAKEOVERS;
         let taken = loop {
-            match self.take_over(held, &row, journal, rebind, listener).await {
+            match self.take_over(held, &row, journal, said, listener).await {
                 Err(RoadError::Run(RunError::Journal(JournalError::Grown(_)))) if tries.next().is_some() => {}
                 taken => break taken?,
             }
@@ -89,6 +97,8 @@ impl Coordinator {
                     entries,
                     state,
                 } = *ours;
+                let step = state.current().unwrap_or(StepId(0));
+                self.remove_dead(held, &row.run, &plan, &entries, step).await?;
                 self.execute_and_close(held, row, plan, entries, state, journal, stop, listener)
                     .await
             }
@@ -101,7 +111,7 @@ impl Coordinator {
         held: &Held,
         row: &RunRow,
         journal: &dyn Journal,
-        rebind: Option<&DatabaseIdentity>,
+        said: &Said,
         listener: &mut dyn Listen,
     ) -> Result<Taken, RoadError> {
         // Both are read again under the lease, and compared again: the journal may have grown, and whoever may write
@@ -120,7 +130,7 @@ impl Coordinator {
                 .find(|known| known.run == row.run)
                 .ok_or_else(|| unfit(&row.run, Unfit::Unknown))?,
         };
-        let rebound = check_fit(&row, &stored, &seen, rebind)?;
+        let rebound = check_fit(&row, &stored, &seen, said.rebind.as_ref())?;
         let mut entries = stored.entries;
         let mut state = replayed(&row.run, &entries, &stored.plan)?;
         row.token = held.token;
@@ -148,7 +158,8 @@ impl Coordinator {
         self.database.write_run(held.token, &row).await?;
         let by = self.by.clone();
         let rebound = rebound.map(Box::new);
-        let resumed = What::RunResumed { by, rebound };
+        let dead = said.dead.clone();
+        let resumed = What::RunResumed { by, rebound, dead };
         let entry = append(journal, &mut state, held.token, resumed).await?;
         Recorder {
             entries: &mut entries,
@@ -245,7 +256,11 @@ impl Coordinator {
         state: &mut RunState,
     ) -> Result<(), RoadError> {
         let by = self.by.clone();
-        let resumed = What::RunResumed { by, rebound: None };
+        let resumed = What::RunResumed {
+            by,
+            rebound: None,
+            dead: Vec::new(),
+        };
         let closed = What::RunClosed {
             outcome: Outcome::Stopped,
         };

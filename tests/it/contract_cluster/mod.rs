@@ -56,6 +56,7 @@ pub fn cases() -> Vec<Case> {
             removing::only_a_pod_that_is_to_go_is_removed,
             removing::w6_a_pod_that_changed_in_between_is_a_conflict_and_stays,
             removing::w6_a_takeover_stamps_the_pod_and_a_sleeper_meets_it,
+            removing::w14_a_dead_pod_is_removed_by_its_uid_and_no_other,
             lease::one_holder_at_a_time,
             lease::a_higher_token_on_the_lease_fences,
             lease::a_living_holder_is_waited_for,

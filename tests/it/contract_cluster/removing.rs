@@ -179,3 +179,56 @@ pub async fn w6_a_takeover_stamps_the_pod_and_a_sleeper_meets_it(arena: &Arena) 
     );
     Ok(())
 }
+
+/// A pod that was told to go, on a node that no kubelet is behind, stays for ever.
+pub async fn w14_a_dead_pod_is_removed_by_its_uid_and_no_other(arena: &Arena) -> Outcome {
+    let node = format!("dead-{}", arena.namespace);
+    let uid = arena.empty_set("shop:1.2.0").await?;
+    arena.change_template(json!({ "spec": { "nodeName": node } })).await?;
+    arena.patch(json!({ "spec": { "replicas": 1 } })).await?;
+    let pods = arena
+        .until_pods("the pod is there", |pods| pods.contains_key("web-0"))
+        .await?;
+    let dead = pods["web-0"].metadata.uid.clone().unwrap_or_default();
+    arena.patch(json!({ "spec": { "replicas": 0 } })).await?;
+    arena
+        .until_pods("the pod is on its way out", |pods| {
+            pods.get("web-0")
+                .is_some_and(|pod| pod.metadata.deletion_timestamp.is_some())
+        })
+        .await?;
+    let removal = |uid: &str| Removal::Dead(uid.to_owned());
+    let seen = async |uid: &str| {
+        let seen = arena.seen().await?;
+        Ok::<_, NotPassed>(observe_removal(
+            &seen,
+            seen.uid().unwrap_or_default(),
+            "web-0",
+            &removal(uid),
+        ))
+    };
+    for other in [Removal::BeyondCount, removal("another")] {
+        again!(
+            arena
+                .cluster
+                .remove_pod(&arena.web, &uid, "web-0", &other, &stamp(1, 1))
+        )?;
+        assert_eq!(
+            arena.pods.get("web-0").await?.metadata.uid.as_deref(),
+            Some(dead.as_str())
+        );
+    }
+    assert!(matches!(seen("another").await?, Observed::Done(_)));
+    assert_eq!(seen(&dead).await?, Observed::Untouched);
+    // Twice: an answer may have been lost.
+    for _ in 0..2 {
+        again!(
+            arena
+                .cluster
+                .remove_pod(&arena.web, &uid, "web-0", &removal(&dead), &stamp(1, 1))
+        )?;
+        assert!(arena.pods.get_opt("web-0").await?.is_none());
+    }
+    assert!(matches!(seen(&dead).await?, Observed::Done(_)));
+    Ok(())
+}

@@ -356,6 +356,7 @@ pub async fn w10_an_append_that_arrives_late_is_not_lost_and_not_doubled(arena: 
             What::RunResumed {
                 by: by(),
                 rebound: None,
+                dead: Vec::new(),
             },
         )
         .await?;

@@ -180,6 +180,7 @@ async fn w10_a_stale_writer_changes_nothing(arena: &Arena) -> Outcome {
             What::RunResumed {
                 by: by(),
                 rebound: None,
+                dead: Vec::new(),
             },
         )
         .await?;

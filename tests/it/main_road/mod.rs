@@ -8,6 +8,7 @@ mod abort_walks;
 mod around;
 mod between;
 mod broken;
+mod dead;
 mod history;
 mod init;
 mod job;
@@ -60,6 +61,7 @@ pub fn cases() -> Vec<Case> {
         owners::cases(),
         pairing::cases(),
         around::cases(),
+        dead::cases(),
         saved::cases(),
         set_back::cases(),
         init::cases(),

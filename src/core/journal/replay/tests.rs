@@ -157,6 +157,7 @@ fn the_table_of_a_run() {
     let resumed = || What::RunResumed {
         by: by(),
         rebound: None,
+        dead: Vec::new(),
     };
     let handed = || What::RunHandedOver {
         to: RunId("01J9".into()),
@@ -227,6 +228,7 @@ fn only_a_resume_changes_the_token_and_only_upwards() {
     let (_, state) = journal(&[What::RunResumed {
         by: by(),
         rebound: None,
+        dead: Vec::new(),
     }]);
     assert_eq!((state.token.number, state.resumed), (2, true));
     for (number, what, fits) in [
@@ -238,6 +240,7 @@ fn only_a_resume_changes_the_token_and_only_upwards() {
             What::RunResumed {
                 by: by(),
                 rebound: None,
+                dead: Vec::new(),
             },
             false,
         ),
@@ -246,6 +249,7 @@ fn only_a_resume_changes_the_token_and_only_upwards() {
             What::RunResumed {
                 by: by(),
                 rebound: None,
+                dead: Vec::new(),
             },
             false,
         ),
@@ -254,6 +258,7 @@ fn only_a_resume_changes_the_token_and_only_upwards() {
             What::RunResumed {
                 by: by(),
                 rebound: None,
+                dead: Vec::new(),
             },
             true,
         ),
@@ -422,7 +427,7 @@ proptest! {
                 1 => applied(number),
                 2 => passed(number),
                 3 => halted(Some(number)),
-                _ => What::RunResumed { by: by(), rebound: None },
+                _ => What::RunResumed { by: by(), rebound: None, dead: Vec::new() },
             };
             let entry = next(&state, state.token.number + raise, what);
             let before = state.clone();

@@ -6,7 +6,7 @@
 
 mod file;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -65,6 +65,9 @@ pub struct Asked {
     /// Findings that were accepted by name.
     #[serde(default, skip_serializing_if = "Accepted::is_empty")]
     pub accepted: Accepted,
+    /// The UIDs of pods that were said to be dead.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub dead: BTreeSet<String>,
     /// The order that was chosen, when one was.
     #[serde(default)]
     pub order: Option<Order>,
@@ -108,6 +111,7 @@ impl SavedPlan {
             catalog,
             accept_loss,
             accepted,
+            dead,
             order,
             journal: _,
         } = request;
@@ -149,6 +153,7 @@ impl SavedPlan {
                 goal: goal.clone(),
                 accept_loss: *accept_loss,
                 accepted: accepted.clone(),
+                dead: dead.clone(),
                 order: *order,
             },
             plan,
@@ -189,6 +194,7 @@ impl SavedPlan {
             catalog,
             accept_loss: self.asked.accept_loss,
             accepted: self.asked.accepted.clone(),
+            dead: self.asked.dead.clone(),
             order: self.asked.order,
             journal: Some(self.plan.journal.clone()),
         }

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::model::{
@@ -83,6 +83,7 @@ fn saved() -> SavedPlan {
         catalog: &catalog,
         accept_loss: true,
         accepted: Accepted::default(),
+        dead: BTreeSet::new(),
         order: Some(Order::Version),
         journal: None,
     };

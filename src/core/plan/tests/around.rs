@@ -14,7 +14,7 @@ const OWN: fn() -> WorkloadRef = || WorkloadRef {
 };
 
 /// Nothing is wrong around the shop.
-fn calm() -> SeenAround {
+pub(super) fn calm() -> SeenAround {
     SeenAround {
         workload: OWN(),
         autoscalers: Ok(vec![]),
@@ -27,7 +27,7 @@ fn calm() -> SeenAround {
     }
 }
 
-fn pod(ready: &str) -> Pod {
+pub(super) fn pod(ready: &str) -> Pod {
     serde_json::from_value(json!({
         "metadata": { "name": "shop-0", "uid": "p" }, "spec": { "nodeName": "n", "containers": [] },
         "status": { "phase": "Running", "conditions": [{ "type": "Ready", "status": ready }] },
@@ -36,7 +36,7 @@ fn pod(ready: &str) -> Pod {
 }
 
 /// The older release names a ConfigMap; one pod runs on node `n`.
-fn shop() -> SeenCluster {
+pub(super) fn shop() -> SeenCluster {
     let mut cluster = shop_set(|set| {
         set["spec"]["volumeClaimTemplates"] = json!([{ "metadata": { "name": "data" }, "spec": {} }]);
     });
@@ -81,7 +81,7 @@ fn findings_of(app: &str, around: SeenAround, change: impl FnOnce(&mut SeenClust
     findings
 }
 
-fn menu(there: bool) -> BTreeMap<NamedObject, Result<Option<FoundObject>, String>> {
+pub(super) fn menu(there: bool) -> BTreeMap<NamedObject, Result<Option<FoundObject>, String>> {
     let changed = "2024-03-01T09:00:00Z".parse().ok();
     let found = there.then_some(FoundObject { changed });
     let kind = NamedKind::ConfigMap;

@@ -26,6 +26,7 @@ fn a_killed_coordinator_leaves_a_pause_without_a_word() {
             program: "stepback 0.1.0".into(),
         },
         rebound: None,
+        dead: Vec::new(),
     };
     entries.push(resumed);
     let report = Report::new(&RunId("01J8".into()), &plan(), &entries);

@@ -201,6 +201,7 @@ fn an_attempt_that_changed_nothing_stops_no_pod() {
     let resumed = What::RunResumed {
         by: by(),
         rebound: None,
+        dead: Vec::new(),
     };
     let seen_late = told(0, begin[..6].iter().cloned().chain([resumed, applied(2)]));
     assert_eq!(seconds(&outage(&stop_and_start(), &seen_late).unwrap()), (5, None, 2));

@@ -218,6 +218,7 @@ pub(super) fn entries() -> Vec<Entry> {
             What::RunResumed {
                 by: by("pod-x"),
                 rebound: None,
+                dead: Vec::new(),
             },
         ),
         (

@@ -140,6 +140,7 @@ fn resumed() -> What {
     What::RunResumed {
         by: by(),
         rebound: None,
+        dead: Vec::new(),
     }
 }
 

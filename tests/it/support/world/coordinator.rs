@@ -122,6 +122,7 @@ pub async fn carry_on(client: &Client, plan: &Plan, heard: &mut Vec<Entry>) -> S
             let resumed = What::RunResumed {
                 by: by(),
                 rebound: None,
+                dead: Vec::new(),
             };
             heard.push(append(client, &mut state, token, resumed).await.map_err(text)?);
             write_run(client, plan, token, RunStatus::Open).await?;

@@ -250,6 +250,8 @@ impl Set {
         match removal {
             Removal::BeyondCount => ordinal >= self.replicas,
             Removal::Outdated(template) => template.revision.as_ref() != Some(&pod.revision),
+            // No story of this world has a node that is lost.
+            Removal::Dead(_) => false,
         }
     }
 
