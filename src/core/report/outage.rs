@@ -77,22 +77,17 @@ pub struct Told<'a> {
 struct Dark {
     from: Timestamp,
     to: Option<Timestamp>,
-    /// In which runs of the story it began and ended.
-    chapters: (usize, Option<usize>),
     began_before: bool,
 }
 
-/// The outage of one run of a story: a run, or a run and its abort.
-pub(super) fn find_outage(story: &[Told<'_>], of: usize) -> Option<Outage> {
+/// The outage of a story: a run, or a run and its abort, which have one between them wherever it began and ended.
+pub(super) fn find_outage(story: &[Told<'_>]) -> Option<Outage> {
     let last = story
         .iter()
         .filter_map(|told| told.entries.last())
         .map(|entry| entry.at);
     let last = last.max()?;
-    let mut found: Vec<Dark> = watch(story)
-        .into_iter()
-        .filter(|dark| dark.chapters.0 <= of && dark.chapters.1.is_none_or(|ended| of <= ended))
-        .collect();
+    let mut found = watch(story);
     found.sort_by_key(|dark| dark.from);
     let first = found.first()?;
     let is_over = story.last().is_some_and(|told| is_over(told.entries));
@@ -126,7 +121,7 @@ fn is_over(entries: &[Entry]) -> bool {
 fn watch(story: &[Told<'_>]) -> Vec<Dark> {
     let mut over = Vec::new();
     let mut dark: BTreeMap<WorkloadRef, Dark> = BTreeMap::new();
-    for (chapter, told) in story.iter().enumerate() {
+    for told in story {
         let Some(opened) = told.entries.first().map(|entry| entry.at) else {
             continue;
         };
@@ -135,7 +130,6 @@ fn watch(story: &[Told<'_>]) -> Vec<Dark> {
                 dark.entry(workload).or_insert(Dark {
                     from: opened,
                     to: None,
-                    chapters: (chapter, None),
                     began_before: true,
                 });
             }
@@ -154,7 +148,6 @@ fn watch(story: &[Told<'_>]) -> Vec<Dark> {
                 dark.entry(workload.clone()).or_insert(Dark {
                     from: entry.at,
                     to: None,
-                    chapters: (chapter, None),
                     began_before: false,
                 });
             }
@@ -163,7 +156,6 @@ fn watch(story: &[Told<'_>]) -> Vec<Dark> {
                 && let Some(mut ended) = dark.remove(workload)
             {
                 ended.to = Some(entry.at);
-                ended.chapters.1 = Some(chapter);
                 over.push(ended);
             }
         }

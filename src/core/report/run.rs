@@ -146,7 +146,7 @@ impl Report {
             report.take(plan, entry, heard);
             heard = Some(entry.at);
         }
-        report.outage = find_outage(&[Told { plan, entries }], 0);
+        report.outage = find_outage(&[Told { plan, entries }]);
         report
     }
 
@@ -155,8 +155,8 @@ impl Report {
     #[must_use]
     pub fn beside(mut self, own: Told<'_>, other: Told<'_>) -> Self {
         self.outage = match &self.aborts {
-            Some(_) => find_outage(&[other, own], 1),
-            None => find_outage(&[own, other], 0),
+            Some(_) => find_outage(&[other, own]),
+            None => find_outage(&[own, other]),
         };
         self
     }

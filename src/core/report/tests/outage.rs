@@ -243,6 +243,42 @@ fn a_run_and_its_abort_have_one_outage_between_them() {
 }
 
 #[test]
+fn an_abort_past_the_first_pod_of_the_target_adds_its_part_to_the_same_outage() {
+    let plan = stop_and_start();
+    // The first pod of the target was healthy at 9, the second never.
+    let entries = told(
+        0,
+        all_of(1..=3).chain([started(4, 1), applied(4), halted(4), handed_over()]),
+    );
+    let back = Plan {
+        strategy: None,
+        ..plan_of([
+            scale("shop", 2, 1),
+            scale("shop", 1, 0),
+            scale("shop", 0, 1),
+            scale("shop", 1, 2),
+        ])
+    };
+    let began = std::iter::once(opened(Some("01J8")));
+    let abort = told(60, began.chain((1..=4).flat_map(done)).chain([CLOSED]));
+    let run = Told {
+        plan: &plan,
+        entries: &entries,
+    };
+    let abort = Told {
+        plan: &back,
+        entries: &abort,
+    };
+    let report = |of: Told<'_>| Report::new(&RunId("01J8".into()), of.plan, of.entries);
+    let of_run = report(run).beside(run, abort).outage.unwrap();
+    assert_eq!((seconds(&of_run), of_run.parts.len()), ((4, Some(69), 10), 2));
+    assert_eq!(report(abort).beside(abort, run).outage.unwrap(), of_run);
+    // Each alone knows its own part.
+    assert_eq!(seconds(&report(run).outage.unwrap()), (4, Some(9), 5));
+    assert_eq!(seconds(&report(abort).outage.unwrap()), (64, Some(69), 5));
+}
+
+#[test]
 fn an_abort_that_waits_for_no_pod_ends_nothing_that_is_known() {
     let entries = told(
         0,
