@@ -17,7 +17,7 @@ use stepback_core::model::{
     TriedPod, WorkloadRef, images_of,
 };
 
-use super::{failure, rights};
+use super::{failure, owner, rights};
 use crate::cluster::{ClusterError, MANAGER};
 
 /// With this taint somebody says that a node is off; the cluster then takes its pods away by force. Source: Kubernetes'
@@ -34,6 +34,10 @@ pub(super) async fn look(client: &Client, at: &LookAround) -> Result<SeenAround,
         let state = node(client, name).await;
         Ok::<_, ClusterError>((name.clone(), known(state)?))
     });
+    let owners = at.owners.iter().map(|one| async move {
+        let state = owner::state_of(client, one).await?;
+        Ok::<_, ClusterError>((one.clone(), state))
+    });
     let scalers = async { known(autoscalers(client, &at.workload).await) };
     let budgets = async { known(budgets(client, at).await) };
     let tried = async {
@@ -42,14 +46,16 @@ pub(super) async fn look(client: &Client, at: &LookAround) -> Result<SeenAround,
             None => None,
         })
     };
-    let (autoscalers, budgets, objects, nodes, pod) =
-        try_join5(scalers, budgets, try_join_all(objects), try_join_all(nodes), tried).await?;
+    let named = async { tokio::try_join!(try_join_all(objects), try_join_all(owners)) };
+    let (autoscalers, budgets, (objects, owners), nodes, pod) =
+        try_join5(scalers, budgets, named, try_join_all(nodes), tried).await?;
     Ok(SeenAround {
         workload: at.workload.clone(),
         autoscalers,
         budgets,
         objects: objects.into_iter().collect(),
         nodes: nodes.into_iter().collect(),
+        owners: owners.into_iter().collect(),
         pod,
     })
 }

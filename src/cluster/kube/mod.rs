@@ -16,6 +16,7 @@ mod find;
 mod lease;
 mod limit;
 mod look;
+mod owner;
 mod pair;
 mod pods;
 mod record;

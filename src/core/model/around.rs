@@ -5,7 +5,7 @@ use std::fmt;
 
 use k8s_openapi::api::core::v1::Pod;
 
-use super::WorkloadRef;
+use super::{OwnerRef, OwnerState, WorkloadRef};
 
 /// What is looked at around a workload before anything is changed.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,6 +16,8 @@ pub struct LookAround {
     pub objects: BTreeSet<NamedObject>,
     /// The nodes that its pods are on.
     pub nodes: BTreeSet<String>,
+    /// Who manages it from outside.
+    pub owners: BTreeSet<OwnerRef>,
     /// The labels of its pods, which budgets select by.
     pub labels: BTreeSet<BTreeMap<String, String>>,
     /// A pod as it is to start: whether the API server would take it.
@@ -69,6 +71,8 @@ pub struct SeenAround {
     pub objects: BTreeMap<NamedObject, Result<Option<FoundObject>, String>>,
     /// Each node that was asked for.
     pub nodes: BTreeMap<String, Result<NodeState, String>>,
+    /// Each owner that was asked for.
+    pub owners: BTreeMap<OwnerRef, Result<OwnerState, String>>,
     /// What came of trying to make the pod.
     pub pod: Option<TriedPod>,
 }

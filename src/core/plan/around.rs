@@ -13,6 +13,7 @@ use super::autoscaler::check_autoscalers;
 use super::budget::check_budgets;
 use super::lost::{check_lost, nodes_of};
 use super::named::{check_named, named_objects, newer_since};
+use super::owner::owners_of;
 use super::request::{Goal, Request};
 use super::rewritten::check_rewritten;
 use super::start::{check_start, first_pod};
@@ -33,6 +34,7 @@ pub fn look_around(request: &Request<'_>, workloads: &[SeenWorkload]) -> Vec<Loo
             workload: seen.workload.clone(),
             objects: objects.unwrap_or_default().into_keys().collect(),
             nodes: nodes_of(seen),
+            owners: owners_of(seen),
             labels: labels_of(seen),
             pod: target.and_then(|target| first_pod(seen, &target)),
         })

@@ -274,6 +274,7 @@ mod tests {
                 .map(|object| (object.clone(), Ok(Some(FoundObject { changed: None }))))
                 .collect(),
             nodes: BTreeMap::new(),
+            owners: BTreeMap::new(),
             pod: None,
         }
     }

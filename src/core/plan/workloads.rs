@@ -211,7 +211,7 @@ pub(super) fn plan_workloads(
         let target = check_workload(app, release, recorded, seen, &mut half.findings);
         let Some((uid, target)) = target else {
             // It is refused already; everything else that forbids it is said with it.
-            check_owners(seen, &mut half.findings);
+            check_owners(seen, around, &mut half.findings);
             check_around(seen, strategy, None, around, dead, &mut half.findings);
             continue;
         };
@@ -250,7 +250,7 @@ pub(super) fn plan_workloads(
         if !known.is_empty() {
             half.rewritten.insert(key(&seen.workload), known);
         }
-        check_owners(seen, &mut half.findings);
+        check_owners(seen, around, &mut half.findings);
         check_around(seen, strategy, Some(&taken.target), around, dead, &mut half.findings);
         half.give_back.push((
             Action::GiveBack {

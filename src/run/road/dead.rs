@@ -70,6 +70,7 @@ fn nodes_of(seen: &SeenWorkload) -> LookAround {
         workload: seen.workload.clone(),
         objects: BTreeSet::new(),
         nodes: nodes.filter(|node| !node.is_empty()).collect(),
+        owners: BTreeSet::new(),
         labels: BTreeSet::new(),
         pod: None,
     }

@@ -28,6 +28,7 @@ fn nothing(arena: &Arena) -> LookAround {
         workload: arena.web.clone(),
         objects: BTreeSet::new(),
         nodes: BTreeSet::new(),
+        owners: BTreeSet::new(),
         labels: BTreeSet::new(),
         pod: None,
     }
@@ -326,6 +327,7 @@ pub async fn what_must_not_be_read_is_not_known(_ctx: Ctx) -> Outcome {
         },
         objects: [secret.clone(), named(NamedKind::ConfigMap, "settings")].into(),
         nodes: ["n".to_owned()].into(),
+        owners: BTreeSet::new(),
         labels: BTreeSet::new(),
         pod: Some(pod(|_| {})?),
     };

@@ -4,6 +4,7 @@ mod arena;
 mod around;
 mod lease;
 mod looking;
+mod owning;
 mod pairing;
 mod probing;
 mod reach;
@@ -69,6 +70,8 @@ pub fn cases() -> Vec<Case> {
             around::w3_objects_that_are_named_are_there_or_not,
             around::w14_nodes_are_ready_lost_off_or_gone,
             around::w13_a_pod_is_tried_and_not_made,
+            owning::w3_a_pending_release_of_helm_is_read_off_its_records,
+            owning::an_owner_that_is_not_there_is_not_known,
             reach::a_pod_is_dialled,
             reach::no_right_is_missing_for_an_admin,
             probing::w17_pods_that_say_no_or_nothing_are_reached,
@@ -97,6 +100,11 @@ pub fn cases() -> Vec<Case> {
             let arena = Arena::open(Kind::Real, ctx.name()).await?;
             around::w13_what_admission_refuses_is_said_beforehand_real(&arena).await
         },
+    ));
+    // The sandbox has no definitions of kinds.
+    cases.push(case(
+        "contract_cluster::real::w2_owners_act_or_are_paused",
+        async |ctx: Ctx| owning::w2_owners_act_or_are_paused(&Arena::open(Kind::Real, ctx.name()).await?).await,
     ));
     macro_rules! silence {
         ($($law:ident),* $(,)?) => {

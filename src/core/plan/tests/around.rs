@@ -21,6 +21,7 @@ pub(super) fn calm() -> SeenAround {
         budgets: Ok(vec![]),
         objects: BTreeMap::new(),
         nodes: BTreeMap::from([("n".to_owned(), Ok(NodeState::Ready))]),
+        owners: BTreeMap::new(),
         pod: Some(TriedPod::Made {
             images: BTreeMap::from([("shop".into(), "shop:1.2.0".into())]),
         }),
