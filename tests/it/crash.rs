@@ -8,8 +8,8 @@ use stepback_core::{
     journal::{Outcome as RunOutcome, RunState},
     model::{
         DatabaseIdentity, DatabaseRef, Digest, Direction, Engine, JournalPlace, LedgerRef, LedgerRow, MigrationId,
-        MigrationSet, Pairing, PlanId, Removal, RunStatus, ScriptRef, StepId, Target, TemplateRef, UpdateStrategy,
-        UrlSource, Version,
+        MigrationSet, Pairing, PlanId, Removal, RunId, RunStatus, ScriptRef, Stamp, StepId, Target, TemplateRef, Token,
+        UpdateStrategy, UrlSource, Version, annotation,
     },
     plan::{Action, FORMAT, Gate, Plan, RunLimits, Step},
 };

@@ -1,4 +1,22 @@
-//! The next move of a run: a table, in the order in which its rows are asked (ARCHITECTURE, "The executor").
+//! The next move of a run: a table, in the order in which its rows are asked.
+//!
+//! | step is | and the world says | then |
+//! |---|---|---|
+//! | applied or passed, touches the database, run was resumed | (not asked) | look again; not done: halt (LAWS D13) |
+//! | pending | (not asked) | record started |
+//! | started | (not asked) | observe |
+//! | started | done | record applied |
+//! | started | doubtful, or changed by someone else | halt, and say what a person must look at |
+//! | started | untouched or partial, not performed by this process yet | perform, then observe |
+//! | started | partial, more done than last time | perform the rest |
+//! | started | untouched or partial, no progress | next attempt while trying can help and the limit lasts, else halt |
+//! | applied, gate is that a pod is gone, not performed by this process | (not asked) | observe |
+//! | the same | the pod was left standing | perform once more, under the intent that is on disk, and settle |
+//! | applied | (not asked) | settle |
+//! | applied | settled: healthy / failed / timed out / stopped | record passed / halt / halt / halt (interrupted) |
+//!
+//! A look that fails is tried again while that can help and the limit lasts. Once somebody asks to stop, what is known is
+//! still written down, what was performed just now is looked at, and nothing else is begun.
 
 use super::Facts;
 use crate::journal::{Halt, HaltKind, Outcome, RunState, StepState, What};

@@ -18,6 +18,9 @@ pub enum Story {
     Down,
     /// `migrate up`: two ups and the fingerprint.
     Up,
+    /// The abort of `Single`, which halted once the pod of 1.2.0 was healthy: it is stopped again, three ups from the
+    /// archive, verified, pointed back at 1.3.0, started, given back.
+    Abort,
 }
 
 /// A world in plain words.
@@ -148,10 +151,14 @@ fn release(version: &str) -> semver::Version {
 }
 
 fn healthy(ordinal: i32) -> Gate {
+    healthy_on(ordinal, "1.2.0")
+}
+
+fn healthy_on(ordinal: i32, revision: &str) -> Gate {
     Gate::PodHealthy {
         workload: objects::workload(),
         pod: format!("shop-{ordinal}"),
-        template: template("1.2.0"),
+        template: template(revision),
         rewritten: BTreeMap::new(),
         min_ready_seconds: 0,
         probes: vec![],
@@ -218,8 +225,33 @@ fn strategy(partition: i64, borrow: bool) -> (Action, Gate) {
     (action, gate)
 }
 
+/// What `Single` has left where it halted behind its start: the target runs, and everything that was borrowed is marked.
+fn halted(mut database: Database) -> World {
+    let before = versions(&[1, 2, 3, 4, 5]);
+    let fingerprint = crate::support::world::fingerprint_of(before.0.iter());
+    database.fingerprints.insert(before.digest(), fingerprint);
+    let token = Token { number: 3, nonce: 7 };
+    database.lease = Some(token);
+    database.released = true;
+    let mut set = Set::running(1, "1.2.0");
+    let stamp = Stamp {
+        run: RunId("01J7".into()),
+        step: StepId(5),
+        token,
+    };
+    let marks = [
+        (annotation::STAMP, stamp.to_string()),
+        (annotation::STATE, "run 01J7 is at step 5".to_owned()),
+        (annotation::ORIGINAL_REPLICAS, "1".to_owned()),
+    ];
+    set.annotations
+        .extend(marks.map(|(name, value)| (name.to_owned(), value)));
+    set.owned = true;
+    World::new(database, set)
+}
+
 impl Story {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Rollback,
         Self::Single,
         Self::Broken,
@@ -227,6 +259,7 @@ impl Story {
         Self::SingleWalk,
         Self::Down,
         Self::Up,
+        Self::Abort,
     ];
 
     pub fn name(self) -> &'static str {
@@ -238,16 +271,21 @@ impl Story {
             Self::SingleWalk => "single_walk",
             Self::Down => "down",
             Self::Up => "up",
+            Self::Abort => "abort",
         }
     }
 
     /// The world before the run.
     pub fn world(self) -> World {
-        let applied: &[u32] = if self == Self::Up { &[1, 2, 3] } else { &[1, 2, 3, 4, 5] };
+        let applied: &[u32] = match self {
+            Self::Up => &[1, 2, 3],
+            Self::Abort => &[1, 2],
+            _ => &[1, 2, 3, 4, 5],
+        };
         let mut database = Database {
             ledger: ledger(applied),
             pods_while_scripts_run: match self {
-                Self::Rollback | Self::Single | Self::Broken => Some(0),
+                Self::Rollback | Self::Single | Self::Broken | Self::Abort => Some(0),
                 Self::Walk => Some(3),
                 Self::SingleWalk => Some(1),
                 Self::Down | Self::Up => None,
@@ -257,6 +295,9 @@ impl Story {
         let target = versions(&[1, 2]);
         let fingerprint = crate::support::world::fingerprint_of(target.0.iter());
         database.fingerprints.insert(target.digest(), fingerprint);
+        if self == Self::Abort {
+            return halted(database);
+        }
         let alone = matches!(self, Self::Single | Self::SingleWalk);
         let set = Set::running(if alone { 1 } else { 3 }, "1.3.0");
         let set = match self {
@@ -319,6 +360,15 @@ impl Story {
                 ..untouched
             },
             Self::Down => untouched,
+            Self::Abort => Told {
+                ledger: told("1, 2, 3, 4, 5"),
+                scripts: told("+3, +4, +5"),
+                replicas: 1,
+                pods: told("1.3.0 Ready"),
+                pod_history: told("-0, +0 1.3.0"),
+                fingerprint_of_1_to_5: true,
+                ..untouched
+            },
             Self::Up => Told {
                 ledger: told("1, 2, 3, 4, 5"),
                 scripts: told("+4, +5"),
@@ -336,6 +386,7 @@ impl Story {
             Self::Walk => 2 + 3 * 11,
             Self::SingleWalk => 2 + 3 * 8,
             Self::Down | Self::Up => 2 + 3 * 2,
+            Self::Abort => 2 + 3 * 6,
         }
     }
 
@@ -343,7 +394,7 @@ impl Story {
     pub fn stride(self) -> u32 {
         match self {
             Self::Rollback | Self::Broken | Self::Walk => 7,
-            Self::Single | Self::SingleWalk | Self::Down | Self::Up => 1,
+            Self::Single | Self::SingleWalk | Self::Down | Self::Up | Self::Abort => 1,
         }
     }
 
@@ -429,6 +480,38 @@ impl Story {
                 (record, Gate::None),
             ],
             Self::Down => vec![(revert, Gate::None), (verify, Gate::None)],
+            Self::Abort => {
+                let apply = Action::Apply {
+                    scripts: scripts(Direction::Up, &[3, 4, 5]),
+                };
+                let all = versions(&[1, 2, 3, 4, 5]);
+                let verify = Action::Verify {
+                    expected: crate::support::world::fingerprint_of(all.0.iter()).digest(),
+                    schema: all,
+                    drifted: vec![],
+                    inherited: BTreeMap::new(),
+                    before: None,
+                };
+                let repoint = Action::Repoint {
+                    workload: workload.clone(),
+                    uid: uid.clone(),
+                    from: template("1.2.0"),
+                    to: template("1.3.0"),
+                };
+                let repointed = Gate::Repointed {
+                    workload: workload.clone(),
+                    to: template("1.3.0"),
+                };
+                let (start, _) = scale(0, 1);
+                vec![
+                    scale(1, 0),
+                    (apply, Gate::None),
+                    (verify, Gate::None),
+                    (repoint, repointed),
+                    (start, healthy_on(0, "1.3.0")),
+                    (Action::GiveBack { workload, uid }, Gate::None),
+                ]
+            }
             Self::Up => {
                 let apply = Action::Apply {
                     scripts: scripts(Direction::Up, &[4, 5]),
@@ -449,6 +532,7 @@ impl Story {
         };
         let (from, to) = match self {
             Self::Up => (target(&[1, 2, 3]), target(&[1, 2, 3, 4, 5])),
+            Self::Abort => (target(&[1, 2]), target(&[1, 2, 3, 4, 5])),
             _ => (target(&[1, 2, 3, 4, 5]), target(&[1, 2])),
         };
         let step = |((action, gate), id)| Step {
