@@ -56,7 +56,11 @@ impl Making {
         });
         match (missed.now.newest(), missed.failed) {
             (Some(newest), Some(_)) => format!("{why}: its controller is refused, and tries again: {newest}"),
-            (Some(newest), None) => format!("{why}; of an earlier try is recorded: {newest}"),
+            (Some(newest), None) => {
+                format!(
+                    "{why}; its controller was refused before, and may pause for minutes before it tries again: {newest}"
+                )
+            }
             (None, _) => why,
         }
     }
@@ -169,7 +173,10 @@ mod tests {
     async fn what_was_recorded_before_ends_nothing() {
         let (after, why, said) = wait(&[(0, 40, "no quota")]).await;
         assert_eq!((after, why), (300, None));
-        assert_eq!(said, "web-0 is missing; of an earlier try is recorded: no quota");
+        assert_eq!(
+            said,
+            "web-0 is missing; its controller was refused before, and may pause for minutes before it tries again: no quota"
+        );
         assert_eq!(wait(&[]).await, (300, None, "web-0 is missing".to_owned()));
     }
 

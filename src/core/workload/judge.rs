@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Pod;
 
+use super::not_ready::{phase, why_never_ready, why_not_ready};
 use super::observe::{has_template, other_template};
 use super::pods::{
     condition, is_ready, is_terminating, other_images, revision_of, standing_in_the_way, wanted_revision,
@@ -79,7 +80,8 @@ pub fn judge(gate: &Gate, seen: &SeenWorkload, ready_for: Duration) -> Verdict {
 
 /// Why a pod will not go: the count was raised over it.
 fn raised_over(seen: &SeenWorkload, pod: &str) -> Option<String> {
-    counted_again(seen, index_of(seen, pod)?)
+    // One below a first number that was raised is in no count.
+    counted_again(seen, index_of(seen, pod).filter(|index| *index >= 0)?)
 }
 
 fn judge_repointed(seen: &SeenWorkload, to: &TemplateRef) -> Verdict {
@@ -202,6 +204,9 @@ fn judge_pod(
         Some("Succeeded") => return Verdict::Waiting(format!("pod {pod} has ended")),
         _ => {}
     }
+    if let Some(why) = why_never_ready(found) {
+        return Verdict::Failed(format!("pod {pod} cannot start: {why}"));
+    }
     if condition(found, "Ready").is_none_or(|ready| ready.status != "True") {
         return Verdict::Waiting(format!("pod {pod} is not ready ({})", why_not_ready(found)));
     }
@@ -277,53 +282,6 @@ pub fn readiness(seen: &SeenWorkload, pod: &str) -> Option<Readiness> {
 
 fn name(pod: &Pod) -> &str {
     pod.metadata.name.as_deref().unwrap_or("(unnamed)")
-}
-
-fn phase(pod: &Pod) -> String {
-    if pod.metadata.deletion_timestamp.is_some() {
-        return "terminating".to_owned();
-    }
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    phase.map_or_else(|| "in no phase yet".to_owned(), str::to_lowercase)
-}
-
-/// The likeliest reason in a few words: what a container waits for, how one ended, why the pod has no node, or what the
-/// condition says.
-fn why_not_ready(pod: &Pod) -> String {
-    let Some(status) = &pod.status else {
-        return "no status yet".to_owned();
-    };
-    let containers = status
-        .init_container_statuses
-        .iter()
-        .flatten()
-        .chain(status.container_statuses.iter().flatten());
-    for container in containers {
-        let Some(state) = &container.state else { continue };
-        let restarts = match container.restart_count {
-            0 => String::new(),
-            1 => ", 1 restart".to_owned(),
-            count => format!(", {count} restarts"),
-        };
-        let waits_for = state.waiting.as_ref().and_then(|waiting| waiting.reason.as_deref());
-        // While init containers run, the others wait for them: that is no reason of its own.
-        if let Some(reason) = waits_for.filter(|reason| *reason != "PodInitializing") {
-            return format!("{}: {reason}{restarts}", container.name);
-        }
-        // An init container that has done its work has ended too.
-        if let Some(ended) = state.terminated.as_ref().filter(|ended| ended.exit_code != 0) {
-            return format!("{}: ended with exit code {}{restarts}", container.name, ended.exit_code);
-        }
-    }
-    let unscheduled = condition(pod, "PodScheduled").filter(|scheduled| scheduled.status == "False");
-    if let Some(unscheduled) = unscheduled {
-        let message = unscheduled.message.as_ref().or(unscheduled.reason.as_ref());
-        return format!("no node for it: {}", message.map_or("no reason given", String::as_str));
-    }
-    match condition(pod, "Ready").and_then(|ready| ready.reason.clone().or_else(|| ready.message.clone())) {
-        Some(reason) => reason,
-        None => phase(pod),
-    }
 }
 
 fn list(images: &BTreeMap<String, Option<String>>) -> String {

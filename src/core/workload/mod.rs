@@ -6,6 +6,7 @@
 mod evidence;
 mod judge;
 mod lost;
+mod not_ready;
 mod observe;
 mod pairing;
 mod pods;

@@ -63,7 +63,7 @@ pub fn is_to_go(set: &StatefulSet, pod: &Pod, removal: &Removal) -> bool {
                 .and_then(|ordinals| ordinals.start)
                 .unwrap_or(0);
             let end = i64::from(start) + i64::from(set.spec.replicas.unwrap_or(1));
-            ordinal_of(pod).is_some_and(|ordinal| ordinal >= end)
+            ordinal_of(pod).is_some_and(|ordinal| ordinal < i64::from(start) || ordinal >= end)
         }
         Removal::Outdated(template) => {
             let wanted = wanted_revision(set, template);
@@ -77,7 +77,7 @@ fn ordinal_of(pod: &Pod) -> Option<i64> {
     pod.metadata.name.as_ref()?.rsplit_once('-')?.1.parse().ok()
 }
 
-/// The pods beyond the replica count that are not on their way out, highest ordinal first.
+/// The pods beyond the replica count, or below a first number that was raised since, that are not on their way out, highest ordinal first.
 pub(crate) fn beyond_count(seen: &SeenWorkload) -> Vec<&Pod> {
     let Some(set) = &seen.set else { return Vec::new() };
     let beyond = |pod: &&Pod| !is_terminating(pod) && is_to_go(set, pod, &Removal::BeyondCount);

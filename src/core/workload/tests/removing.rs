@@ -111,21 +111,37 @@ fn only_what_was_planned_for_is_removed() {
     };
     let outdated = Removal::Outdated(template);
     let spec = json!({ "replicas": 2, "ordinals": { "start": 3 } });
-    let pods = [pod(3, "old", false), pod(4, "new", false), pod(5, "new", false)];
+    let pods = [
+        pod(3, "old", false),
+        pod(4, "new", false),
+        pod(5, "new", false),
+        // From before its first number was raised: the controller takes it away too.
+        pod(2, "new", false),
+    ];
     let seen = seen(spec, &pods);
     let set = seen.set.as_ref().unwrap();
     let going = |removal: &Removal| -> Vec<bool> { seen.pods.iter().map(|pod| is_to_go(set, pod, removal)).collect() };
-    assert_eq!(going(&outdated), [false, true, true]);
-    assert_eq!(going(&Removal::BeyondCount), [false, false, true]);
+    assert_eq!(going(&outdated), [false, true, true, true]);
+    assert_eq!(going(&Removal::BeyondCount), [false, false, true, true]);
     // By images: what the controller has made of the template.
     let by_images = Removal::Outdated(TemplateRef {
         revision: None,
         images: Default::default(),
     });
-    assert_eq!(going(&by_images), [true, false, false]);
+    assert_eq!(going(&by_images), [true, false, false, false]);
 
     let observed = |pod: &str, removal: &Removal| observe_removal(&seen, "set-1", pod, removal);
     assert_eq!(observed("web-5", &Removal::BeyondCount), Observed::Untouched);
+    assert_eq!(observed("web-2", &Removal::BeyondCount), Observed::Untouched);
+    let gate = Gate::PodGone {
+        workload: workload(),
+        pod: "web-2".into(),
+    };
+    // No count that somebody could set back keeps it.
+    let Verdict::Waiting(why) = judge(&gate, &seen, Duration::ZERO) else {
+        panic!("it is there")
+    };
+    assert!(why.ends_with("kubectl -n a delete pod web-2"), "{why}");
     assert!(matches!(observed("web-4", &Removal::BeyondCount), Observed::Foreign(_)));
     assert!(matches!(observed("web-6", &Removal::BeyondCount), Observed::Done(_)));
     assert_eq!(observed("web-3", &by_images), Observed::Untouched);
