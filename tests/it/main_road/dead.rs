@@ -24,6 +24,7 @@ use crate::support::{
 pub fn cases() -> Vec<Case> {
     let mut cases = vec![
         case("main_road::w14_a_resume_goes_on_without_a_dead_pod", resumed),
+        case("main_road::w14_the_word_outlives_whoever_said_it", killed),
         case("main_road::w14_an_abort_goes_back_without_a_dead_pod", aborted),
     ];
     for kind in [Kind::Sandbox, Kind::Real] {
@@ -46,7 +47,7 @@ impl Lost {
     async fn set(ctx: &Ctx, kind: Kind) -> Result<Self, NotPassed> {
         let setting = Setting {
             replicas: 1,
-            app: "  limits: { pod: 3s }\n",
+            app: "  limits: { pod: 3s, lease: 1s, lock: 30s }\n",
             ..Setting::new(Engine::Sqlite, kind, "1.2.0")
         };
         let stage = Stage::set(setting, ctx.dir(), ctx.name()).await?;
@@ -154,6 +155,28 @@ async fn resumed(ctx: Ctx) -> Outcome {
     });
     assert_eq!(dead.map(|dead| &dead.uid).collect::<Vec<_>>(), [&lost.uid]);
     Ok(())
+}
+
+/// Killed between its entry and the removal: the next one needs not be told again.
+async fn killed(ctx: Ctx) -> Outcome {
+    let lost = Lost::set(&ctx, Kind::Sandbox).await?;
+    lost.halted().await?;
+    lost.touch("Unknown").await?;
+    let (credentials, folder) = (&lost.stage.credentials, lost.stage.empty_folder());
+    let mut hold = lost
+        .stage
+        .server()
+        .hold(|asked| asked.method == hyper::Method::DELETE && asked.path.ends_with("/pods/shop-0"));
+    let resume = credentials.start(&folder, &format!("resume --pod-dead {}", lost.uid))?;
+    resume.kill_at(&mut hold).await?;
+    hold.drop_request().await?;
+    assert_eq!(
+        lost.stage.pods.get("shop-0").await?.metadata.uid,
+        Some(lost.uid.clone())
+    );
+    credentials.run(0, &folder, "resume").await?;
+    TO_1_2_0.check(&lost.stage).await?;
+    check_journals(&lost.stage).await.map(drop)
 }
 
 async fn aborted(ctx: Ctx) -> Outcome {
