@@ -180,7 +180,7 @@ fn judge_pod(
         return Verdict::Waiting(why.unwrap_or_else(|| format!("pod {pod} does not exist yet")));
     };
     if found.metadata.deletion_timestamp.is_some() {
-        return Verdict::Waiting(format!("pod {pod} is terminating"));
+        return Verdict::Waiting(format!("pod {pod} is {}", phase(found)));
     }
     let label = revision_of(found);
     let wanted = wanted_revision(set, template);

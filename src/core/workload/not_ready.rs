@@ -2,15 +2,26 @@
 
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
 
-use super::pods::condition;
+use super::lost::sign_of_loss;
+use super::pods::{condition, is_terminating};
 use crate::model::cut;
 
 /// How many bytes are kept of what a kubelet says of a container.
 const SAID: usize = 300;
 
+/// In which phase of its life it is, in words; on its way out, what keeps it (LAWS W14).
 pub(super) fn phase(pod: &Pod) -> String {
-    if pod.metadata.deletion_timestamp.is_some() {
-        return "terminating".to_owned();
+    if is_terminating(pod) {
+        let uid = pod.metadata.uid.as_deref().filter(|_| sign_of_loss(pod).is_some());
+        return uid.map_or_else(
+            || "terminating".to_owned(),
+            |uid| {
+                format!(
+                    "terminating on a node that the cluster has lost touch with; bring it back, or where its machine is \
+                     known to be off: stepback resume --pod-dead {uid}"
+                )
+            },
+        );
     }
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
     phase.map_or_else(|| "in no phase yet".to_owned(), str::to_lowercase)
