@@ -93,7 +93,7 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
     let consent = Consent {
         dead: dead.map_err(stands)?,
         writes: args.accept_writes_since,
-        rebind: agree_to_rebind(terminal, &coordinator, &stored, args.rebind).await?,
+        rebind: agree_to_rebind(terminal, &coordinator, &row.run, &stored, args.rebind).await?,
         by_itself: false,
     };
     let (row, plan) = coordinator.plan_abort(Some(&row.run), &consent).await.map_err(stands)?;

@@ -6,6 +6,7 @@ use stepback_core::model::{JournalPlace, MigrationSet, RunId, RunRow};
 use stepback_core::report::{Kind, Page};
 
 use super::Exit;
+use super::explain::CliError;
 use super::ground::{Ground, Need, SchemaArgs, join_cluster};
 use super::options::Options;
 use super::signals::stop_on_signals;
@@ -47,14 +48,15 @@ pub(super) async fn close_lost(
     if !terminal.quiet || terminal.asks() {
         terminal.tell(|page| write_lost(page, &lost));
     }
-    terminal.confirm("Close it as it stands?")?;
+    let asked = terminal.confirm("Close it as it stands?");
+    asked.map_err(|source| CliError::unconfirmed(run, source))?;
     let stop = stop_on_signals()?;
     let mut listener = tell_waiting(terminal);
     let row = coordinator
         .close_lost(&lost, &ground.workloads, stop, &mut listener)
         .await?;
     answer_closed(terminal, &row, |page| {
-        page.line("to go on from here: stepback rollback --to RELEASE")
+        page.labelled("", None, "to go on from here: stepback rollback --to RELEASE")
     })
 }
 
@@ -66,10 +68,8 @@ pub(super) fn answer_closed(
 ) -> anyhow::Result<Exit> {
     let list = serde_json::json!({ "items": [row] });
     terminal.answer(Kind::RunList, &list, |page| {
-        page.line(&format!(
-            "run {} is closed; to see where things are: stepback status",
-            row.run
-        ))?;
+        let closed = format!("run {} is closed; to see where things are: stepback status", row.run);
+        page.labelled("", None, &closed)?;
         more(page)
     })?;
     Ok(Exit::Done)

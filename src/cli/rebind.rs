@@ -1,7 +1,8 @@
 //! `--rebind`: a run whose database is another one than it was opened on.
 
-use stepback_core::model::DatabaseIdentity;
+use stepback_core::model::{DatabaseIdentity, RunId};
 
+use super::explain::CliError;
 use super::terminal::Terminal;
 use crate::journal::Stored;
 use crate::run::{Coordinator, bound_to};
@@ -11,6 +12,7 @@ use crate::run::{Coordinator, bound_to};
 pub(super) async fn agree_to_rebind(
     terminal: &Terminal,
     coordinator: &Coordinator,
+    run: &RunId,
     stored: &Stored,
     rebind: bool,
 ) -> anyhow::Result<Option<DatabaseIdentity>> {
@@ -35,7 +37,8 @@ pub(super) async fn agree_to_rebind(
         page.labelled("  then      ", None, then)?;
         page.blank()
     });
-    terminal.confirm("Go on with this database?")?;
+    let asked = terminal.confirm("Go on with this database?");
+    asked.map_err(|source| CliError::unconfirmed(run, source))?;
     Ok(Some(is.clone()))
 }
 

@@ -88,7 +88,7 @@ pub(super) async fn carry_on(
         terminal.tell(|page| page.labelled("resuming ", None, &what));
     }
     let said = Said {
-        rebind: agree_to_rebind(terminal, &coordinator, stored, rebind).await?,
+        rebind: agree_to_rebind(terminal, &coordinator, &row.run, stored, rebind).await?,
         dead: find_dead(terminal, &coordinator, &stored.plan, &dead.uids())
             .await
             .map_err(|source| CliError::not_continued(row.run.clone(), source))?,

@@ -63,7 +63,7 @@ pub(super) fn of_unfit(error: &RoadError, run: &RunId, why: &Unfit) -> Explained
             ])
             .hint(format!("check {USUAL_PLACES}; every other database refuses"))
             .hint(format!(
-                "where this one has taken that one's place: stepback resume {run} --rebind"
+                "where this one has taken that one's place: stepback resume {run} --rebind, or stepback abort {run} --rebind"
             )),
         Unfit::OtherLedger { .. } => explained.hint("to see the runs of every ledger: stepback runs"),
         Unfit::Elsewhere => explained

@@ -331,6 +331,15 @@ fn of_a_run_that_cannot_be_continued_nobody_says_that_nothing_was_touched() {
     }
 }
 
+/// Whatever was to be done with it: who wants it aborted is not told that it cannot be resumed.
+#[test]
+fn why_a_run_is_unfit_is_said_of_the_run_and_not_of_a_command() {
+    for why in unfit().into_iter().filter(|why| !matches!(why, Unfit::IsAbort(_))) {
+        let said = why.to_string();
+        assert!(!said.contains("resume"), "{said}");
+    }
+}
+
 /// Nor of one that nobody has confirmed to take back.
 #[test]
 fn what_was_not_confirmed_leaves_the_run_as_it_stood() {
