@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use stepback_core::journal::{Halt, What};
-use stepback_core::model::{Progress, StepId, closest};
+use stepback_core::model::{Progress, Severity, StepId, closest};
 use stepback_core::plan::{Goal, Plan, Refusals, Request, Seen, cost_of_abort, plan};
 use stepback_core::report::{Bodies, Kind, Paint, Report, Told, count, write_findings, write_plan, write_report};
 
@@ -112,8 +112,10 @@ pub(super) async fn carry_plan(
     // Nobody is asked about what they were not shown, and a warning is no progress.
     if !terminal.quiet || terminal.asks() {
         terminal.tell(|page| write_plan(page, plan, bodies).and_then(|()| page.blank()));
-    } else if !plan.findings.is_empty() {
-        terminal.tell(|page| write_findings(page, &plan.findings));
+    } else {
+        let mut findings = plan.findings.clone();
+        findings.retain(|finding| finding.severity > Severity::Note);
+        terminal.tell(|page| write_findings(page, &findings));
     }
     if let Some(file) = ground.makes.as_ref().filter(|_| !terminal.quiet || terminal.asks()) {
         terminal.tell(|page| {

@@ -126,7 +126,7 @@ async fn nothing_recorded(ctx: Ctx, postgres: bool) -> Outcome {
     stage.stepback.ends(0, "migrate up --yes")?;
     let said = stage.down(0, "2")?;
     assert!(
-        said.contains("[fingerprint-unknown]"),
+        said.contains("note     schema [fingerprint-unknown]"),
         "1 and 2 together were never recorded: {said}"
     );
     stage.by_hand("CREATE TABLE by_hand (id integer)").await?;

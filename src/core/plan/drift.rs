@@ -3,7 +3,7 @@
 //! Responsible for: telling what the run will have made of the schema from what others made of it. A fingerprint that is
 //! recorded over drift remembers it, because an earlier state was recorded without. Not for: comparing (`run`).
 
-use crate::model::{Digest, Drift, Finding, Fingerprint, MigrationSet};
+use crate::model::{Digest, Drift, Finding, Fingerprint, MigrationSet, Severity, Target};
 
 use super::request::{Request, Seen};
 use super::schema::plan_schema;
@@ -108,7 +108,10 @@ fn not_comparable(recorded: &Fingerprint, now: &Fingerprint) -> Finding {
 /// Compares with the fingerprint that was recorded for the target, where there is one.
 pub(super) fn verify(
     seen: &Seen,
-    target: &MigrationSet,
+    Target {
+        release,
+        schema: target,
+    }: &Target,
     actions: &mut Vec<(Action, Gate)>,
     findings: &mut Vec<Finding>,
 ) {
@@ -122,13 +125,23 @@ pub(super) fn verify(
     }
     let wanted = target.digest();
     let Some((_, expected)) = seen.database.fingerprints.iter().find(|(schema, _)| *schema == wanted) else {
-        findings.push(Finding::warning(
-            "fingerprint-unknown",
-            "schema",
-            "no fingerprint was recorded when this schema was last current, so the result of the downs cannot be compared",
-            "`stepback migrate up` records one where it stops and at every release's schema: go to one of those, or \
-             compare by hand",
-        ));
+        findings.push(match release {
+            Some(_) => Finding::warning(
+                "fingerprint-unknown",
+                "schema",
+                "no fingerprint was recorded when the release's schema was last current, so the result of the downs \
+                 cannot be compared",
+                "compare by hand; `stepback migrate up` records one where it stops and at every release's schema",
+            ),
+            // Between two ends of an up there never is one: nothing is lost, and nobody can do anything about it now.
+            None => Finding::new(
+                Severity::Note,
+                "fingerprint-unknown",
+                "schema",
+                "none was recorded of the target: the result is not compared",
+                "",
+            ),
+        });
         return;
     };
     let recorded = seen.compared.as_ref();

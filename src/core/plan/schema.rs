@@ -104,7 +104,7 @@ pub(super) fn plan_schema(request: &Request<'_>, seen: &Seen) -> SchemaHalf {
             Gate::None,
         ));
         if ups.is_empty() {
-            verify(seen, &to.schema, &mut actions, &mut scripts.findings);
+            verify(seen, &to, &mut actions, &mut scripts.findings);
         }
     }
     if !ups.is_empty() {
