@@ -7,7 +7,7 @@ use std::sync::Arc;
 use clap::Args;
 use stepback_core::appfile::{AppFile, DataLoss, Limits, Tool};
 use stepback_core::catalog::{Catalog, Layout};
-use stepback_core::model::{LedgerTool, SeenCluster, WorkloadRef, closest};
+use stepback_core::model::{LedgerTool, SeenCluster, WorkloadRef, closest, nearest_release};
 use stepback_core::plan::{Accepted, Goal, Order, Request, SavedPlan, parse_code, workloads_of};
 
 use super::explain::CliError;
@@ -303,11 +303,13 @@ pub(super) fn read_release(options: &Options, typed: &str) -> anyhow::Result<sem
     let names: Vec<String> = app.releases.iter().map(|release| release.version.to_string()).collect();
     let plain = typed.trim_start_matches(['v', 'V']);
     let begins = |name: &&String| name.starts_with(&format!("{plain}.")) || *name == plain;
-    let meant = names
-        .iter()
-        .find(begins)
-        .map(String::as_str)
-        .or_else(|| closest(plain, &names));
+    let begun = names.iter().find(begins).map(String::as_str);
+    // 1.4 is the name of one that is not there, and no slip of 1.2.0.
+    let numbers = [plain.to_owned(), format!("{plain}.0"), format!("{plain}.0.0")];
+    let wanted = numbers.iter().find_map(|text| semver::Version::parse(text).ok());
+    let versions = app.releases.iter().map(|release| &release.version);
+    let nearest = wanted.and_then(|wanted| Some(nearest_release(&wanted, versions)?.to_string()));
+    let meant = begun.or(nearest.as_deref()).or_else(|| closest(plain, &names));
     Err(CliError::Usage {
         message: format!("`{typed}` is not the name of a release"),
         hint: match (meant, names.as_slice()) {

@@ -65,6 +65,9 @@ async fn directions(ctx: Ctx) -> Outcome {
 
     let unknown = older.ends(3, "reconcile --to 9.9.9")?;
     assert!(unknown.err.contains("release-unknown"), "{}", unknown.err);
+    // The next one below, and not whichever is written most alike.
+    let unknown = older.ends(3, "reconcile --to 1.4.0")?;
+    assert!(unknown.err.contains("did you mean 1.3.0? known are"), "{}", unknown.err);
     older.ends(2, "reconcile")?;
     // Without the app file nobody knows what a release is.
     let nowhere = dir.join("nowhere");

@@ -36,7 +36,7 @@ pub use fingerprint::{Difference, Drift, Fingerprint};
 pub use foreign::{cut, hide_passwords, plain, presentable};
 pub use ids::{PlanId, RunId, Stamp, StepId, Token, TokenError};
 pub use migration::{Direction, MigrationId, MigrationSet, ScriptRef, Target};
-pub use nearest::closest;
+pub use nearest::{closest, nearest_release};
 pub use observed::{Failure, Finding, Observed, Settled, Severity, Verdict};
 pub use owner::{OwnerRef, OwnerState};
 pub use pairing::{Pairing, add_pairing, pairings_of};

@@ -1,7 +1,9 @@
 //! The schema's half of a plan: where it goes, what is undone or applied, and how that is verified.
 
+use std::collections::BTreeSet;
+
 use crate::appfile::AppFile;
-use crate::model::{Direction, Finding, MigrationSet, ScriptRef, Target, Version, closest};
+use crate::model::{Direction, Finding, MigrationSet, ScriptRef, Target, Version, nearest_release};
 
 use super::drift::{look_at_present, remember, verify};
 use super::ledger::check_ledger;
@@ -354,22 +356,17 @@ fn resolve_release(
             set
         }
         (None, None) => {
-            let known: Vec<String> = request
-                .app
-                .iter()
-                .flat_map(|app| app.releases.iter().map(|release| release.version.to_string()))
-                .chain(seen.database.releases.iter().map(|row| row.release.to_string()))
-                .collect::<std::collections::BTreeSet<_>>()
-                .into_iter()
-                .collect();
+            let filed = request.app.iter().flat_map(|app| &app.releases);
+            let recorded = seen.database.releases.iter().map(|row| &row.release);
+            let known: BTreeSet<_> = filed.map(|release| &release.version).chain(recorded).collect();
+            let names: Vec<String> = known.iter().map(ToString::to_string).collect();
             findings.push(Finding::refusal(
                 "release-unknown",
                 format!("release {release}"),
                 "neither the app file nor the database knows it",
-                match (known.as_slice(), closest(&release.to_string(), &known)) {
-                    ([], _) => "no release is known".to_owned(),
-                    (_, Some(meant)) => format!("did you mean {meant}? known are {}", known.join(", ")),
-                    (_, None) => format!("known are {}", known.join(", ")),
+                match nearest_release(release, known) {
+                    None => "no release is known: add it to the app file, under `spec.releases`".to_owned(),
+                    Some(meant) => format!("did you mean {meant}? known are {}", names.join(", ")),
                 },
             ));
             seen.database.applied()
