@@ -28,6 +28,8 @@ pub enum Settled {
     Healthy(String),
     /// It can never hold. The sentence says why.
     Failed(String),
+    /// It can never hold, because somebody else has changed what it is about. The sentence says what.
+    Foreign(String),
     /// The limit passed. The sentence is the last reason for waiting.
     TimedOut(String),
     /// We were asked to stop while waiting. The sentence is the last reason for waiting.
@@ -43,6 +45,8 @@ pub enum Verdict {
     Waiting(String),
     /// Never. The sentence says why.
     Failed(String),
+    /// Never, because somebody else has changed what it is about. The sentence says what.
+    Foreign(String),
 }
 
 /// Why a perform did not succeed, as plain data: another process will read it.

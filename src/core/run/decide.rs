@@ -164,6 +164,8 @@ fn decide_applied(plan: &Plan, step: StepId, facts: &Facts) -> Move {
             seen: seen.clone(),
         }),
         Some(Settled::Failed(why)) => halt_unhealthy(step, HaltKind::Unhealthy, why, facts),
+        // A person looks first, as at a step that somebody else has changed.
+        Some(Settled::Foreign(why)) => halt(step, HaltKind::Foreign, why.clone(), None),
         Some(Settled::TimedOut(why)) => halt_unhealthy(step, HaltKind::TimedOut, why, facts),
         Some(Settled::Stopped(why)) => {
             let message = format!("it was asked to stop while its gate was waited for; last seen: {why}");

@@ -27,7 +27,7 @@ use crate::plan::Gate;
 pub fn judge(gate: &Gate, seen: &SeenWorkload, ready_for: Duration) -> Verdict {
     // Pods are found through the set: without it, "none is left" would be said of pods that nobody can see.
     if seen.set.is_none() && *gate != Gate::None {
-        return Verdict::Failed(format!("{} does not exist any more", seen.workload));
+        return Verdict::Foreign(format!("{} does not exist any more", seen.workload));
     }
     // A controller that has not seen the new count yet may still make the pod that is missed from the list.
     if let (Gate::PodGone { .. } | Gate::AllGone { .. }, Some(waiting)) =
@@ -86,10 +86,10 @@ fn raised_over(seen: &SeenWorkload, pod: &str) -> Option<String> {
 
 fn judge_repointed(seen: &SeenWorkload, to: &TemplateRef) -> Verdict {
     let Some(set) = &seen.set else {
-        return Verdict::Failed(format!("{} does not exist any more", seen.workload));
+        return Verdict::Foreign(format!("{} does not exist any more", seen.workload));
     };
     if !has_template(seen, to) {
-        return Verdict::Failed(other_template(seen, to));
+        return Verdict::Foreign(other_template(seen, to));
     }
     if let Some(waiting) = unseen_generation(set) {
         return waiting;
@@ -121,7 +121,7 @@ fn judge_repointed(seen: &SeenWorkload, to: &TemplateRef) -> Verdict {
 
 fn judge_settled(seen: &SeenWorkload, mid_update: bool) -> Verdict {
     let Some(set) = &seen.set else {
-        return Verdict::Failed(format!("{} does not exist any more", seen.workload));
+        return Verdict::Foreign(format!("{} does not exist any more", seen.workload));
     };
     if let Some(waiting) = unseen_generation(set) {
         return waiting;
@@ -167,10 +167,10 @@ fn judge_pod(
     ready_for: Duration,
 ) -> Verdict {
     let Some(set) = &seen.set else {
-        return Verdict::Failed(format!("{} does not exist any more", seen.workload));
+        return Verdict::Foreign(format!("{} does not exist any more", seen.workload));
     };
     if !has_template(seen, template) {
-        return Verdict::Failed(other_template(seen, template));
+        return Verdict::Foreign(other_template(seen, template));
     }
     if let Some(waiting) = unseen_generation(set) {
         return waiting;

@@ -112,6 +112,7 @@ fn check(name: &str) {
             Verdict::Healthy(what) => format!("healthy: {what}"),
             Verdict::Waiting(why) => format!("waiting: {why}"),
             Verdict::Failed(why) => format!("failed: {why}"),
+            Verdict::Foreign(why) => format!("changed: {why}"),
         };
         assert_eq!(
             verdict,

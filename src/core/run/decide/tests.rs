@@ -301,6 +301,7 @@ fn an_applied_step_waits_for_its_gate() {
     assert_eq!(next(&[started(1, 1), applied(1)], Facts::default()), Move::Settle(ONE));
     assert_eq!(settled(Settled::Healthy(why())), Move::Record(passed(1)));
     assert_eq!(halt_of(&settled(Settled::Failed(why()))), Some(HaltKind::Unhealthy));
+    assert_eq!(halt_of(&settled(Settled::Foreign(why()))), Some(HaltKind::Foreign));
     assert_eq!(halt_of(&settled(Settled::TimedOut(why()))), Some(HaltKind::TimedOut));
     // The person is the cause; the gate's state is what was seen by then.
     match settled(Settled::Stopped(why())) {
