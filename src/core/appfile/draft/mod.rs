@@ -176,13 +176,16 @@ impl Draft {
             let images = images(workload, present.as_ref(), release);
             out.push_str(&format!("      {mark}images: {images}{behind}\n"));
         }
-        let example = workload.map_or_else(
-            || "{ shop: { shop: \"registry.example/shop:1.2.0\" } }".to_owned(),
-            |workload| images(workload, present.as_ref(), &semver::Version::new(1, 2, 0)),
-        );
         if releases.len() < 2 {
+            // Where one is known, the example is the one before: the same once more would not be two.
+            let other = releases.keys().next().map_or(semver::Version::new(1, 2, 0), one_before);
+            let example = workload.map_or_else(
+                || format!("{{ shop: {{ shop: \"registry.example/shop:{other}\" }} }}"),
+                |workload| images(workload, present.as_ref(), &other),
+            );
             out.push_str(&format!(
-                "    # - version: 1.2.0\n    #   schema: \"20240115120000\"\n    #   images: {example}\n"
+                "    # - version: {}\n    #   schema: \"20240115120000\"\n    #   images: {example}\n",
+                scalar(&other.to_string())
             ));
         }
     }
@@ -207,6 +210,16 @@ impl Draft {
                 "    # - { http: { path: /healthz, port: 8080 }, successes: 3, period: 1s, timeout: 120s }\n",
             ),
         }
+    }
+}
+
+/// What the release before may have been called.
+fn one_before(release: &semver::Version) -> semver::Version {
+    match (release.major, release.minor, release.patch) {
+        (major, minor @ 1.., _) => semver::Version::new(major, minor - 1, 0),
+        (major, 0, patch @ 1..) => semver::Version::new(major, 0, patch - 1),
+        (major @ 1.., 0, 0) => semver::Version::new(major - 1, 0, 0),
+        (0, 0, 0) => semver::Version::new(0, 0, 1),
     }
 }
 

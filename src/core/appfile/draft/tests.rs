@@ -73,6 +73,25 @@ fn what_was_not_found_is_an_example() {
     insta::assert_snapshot!(nothing.write());
 }
 
+/// Taken as it stands, the example would be the same release once more.
+#[test]
+fn the_example_is_another_release_than_the_one_that_runs() {
+    for (runs, example) in [
+        ("1.2.0", "1.1.0"),
+        ("2.0.0", "1.0.0"),
+        ("1.0.3", "1.0.2"),
+        ("0.0.0", "0.0.1"),
+    ] {
+        let draft = Draft {
+            releases: BTreeMap::from([(runs.parse().unwrap(), Version::parse("20240115120000").unwrap())]),
+            ..Draft::default()
+        };
+        let text = draft.write();
+        assert_eq!(text.matches(&format!("- version: {runs}\n")).count(), 1, "{text}");
+        assert!(text.contains(&format!("# - version: {example}\n")), "{text}");
+    }
+}
+
 /// Uncommented, an example must be right too.
 #[test]
 fn the_examples_load_when_they_are_taken() {
