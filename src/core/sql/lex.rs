@@ -4,6 +4,8 @@
 //! Sources: PostgreSQL `src/backend/parser/scan.l`; SQLite `src/tokenize.c`; MySQL manual 9.1.1 and 9.7. MySQL and MariaDB
 //! are read in their default `sql_mode` (backslash escapes, `"` quotes a string).
 
+use std::ops::Range;
+
 use crate::model::Engine;
 
 /// What a token is, as far as splitting cares.
@@ -95,7 +97,19 @@ pub fn is_blank(text: &str, dialect: Engine) -> bool {
 
 /// The line of a byte offset, from 1.
 pub(crate) fn line_at(text: &str, offset: usize) -> usize {
-    text.as_bytes()[..offset].iter().filter(|b| **b == b'\n').count() + 1
+    line_ends(text, 0..offset) + 1
+}
+
+/// How many lines end within a range of bytes: with `\n`, with `\r\n`, or with a `\r` alone, as old Macs wrote them. Counted
+/// piece by piece it is the same.
+pub fn line_ends(text: &str, range: Range<usize>) -> usize {
+    let bytes = text.as_bytes();
+    let ends = |at: &usize| match bytes[*at] {
+        b'\n' => true,
+        b'\r' => bytes.get(at + 1) != Some(&b'\n'),
+        _ => false,
+    };
+    range.filter(ends).count()
 }
 
 /// All tokens of a text. They are contiguous and cover it.

@@ -17,7 +17,7 @@ mod split;
 mod transaction;
 
 pub use effects::{Effects, effects, named_tables};
-pub use lex::{LexError, Opened, is_blank};
+pub use lex::{LexError, Opened, is_blank, line_ends};
 pub use loss::{Loss, Rows};
 pub use name::{NamedTables, TableName, quoted};
 pub use normal::normal_tokens;

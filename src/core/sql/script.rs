@@ -1,6 +1,6 @@
 //! A script made ready to run in one transaction, or the reason why it cannot.
 
-use super::lex::LexError;
+use super::lex::{LexError, line_at};
 use super::pragma::{PragmaElsewhere, leading_foreign_keys_pragma};
 use super::split::{SplitError, Statement, split};
 use super::transaction::{Isolation, NoTransaction, TransactionControl, script_needs_no_transaction, unwrap_outer};
@@ -62,7 +62,7 @@ pub enum ScriptProblem {
 pub fn transactional(body: &[u8], engine: Engine) -> Result<Transactional<'_>, ScriptProblem> {
     let text = std::str::from_utf8(body).map_err(|_| ScriptProblem::Encoding)?;
     if let Some(at) = text.find('\0') {
-        let line = text[..at].matches('\n').count() + 1;
+        let line = line_at(text, at);
         return Err(ScriptProblem::Nul { line });
     }
     // What is never closed would swallow the statements that come after the script in the same message.

@@ -1,7 +1,7 @@
 //! A script to its statements.
 
 use super::body::Body;
-use super::lex::{Kind, LexError, Lexer, Token, lex, line_at};
+use super::lex::{Kind, LexError, Lexer, Token, lex, line_at, line_ends};
 use crate::model::Engine;
 
 /// One statement of a script: the exact text, without the comments before it and without what ends it.
@@ -30,7 +30,7 @@ impl Statement<'_> {
 
     /// Its first line, cut to 60 characters, for messages.
     pub fn head(&self) -> String {
-        let line = self.text.lines().next().unwrap_or_default();
+        let line = self.text.split(['\n', '\r']).next().unwrap_or_default();
         let mut head: String = line.chars().take(60).collect();
         if head.len() < self.text.len() {
             head.push('…');
@@ -146,7 +146,7 @@ struct Lines<'a> {
 
 impl Lines<'_> {
     fn at(&mut self, offset: usize) -> usize {
-        self.line += line_at(&self.text[self.offset..], offset - self.offset) - 1;
+        self.line += line_ends(self.text, self.offset..offset);
         self.offset = offset;
         self.line
     }

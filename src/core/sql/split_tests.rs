@@ -33,6 +33,24 @@ fn statements_know_where_they_are() {
 }
 
 #[test]
+fn lines_end_as_the_editor_of_the_script_ends_them() {
+    let script = "/* first */\nSELECT 1;\n\n/* two */ SELECT\n 2 ;;\nSELECT 3";
+    for end in ["\n", "\r\n", "\r"] {
+        let text = script.replace('\n', end);
+        let statements = split(&text, Engine::Postgres).unwrap();
+        let seen: Vec<_> = statements
+            .iter()
+            .map(|statement| (statement.line, statement.head()))
+            .collect();
+        let expected = [(2, "SELECT 1"), (4, "SELECT…"), (6, "SELECT 3")].map(|(line, head)| (line, head.to_owned()));
+        assert_eq!(seen, expected, "{end:?}");
+        let open = format!("{text};{end}SELECT 'open");
+        let error = split(&open, Engine::Postgres).unwrap_err();
+        assert_eq!(error.line(), 7, "{end:?}");
+    }
+}
+
+#[test]
 fn sqlite_triggers() {
     for text in [
         "CREATE TRIGGER t AFTER INSERT ON a BEGIN UPDATE b SET c = 1; DELETE FROM d; END",

@@ -76,7 +76,7 @@ fn d8_any_other_control_refuses_with_its_line() {
             "DELETE FROM t; -- old note\rCOMMIT;\nSELECT 1/0",
             Engine::Postgres,
             Control::Commit,
-            1,
+            2,
         ),
         ("BEGIN; SELECT 1; COMMIT AND CHAIN", Engine::Postgres, Control::Begin, 1),
         ("SET autocommit = 0", Engine::Mysql, Control::Autocommit, 1),

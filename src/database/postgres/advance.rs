@@ -11,6 +11,7 @@ use std::time::Duration;
 use sqlx::Row as _;
 use stepback_core::model::{Direction, Engine, ScriptRef, Stamp, Token};
 use stepback_core::report::limit;
+use stepback_core::sql::line_ends;
 use tokio::time::Instant;
 
 use super::PostgresDatabase;
@@ -404,6 +405,6 @@ impl Message {
         let position = error::position(server)?;
         let at = self.text.char_indices().nth(position.checked_sub(1)?)?.0;
         let into = at.checked_sub(start).filter(|into| *into <= ready.text.len())?;
-        Some(ready.lines_before + ready.text[..into].matches('\n').count() + 1)
+        Some(ready.lines_before + line_ends(ready.text, 0..into) + 1)
     }
 }

@@ -1,7 +1,7 @@
 //! Whether and how a script runs inside our transaction (LAWS D8).
 
 use stepback_core::model::Engine;
-use stepback_core::sql::{Isolation, transactional};
+use stepback_core::sql::{Isolation, line_ends, transactional};
 
 /// The isolation level of a script that asks for none, whatever the server's setting is.
 const USUAL: &str = "READ COMMITTED";
@@ -41,7 +41,7 @@ pub(super) fn fit(body: &[u8]) -> Result<Fit<'_>, String> {
     };
     Ok(Fit {
         text: &text[first.offset..last.end()],
-        lines_before: text[..first.offset].matches('\n').count(),
+        lines_before: line_ends(text, 0..first.offset),
         isolation,
     })
 }
