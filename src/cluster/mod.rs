@@ -16,6 +16,7 @@ use stepback_core::model::{
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 
+pub(crate) use self::kube::is_admission;
 pub use self::kube::{ConnectTo, FoundWorkload, KubeCluster, connect};
 pub use error::ClusterError;
 

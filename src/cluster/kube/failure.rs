@@ -22,6 +22,7 @@ pub(super) fn of(error: kube::Error, object: &str) -> ClusterError {
         401 => ClusterError::Forbidden(format!(
             "{object}: the API server does not accept the credentials ({message})"
         )),
+        403 if is_admission(&message) => ClusterError::Refused(format!("{object}: {message}")),
         403 => ClusterError::Forbidden(message),
         404 => ClusterError::Gone {
             object: object.to_owned(),
@@ -33,6 +34,23 @@ pub(super) fn of(error: kube::Error, object: &str) -> ClusterError {
         400..=428 => ClusterError::Refused(format!("{object}: {message}")),
         _ => ClusterError::Unreachable(format!("{object}: {message}")),
     }
+}
+
+/// Whether a 403 is of somebody who may ask, but whose object is not taken: a quota, a policy or a webhook. Sources:
+/// `k8s.io/apiserver/pkg/admission/plugin/resourcequota` (`exceeded quota: …`, `failed quota: …`), `…/plugin/policy`
+/// (`ValidatingAdmissionPolicy '…'`), `…/plugin/webhook` (`admission webhook "…" denied`) and `k8s.io/pod-security-admission`
+/// (`violates PodSecurity`). A right that is missing is written `User "…" cannot …`.
+pub(crate) fn is_admission(message: &str) -> bool {
+    [
+        "exceeded quota: ",
+        "failed quota: ",
+        "status unknown for quota: ",
+        "admission webhook ",
+        "ValidatingAdmissionPolicy ",
+        "violates PodSecurity ",
+    ]
+    .iter()
+    .any(|said| message.contains(said))
 }
 
 /// What a failed request for a stream means. The client keeps the status of a refusal and not its text.
@@ -99,6 +117,15 @@ mod tests {
         };
         assert!(matches!(error(401), ClusterError::Forbidden(_)));
         assert!(matches!(error(403), ClusterError::Forbidden(_)));
+        for said in [
+            "configmaps \"run\" is forbidden: exceeded quota: maps, requested: count/configmaps=1, used: \
+             count/configmaps=9, limited: count/configmaps=9",
+            "admission webhook \"no.example\" denied the request: not on Fridays",
+        ] {
+            let status = Status::failure(said, "Forbidden").with_code(403).boxed();
+            let error = of(kube::Error::Api(status), "it");
+            assert!(matches!(error, ClusterError::Refused(_)), "{error:?}");
+        }
         assert!(matches!(error(404), ClusterError::Gone { .. }));
         assert!(matches!(error(409), ClusterError::Conflict { .. }));
         for code in [400, 405, 410, 413, 415, 422] {

@@ -38,6 +38,7 @@ use tokio::sync::Mutex;
 use super::{Cluster, ClusterError, Counts, Exited, Follow, LogOf, MANAGER, Wire};
 
 pub use connect::{ConnectTo, connect};
+pub(crate) use failure::is_admission;
 pub use find::FoundWorkload;
 
 /// A cluster behind a Kubernetes API server.

@@ -250,6 +250,10 @@ mod tests {
             };
             assert!(why.contains("not on Fridays"), "{why}");
         }
+        let full = "configmaps \"run-3\" is forbidden: exceeded quota: maps, requested: count/configmaps=1, used: \
+                    count/configmaps=9, limited: count/configmaps=9";
+        let full = means(403, full, json!({}));
+        assert!(matches!(&full, Missed::No(JournalError::Refused(why)) if why.contains("exceeded quota")));
         let ending = "unable to create new content in namespace a because it is being terminated";
         let ending = means(
             403,

@@ -21,6 +21,7 @@ use stepback_core::plan::Plan;
 use tokio::sync::Mutex;
 
 use super::{Journal, JournalError, Pruning, Stored, stored};
+use crate::cluster::is_admission;
 use append::Tail;
 
 /// The name under which we write ConfigMaps.
@@ -63,10 +64,10 @@ impl ClusterJournal {
 /// What an answer means that was given instead of an effect, and that will be given again; `None` where it may pass.
 fn refusal(status: &Status, object: &str) -> Option<JournalError> {
     let mut causes = status.details.iter().flat_map(|details| &details.causes);
-    // Answered with 403, but no right is missing.
+    // Answered with 403, but no right is missing; so are quotas, policies and webhooks.
     let ending = causes.any(|cause| cause.reason == "NamespaceTerminating");
     match status.code {
-        401 | 403 if !ending => Some(JournalError::Forbidden(status.message.clone())),
+        401 | 403 if !ending && !is_admission(&status.message) => Some(JournalError::Forbidden(status.message.clone())),
         400..=428 => Some(JournalError::Refused(format!("{object}: {}", status.message))),
         _ => None,
     }
