@@ -54,6 +54,9 @@ pub(super) enum CliError {
     /// Somebody was asked and said no.
     #[error("not confirmed")]
     Declined,
+    /// Somebody was asked, and pressed Ctrl-C.
+    #[error("interrupted at the question")]
+    AskedToStop,
     /// The plan is refused.
     #[error("the plan is refused")]
     Refused(Refusals),
@@ -275,6 +278,9 @@ fn of_cli(error: &CliError) -> Explained {
             .hint("name the database with --url URL or in DATABASE_URL, or the app file with --config FILE"),
         CliError::NotAsked => Explained::new(Exit::Usage, error).hint("to go ahead, type the same with --yes"),
         CliError::Declined => Explained::new(Exit::Usage, error).hint("to go ahead after all, type the same again"),
+        CliError::AskedToStop => {
+            Explained::new(Exit::Interrupted, error).hint("to go ahead after all, type the same again")
+        }
         CliError::Refused(refusals) => of_refusals(refusals),
         CliError::NoWorkload { refusals, hint } => of_refusals(refusals).hint(hint),
         CliError::Stale { changes, again, .. } => Explained::new(Exit::Refused, error)

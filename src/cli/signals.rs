@@ -2,7 +2,8 @@
 //! the terminal is gone, asks too, and never ends it: the shell and the kernel both send one.
 
 use std::io::Write as _;
-use std::sync::OnceLock;
+use std::sync::mpsc::Sender;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -16,6 +17,42 @@ const STOPPING: &str = "stopping after the move in flight: nothing more is begun
 
 /// What listens already, where something does.
 static LISTENING: OnceLock<Stop> = OnceLock::new();
+
+/// Whoever waits for an answer to a question, and hears of Ctrl-C meanwhile.
+static ASKING: Mutex<Option<Sender<Answer>>> = Mutex::new(None);
+
+/// What comes of a question.
+pub(super) enum Answer {
+    /// What was typed; `None` where that cannot be read.
+    Line(Option<String>),
+    /// Ctrl-C.
+    Interrupted,
+}
+
+/// Sends Ctrl-C to whoever asks, until somebody listens for a run ([`stop_on_signals`]). Between two questions it ends the
+/// process, as it does before the first one.
+///
+/// # Errors
+/// When the system does not let us.
+pub(super) fn interrupts_to(asking: Sender<Answer>) -> std::io::Result<()> {
+    static HEARD: OnceLock<()> = OnceLock::new();
+    *ASKING.lock().unwrap_or_else(PoisonError::into_inner) = Some(asking);
+    if HEARD.get().is_some() {
+        return Ok(());
+    }
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    HEARD.get_or_init(|| {
+        tokio::spawn(async move {
+            while interrupt.recv().await.is_some() && LISTENING.get().is_none() {
+                let asking = ASKING.lock().unwrap_or_else(PoisonError::into_inner).take();
+                if asking.is_none_or(|asking| asking.send(Answer::Interrupted).is_err()) {
+                    std::process::exit(i32::from(Exit::Interrupted as u8));
+                }
+            }
+        });
+    });
+    Ok(())
+}
 
 /// Listens for signals from now on; whoever asks again has the same wish to stop.
 ///

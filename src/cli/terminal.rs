@@ -1,6 +1,7 @@
 //! Standard output for the answer, standard error for everything else, and the one question that is asked.
 
 use std::io::{self, ErrorKind, IsTerminal as _, Write};
+use std::sync::mpsc::channel;
 
 use serde::Serialize;
 use stepback_core::plan::Plan;
@@ -8,6 +9,7 @@ use stepback_core::report::{Kind, Page, write_json};
 
 use super::explain::CliError;
 use super::options::{Color, LogFormat, Options, Output};
+use super::signals::{Answer, interrupts_to};
 use crate::live::Lines;
 
 /// What the answer and progress look like.
@@ -114,7 +116,7 @@ impl Terminal {
     /// Asks before something is changed. Where nobody can be asked, `--yes` must have been typed.
     ///
     /// # Errors
-    /// [`CliError::NotAsked`] or [`CliError::Declined`].
+    /// [`CliError::NotAsked`], [`CliError::Declined`], or [`CliError::AskedToStop`] at Ctrl-C.
     pub(super) fn confirm(&self, question: &str) -> Result<(), CliError> {
         if self.yes {
             return Ok(());
@@ -122,15 +124,35 @@ impl Terminal {
         if !can_ask() {
             return Err(CliError::NotAsked);
         }
-        let mut asked = io::stderr().lock();
-        drop(write!(asked, "{question} [y/N] ").and_then(|()| asked.flush()));
-        let mut answer = String::new();
-        let read = io::stdin().read_line(&mut answer);
-        match answer.trim().to_ascii_lowercase().as_str() {
-            "y" | "yes" if read.is_ok() => Ok(()),
-            _ => Err(CliError::Declined),
+        let answer = ask(question);
+        if !matches!(&answer, Answer::Line(Some(line)) if line.ends_with('\n')) {
+            // What is said next begins on a line of its own.
+            drop(writeln!(io::stderr()));
+        }
+        match answer {
+            Answer::Interrupted => Err(CliError::AskedToStop),
+            Answer::Line(Some(line)) if matches!(line.trim().to_ascii_lowercase().as_str(), "y" | "yes") => Ok(()),
+            Answer::Line(_) => Err(CliError::Declined),
         }
     }
+}
+
+/// Asks, and waits for a line that is typed, or Ctrl-C before it.
+fn ask(question: &str) -> Answer {
+    let (answers, answer) = channel();
+    // Listened for before anybody sees that there is something to interrupt. Where that cannot be, Ctrl-C ends the process,
+    // as it does everywhere else.
+    drop(interrupts_to(answers.clone()));
+    let mut asked = io::stderr().lock();
+    drop(write!(asked, "{question} [y/N] ").and_then(|()| asked.flush()));
+    drop(asked);
+    // Nothing else can be read from there: a reader that is left behind takes nothing away.
+    std::thread::spawn(move || {
+        let mut line = String::new();
+        let line = io::stdin().read_line(&mut line).is_ok().then_some(line);
+        drop(answers.send(Answer::Line(line)));
+    });
+    answer.recv().unwrap_or(Answer::Line(None))
 }
 
 /// Whether somebody sits there who sees a question and can answer it.

@@ -32,6 +32,7 @@ mod mistakes;
 mod opening;
 mod people;
 mod postgres;
+mod questions;
 mod reconcile;
 mod sandbox;
 mod saved_plans;
@@ -77,6 +78,7 @@ fn subjects() -> Vec<Subject> {
         people,
         opening,
         postgres,
+        questions,
         reconcile,
         sandbox,
         saved_plans,

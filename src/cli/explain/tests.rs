@@ -256,6 +256,7 @@ fn cli_errors() -> Vec<CliError> {
         NoDatabase = CliError::NoDatabase(PathBuf::from("stepback.yaml")),
         NotAsked = CliError::NotAsked,
         Declined = CliError::Declined,
+        AskedToStop = CliError::AskedToStop,
         Refused = CliError::Refused(refusals()),
         NoWorkload = CliError::NoWorkload {
             refusals: refusals(),
