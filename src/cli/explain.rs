@@ -230,7 +230,7 @@ impl Explained {
 
 /// Says what went wrong, on standard error; for a program also as the answer. Gives the exit code.
 pub(super) fn tell(terminal: &Terminal, error: &anyhow::Error) -> Exit {
-    let explained = explain(error).without_urls();
+    let explained = explain(error).without_urls().where_given(&terminal.given);
     terminal.tell(|page| explained.write(page));
     if terminal.output == Output::Json {
         // What cannot be written any more has been said on standard error.

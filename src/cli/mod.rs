@@ -15,6 +15,7 @@ mod embedded;
 mod exit;
 mod explain;
 mod found;
+mod given;
 mod ground;
 mod guard;
 mod hide;
@@ -45,9 +46,10 @@ mod who;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 pub use exit::Exit;
+use given::Given;
 use options::{Options, Output};
 use terminal::Terminal;
 
@@ -128,7 +130,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     #[cfg(all(feature = "sandbox", target_os = "linux"))]
     demo::end_with_the_demo();
     cli.options.start_logging();
-    let terminal = Terminal::new(&cli.options);
+    let terminal = Terminal::new(&cli.options, Given::read(Cli::command(), &typed));
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return explain::tell(&terminal, &anyhow::Error::new(error).context("cannot start")).into(),

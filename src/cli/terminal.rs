@@ -8,6 +8,7 @@ use stepback_core::plan::Plan;
 use stepback_core::report::{Kind, Page, write_json};
 
 use super::explain::CliError;
+use super::given::Given;
 use super::options::{Color, LogFormat, Options, Output};
 use super::signals::{Answer, interrupts_to};
 use crate::live::Lines;
@@ -19,6 +20,8 @@ pub(super) struct Terminal {
     pub(super) quiet: bool,
     /// Whether progress can be drawn again and again where standard error goes.
     pub(super) draws: bool,
+    /// What is repeated in every command that is named.
+    pub(super) given: Given,
     yes: bool,
     log_format: LogFormat,
     /// Whether the answer goes to a terminal, which can be closed meanwhile.
@@ -29,7 +32,7 @@ pub(super) struct Terminal {
 }
 
 impl Terminal {
-    pub(super) fn new(options: &Options) -> Self {
+    pub(super) fn new(options: &Options, given: Given) -> Self {
         let dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
         let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) || dumb;
         let color = |is_terminal: bool| match options.color {
@@ -42,6 +45,7 @@ impl Terminal {
             output: options.output,
             quiet: options.quiet,
             draws: io::stderr().is_terminal() && !dumb && options.log_format == LogFormat::Text,
+            given,
             yes: options.yes,
             log_format: options.log_format,
             shown: io::stdout().is_terminal(),
@@ -63,7 +67,7 @@ impl Terminal {
             Output::Json => write_json(&mut text, kind, content)?,
             // A form that is none of these two is written by the command itself; what else it says is text.
             Output::Text | Output::Markdown | Output::Sql | Output::Html => {
-                write(&mut Page::new(&mut text, self.width, self.color_out))?
+                write(&mut Page::new(&mut text, self.width, self.color_out).rewritten(&|text| self.given.repeat(text)))?
             }
         }
         put(&mut io::stdout().lock(), &text, self.shown)
@@ -81,7 +85,9 @@ impl Terminal {
         let mut text = Vec::new();
         let color = self.color_err && self.log_format == LogFormat::Text;
         // Writing to memory does not fail, and where nobody reads standard error nothing is lost but the words.
-        drop(write(&mut Page::new(&mut text, self.width, color)));
+        drop(write(
+            &mut Page::new(&mut text, self.width, color).rewritten(&|text| self.given.repeat(text)),
+        ));
         if self.log_format == LogFormat::Json {
             text = log_line(&String::from_utf8_lossy(&text));
         }

@@ -25,6 +25,10 @@ use crate::{
 
 pub fn cases() -> Vec<Case> {
     vec![
+        case(
+            "people::a_hint_that_is_typed_as_it_stands_does_what_it_says",
+            hint_as_typed,
+        ),
         sync_case("people::a_report_has_every_form", |ctx| forms(&ctx)),
         sync_case("people::a_form_that_a_command_does_not_have_is_refused_first", |ctx| {
             wrong_form(&ctx)
@@ -428,5 +432,49 @@ fn manual(ctx: &Ctx) -> Outcome {
     let page = stepback.ends(0, "man")?.out;
     assert!(page.contains(".SH \"EXIT CODES\""), "{page}");
     assert!(page.contains("130"), "{page}");
+    Ok(())
+}
+
+/// Nothing but the command line said where database and folder are: the hint says it too.
+async fn hint_as_typed(ctx: Ctx) -> Outcome {
+    let dir = ctx.dir();
+    let scripts = dir.join("my scripts");
+    fs::create_dir(&scripts)?;
+    fs::write(scripts.join("1_a.up.sql"), "CREATE TABLE a (id integer);")?;
+    fs::write(scripts.join("1_a.down.sql"), "DROP TABLE a;")?;
+    fs::write(scripts.join("2_b.up.sql"), "INSERT INTO a VALUES (1);")?;
+    fs::write(scripts.join("2_b.down.sql"), "DELETE FROM nowhere;")?;
+    let stepback = Binary::in_dir(dir);
+    let place = ["--url", "sqlite://elsewhere.db", "--dir", "my scripts", "--yes"];
+    let up = stepback
+        .command(&[["migrate", "up"].as_slice(), &place].concat())
+        .output()?;
+    assert!(up.status.success(), "{up:?}");
+    let down = [["migrate", "down", "--data-loss", "accept"].as_slice(), &place].concat();
+    let down = stepback.command(&down).output()?;
+    assert_eq!(down.status.code(), Some(4), "{down:?}");
+    let said = String::from_utf8_lossy(&down.stderr).into_owned();
+    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    let command = "stepback migrate goto --url sqlite://elsewhere.db --dir 'my scripts' 1";
+    assert!(said.contains(command), "{said}");
+    // The way back is still wrong, but it is the way that was meant.
+    let again = [
+        "migrate",
+        "goto",
+        "--url",
+        "sqlite://elsewhere.db",
+        "--dir",
+        "my scripts",
+        "1",
+    ];
+    let again = stepback
+        .command(&[again.as_slice(), &["--data-loss", "accept", "--yes"]].concat())
+        .output()?;
+    assert_eq!(again.status.code(), Some(4), "{again:?}");
+    let runs = stepback
+        .command(&["runs", "--url", "sqlite://elsewhere.db", "-o", "json"])
+        .output()?;
+    let runs: serde_json::Value = serde_json::from_slice(&runs.stdout)?;
+    assert_eq!(runs["items"].as_array().map(Vec::len), Some(3), "{runs:#}");
     Ok(())
 }

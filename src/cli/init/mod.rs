@@ -87,7 +87,11 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
         for (what, line) in &found.lines {
             page.labelled(&format!("  {what:<10}"), None, line)?;
         }
-        page.line("look at it and fill in what is missing; then: stepback status")
+        page.labelled(
+            "",
+            None,
+            "look at it and fill in what is missing; then: stepback status",
+        )
     })?;
     Ok(Exit::Done)
 }

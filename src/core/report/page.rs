@@ -1,5 +1,6 @@
 //! A page of text: lines of a width, with or without colour.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 /// Where text goes, how wide it may be, and whether it may have colour.
@@ -7,6 +8,8 @@ pub struct Page<'a> {
     out: &'a mut dyn Write,
     width: usize,
     color: bool,
+    /// What is made of a text before it is wrapped.
+    rewrite: Option<&'a dyn Fn(&str) -> String>,
 }
 
 /// How a piece of text looks where there is colour.
@@ -43,7 +46,15 @@ impl<'a> Page<'a> {
             out,
             width: width.max(40),
             color,
+            rewrite: None,
         }
+    }
+
+    /// The same page, on which every text that is wrapped is written as this makes it. Lines are written as they are.
+    #[must_use]
+    pub fn rewritten(mut self, rewrite: &'a dyn Fn(&str) -> String) -> Self {
+        self.rewrite = Some(rewrite);
+        self
     }
 
     /// The text in that paint, or plain where there is no colour.
@@ -98,7 +109,10 @@ impl<'a> Page<'a> {
             None => (*cell).to_owned(),
         });
         let mut label: String = painted.collect();
-        for line in wrap(text, self.width.saturating_sub(indent)) {
+        let text = self
+            .rewrite
+            .map_or(Cow::Borrowed(text), |rewrite| Cow::Owned(rewrite(text)));
+        for line in wrap(&text, self.width.saturating_sub(indent)) {
             self.line(&format!("{label}{line}"))?;
             label = " ".repeat(indent);
         }
