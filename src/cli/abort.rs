@@ -55,7 +55,7 @@ pub(super) struct Args {
     rebind: bool,
     #[command(flatten)]
     dead: DeadArgs,
-    /// Close a run that can be neither continued nor taken back, and change nothing else
+    /// Close a run whose journal or workload is lost, as it stands; RUN has to be named
     #[arg(long, requires = "run", conflicts_with_all = ["journal", "accept_writes_since", "rebind"])]
     journal_lost: bool,
     /// Close the run as it stands: nothing is continued, taken back or given back

@@ -6,7 +6,7 @@ use clap_complete::{Shell, generate};
 use super::terminal::Terminal;
 use super::{Cli, Exit};
 
-/// Print the completions of a shell, so that it completes commands and options
+/// Print the script with which a shell completes commands and options
 ///
 /// Examples:
 ///   stepback completions bash > /etc/bash_completion.d/stepback

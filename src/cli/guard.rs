@@ -32,7 +32,7 @@ pub(super) struct Args {
     /// The server whose data they are
     #[arg(value_name = "ENGINE")]
     engine: Engine,
-    /// Where the data lie
+    /// The directory of the server's data
     #[arg(long, value_name = "DIR")]
     data_dir: PathBuf,
     /// The version of the server that shall be started, as it or its image says

@@ -68,10 +68,10 @@ Examples:
   stepback resume                  after a crash or a halt
 
 Exit codes:
-    0  done, or nothing to do          4  halted; `stepback resume` continues
+    0  done, or nothing to do          4  halted; `resume` continues
     1  internal error                  5  another run holds the lock
     2  bad usage or bad app file       6  unreachable; nothing was touched
-    3  refused; nothing was touched  130  interrupted; `stepback resume` continues")]
+    3  refused; nothing was touched  130  interrupted; `resume` continues")]
 struct Cli {
     #[command(flatten)]
     options: Options,

@@ -19,7 +19,7 @@ use crate::run::{RoadError, Unfit, leaves_nothing, unless_stopped};
 /// How often it is decided anew where the world has changed between the decision and the lease.
 const TRIES: u32 = 4;
 
-/// Bring the database to a release, whichever side of it it is on: for hooks and Jobs
+/// Bring the database to a release, up or down as it needs: for hooks and Jobs
 ///
 /// Database behind the release: its migrations are applied, and no pod is
 /// touched. Database ahead: the whole planned way back, schema and workloads, as

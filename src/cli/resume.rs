@@ -39,8 +39,8 @@ pub(super) struct Args {
     /// The database [default: the app file's; without an app file, DATABASE_URL]
     #[arg(long, value_name = "URL", conflicts_with = "journal", hide_env_values = true)]
     url: Option<String>,
-    /// Where its journal is: cluster:NAMESPACE, file:PATH, or the URL of its database [default: the app file's
-    /// database, without an app file that of DATABASE_URL, which knows where the journal is]
+    /// Where its journal is: cluster:NAMESPACE, file:PATH, or the URL of its database [default: the
+    /// database of --url, the app file or DATABASE_URL knows]
     #[arg(long, value_name = "PLACE")]
     journal: Option<String>,
     /// Go on with this database although it is not the one that the run was opened on: it has failed over, or was restored

@@ -31,7 +31,7 @@ pub(super) struct Args {
     /// Where the journals are, instead of asking the database: cluster:NAMESPACE or file:PATH
     #[arg(long, value_name = "PLACE")]
     journal: Option<String>,
-    /// How many
+    /// How many to list, the newest ones
     #[arg(short, value_name = "N", default_value_t = 20)]
     n: usize,
 }

@@ -13,7 +13,7 @@ use super::Exit;
 use super::embedded::{Embedded, shop, shop::Shop};
 use super::terminal::Terminal;
 
-/// Starts a small cluster inside this process, for `kubectl` and for trying stepback out, until Ctrl-C
+/// Start a small cluster inside this process, for `kubectl` and for trying stepback out, until Ctrl-C
 ///
 /// It has Kubernetes' API, a StatefulSet controller and one node, whose
 /// containers are processes: there are the images shop:1.1.0, shop:1.2.0 and

@@ -13,10 +13,10 @@ use crate::run::RoadError;
 
 /// Show where things are, and which releases can be reached at what price
 ///
-/// Where the cluster or the database does not answer, the other's half is shown
-/// (exit 6). Changes nothing: release, schema and drift, workloads, an unfinished
-/// run and where it stands, who holds the lease, and for every release of the app
-/// file how many migrations lie between, or what forbids it.
+/// Release, schema and drift, workloads, an unfinished run and where it stands,
+/// who holds the lease, and for every release of the app file how many
+/// migrations lie between, or what forbids it. Changes nothing. Where the
+/// cluster or the database does not answer, the other's half is shown (exit 6).
 ///
 /// Examples:
 ///   stepback status

@@ -20,7 +20,7 @@ use super::Exit;
 use customers::Customers;
 use shop::Shop;
 
-/// Shows the whole story: a shop of three pods on an embedded cluster goes back from 1.3.0 to 1.2.0, with its schema,
+/// Show the whole story: a shop of three pods on an embedded cluster goes back from 1.3.0 to 1.2.0, with its schema,
 /// while customers send requests
 ///
 /// Needs no cluster, no database server, no network and no root; leaves nothing behind.

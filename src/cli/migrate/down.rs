@@ -24,7 +24,7 @@ use crate::cli::terminal::Terminal;
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(in crate::cli) struct Args {
-    /// How many to undo
+    /// How many migrations to undo, the newest applied first
     #[arg(short, value_name = "N", default_value_t = 1, conflicts_with = "to", value_parser = clap::value_parser!(u32).range(1..))]
     n: u32,
     /// Undo everything above this version, and leave it applied; 0 undoes everything
