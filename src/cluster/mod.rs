@@ -183,8 +183,8 @@ pub trait Cluster: Send + Sync {
         stamp: &Stamp,
     ) -> Result<(), ClusterError>;
 
-    /// Writes the stamp on a pod that is to go: what a takeover does to one whose removal may be in flight (LAWS W6).
-    /// A pod that is to stay is left as it is.
+    /// Changes the version of a pod that is to go: what a takeover does to one whose removal may be in flight (LAWS W6), once
+    /// it has stamped the workload. A pod that is to stay is left as it is, and nothing of ours stays on one that is not.
     async fn stamp_pod(
         &self,
         workload: &WorkloadRef,

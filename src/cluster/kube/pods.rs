@@ -10,7 +10,7 @@ use stepback_core::workload::is_to_go;
 
 use super::write::Writer;
 use super::{as_us, failure};
-use crate::cluster::ClusterError;
+use crate::cluster::{ClusterError, MANAGER};
 
 /// A pod that was seen to be one that is to go, and that we may write to.
 struct Found {
@@ -37,7 +37,8 @@ impl Writer<'_> {
         unless_gone(found.api.delete(pod, &params).await, &found.object)
     }
 
-    /// Writes the stamp on such a pod, so that a removal in flight meets another version of it.
+    /// Writes the stamp on such a pod and takes it off again, so that a removal in flight meets another version of it. Whoever
+    /// looks again meets the stamp on the workload, and a pod that stays after all bears nothing of ours (LAWS W9).
     pub(super) async fn stamp_pod(&self, pod: &str, removal: &Removal) -> Result<(), ClusterError> {
         let Some(found) = self.find(pod, removal).await? else {
             return Ok(());
@@ -48,6 +49,20 @@ impl Writer<'_> {
             "annotations": { annotation::STAMP: self.stamp.to_string() },
         } });
         let params = as_us();
+        let stamped = match found.api.patch(pod, &params, &Patch::Merge(patch)).await {
+            Ok(stamped) => stamped.metadata,
+            gone => return unless_gone(gone, &found.object),
+        };
+        let entries = stamped.managed_fields.unwrap_or_default();
+        let of_others = entries.iter().filter(|entry| entry.manager.as_deref() != Some(MANAGER));
+        let of_others: Vec<_> = of_others.collect();
+        let patch = json!({ "metadata": {
+            "uid": stamped.uid,
+            "resourceVersion": stamped.resource_version,
+            "annotations": { annotation::STAMP: null },
+            // The server takes an empty list for "as it was"; a list of one empty entry clears it.
+            "managedFields": if of_others.is_empty() { json!([{}]) } else { json!(of_others) },
+        } });
         unless_gone(found.api.patch(pod, &params, &Patch::Merge(patch)).await, &found.object)
     }
 

@@ -150,11 +150,21 @@ pub async fn w6_a_pod_that_changed_in_between_is_a_conflict_and_stays(arena: &Ar
 pub async fn w6_a_takeover_stamps_the_pod_and_a_sleeper_meets_it(arena: &Arena) -> Outcome {
     let (uid, removal) = outdated(arena).await?;
     let before = pod_uid(arena).await?;
+    let version = arena.pods.get("web-1").await?.metadata.resource_version;
+    again!(arena.cluster.stamp(&arena.web, &uid, &stamp(2, 5), "taken over"))?;
     again!(
         arena
             .cluster
             .stamp_pod(&arena.web, &uid, "web-1", &removal, &stamp(2, 5))
     )?;
+    // A removal in flight meets another version, and a pod that stays after all bears nothing of ours (W9).
+    let stamped = arena.pods.get("web-1").await?;
+    assert_ne!(stamped.metadata.resource_version, version);
+    assert!(
+        !serde_json::to_string(&stamped.metadata)?.contains("stepback"),
+        "{:?}",
+        stamped.metadata
+    );
     let removed = arena
         .other()
         .remove_pod(&arena.web, &uid, "web-1", &removal, &stamp(2, 4))
