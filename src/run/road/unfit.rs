@@ -46,7 +46,7 @@ pub enum Unfit {
     #[error("was opened on another cluster than this one")]
     OtherCluster,
     /// No row of the run is here.
-    #[error("is not known to this database")]
+    #[error("cannot be found: this database does not know it")]
     Unknown,
     /// The run is over.
     #[error("is closed already")]

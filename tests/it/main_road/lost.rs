@@ -124,7 +124,7 @@ async fn lost(ctx: Ctx) -> Outcome {
         says(
             &refused,
             &[
-                "there is no journal of it",
+                "has no journal where the database says that it is",
                 &format!("stepback abort --journal-lost {run}"),
             ],
         );
@@ -287,6 +287,6 @@ async fn rebound(ctx: Ctx) -> Outcome {
     assert_eq!(journal.entries.iter().filter(|entry| bound(&entry.what)).count(), 1);
     // From now on the run is that database's, and the first one refuses.
     let refused = stage.credentials.run(3, &stage.empty_folder(), "resume").await?;
-    says(&refused, &["this is not the database"]);
+    says(&refused, &["was opened on another database than this one"]);
     Ok(())
 }
