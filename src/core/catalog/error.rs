@@ -100,7 +100,7 @@ pub enum CatalogError {
         offset: usize,
     },
     /// An up that does nothing.
-    #[error("{file}: the up script is empty: it holds only white space and comments")]
+    #[error("{file}: the up script is empty: it holds no statement")]
     EmptyUp {
         /// The file.
         file: String,

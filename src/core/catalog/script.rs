@@ -45,9 +45,9 @@ impl Script {
         &self.file
     }
 
-    /// Whether running it would do nothing: only white space, comments and semicolons.
+    /// Whether running it would do nothing ([`sql::is_empty`]).
     pub fn is_empty(&self, dialect: Engine) -> bool {
-        sql::is_blank(&self.text, dialect)
+        sql::is_empty(&self.text, dialect)
     }
 }
 

@@ -76,6 +76,17 @@ fn an_empty_down_is_legal_and_recognised() {
     );
     assert!(catalog.migrations()[0].down.as_ref().unwrap().is_empty(Engine::Sqlite));
     assert!(!catalog.migrations()[0].up.is_empty(Engine::Sqlite));
+    let list = [("1_a.up.sql", "SELECT 1"), ("1_a.down.sql", "BEGIN; -- stub\nCOMMIT;")];
+    let catalog = read(&list, Engine::Postgres);
+    assert!(
+        catalog.migrations()[0]
+            .down
+            .as_ref()
+            .unwrap()
+            .is_empty(Engine::Postgres)
+    );
+    let pragma = Script::new("1_a.down.sql", "PRAGMA foreign_keys = OFF;");
+    assert!(pragma.is_empty(Engine::Sqlite));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use crate::catalog::{Catalog, Migration};
 use crate::model::{ArchiveRow, Capture, Direction, Engine, Finding, LedgerRow, MigrationId, ScriptRef, Version};
-use crate::sql::transactional;
+use crate::sql::{is_empty, transactional};
 
 use super::request::Seen;
 
@@ -113,11 +113,16 @@ impl Scripts<'_> {
             );
             return None;
         };
-        if archived.down_empty {
+        let body = self.seen.bodies.get(&sha256).cloned();
+        // Earlier versions took `BEGIN; COMMIT;` for something when they captured it.
+        let is_empty = match &body {
+            Some(Ok(body)) => std::str::from_utf8(body).is_ok_and(|text| is_empty(text, self.engine())),
+            _ => false,
+        };
+        if archived.down_empty || is_empty {
             self.refuse_empty(subject);
             return None;
         }
-        let body = self.seen.bodies.get(&sha256).cloned();
         match body {
             Some(Ok(body)) => self.check_runs(&subject, &body),
             Some(Err(why)) => {

@@ -313,6 +313,14 @@ fn a_down_that_cannot_be_trusted_is_refused() {
         }),
         "script-unfit"
     );
+    // Captured by an earlier version, which did not take it for empty.
+    assert_eq!(
+        edit(&|world| {
+            let down = Digest::of(SHOP[3].3);
+            world.bodies.insert(down, Ok(b"BEGIN; -- stub\nCOMMIT;".to_vec()));
+        }),
+        "down-empty"
+    );
 }
 
 #[test]

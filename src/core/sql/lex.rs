@@ -90,8 +90,8 @@ pub struct LexError {
     pub offset: usize,
 }
 
-/// Whether a script does nothing: only white space, comments and semicolons. A text that cannot be read is not blank.
-pub fn is_blank(text: &str, dialect: Engine) -> bool {
+/// Whether a text is only white space, comments and semicolons. One that cannot be read is not blank.
+pub(super) fn is_blank(text: &str, dialect: Engine) -> bool {
     lex(text, dialect).is_ok_and(|tokens| tokens.iter().all(|token| token.is_blank() || token.is_symbol(';')))
 }
 

@@ -17,13 +17,13 @@ mod split;
 mod transaction;
 
 pub use effects::{Effects, effects, named_tables};
-pub use lex::{LexError, Opened, is_blank, line_ends};
+pub use lex::{LexError, Opened, line_ends};
 pub use loss::{Loss, Rows};
 pub use name::{NamedTables, TableName, quoted};
 pub use normal::normal_tokens;
 pub use pragma::{Hoisted, PragmaElsewhere, leading_foreign_keys_pragma};
 pub use rebuild::script_effects;
-pub use script::{ScriptProblem, Transactional, transactional};
+pub use script::{ScriptProblem, Transactional, is_empty, transactional};
 pub use split::{SplitError, Statement, split};
 pub use transaction::{
     Control, Isolation, NoTransaction, TransactionControl, Unwrapped, classify, has_no_transaction_marker,

@@ -1,9 +1,11 @@
 //! A script made ready to run in one transaction, or the reason why it cannot.
 
-use super::lex::{LexError, line_at};
+use super::lex::{LexError, is_blank, line_at};
 use super::pragma::{PragmaElsewhere, leading_foreign_keys_pragma};
 use super::split::{SplitError, Statement, split};
-use super::transaction::{Isolation, NoTransaction, TransactionControl, script_needs_no_transaction, unwrap_outer};
+use super::transaction::{
+    Isolation, NoTransaction, TransactionControl, classify, script_needs_no_transaction, unwrap_outer,
+};
 use crate::model::Engine;
 
 /// A script that runs in one transaction.
@@ -93,6 +95,16 @@ pub fn transactional(body: &[u8], engine: Engine) -> Result<Transactional<'_>, S
     })
 }
 
+/// Whether carrying a script out would do nothing: it holds no statement but those that control its own transaction, and on
+/// SQLite the `PRAGMA foreign_keys` that is hoisted out of it. What cannot be carried out at all is not empty, unless there
+/// is only white space, comments and semicolons in it.
+pub fn is_empty(text: &str, engine: Engine) -> bool {
+    // A savepoint ends nothing, so it is left in.
+    is_blank(text, engine)
+        || transactional(text.as_bytes(), engine)
+            .is_ok_and(|ready| ready.statements.iter().all(|one| classify(one, engine).is_some()))
+}
+
 fn copies_through_client(statement: &str) -> bool {
     let mut words = statement
         .split(|c: char| !c.is_alphanumeric() && c != '_')
@@ -124,6 +136,38 @@ mod tests {
             texts("DROP TABLE a; PRAGMA foreign_keys=OFF; DROP TABLE b;", Engine::Sqlite),
             Err(ScriptProblem::Pragma(_))
         ));
+    }
+
+    #[test]
+    fn empty_is_what_runs_no_statement_of_its_own() {
+        for empty in [
+            "",
+            "-- nothing\n;",
+            "BEGIN; -- stub\nCOMMIT;",
+            "begin transaction; savepoint a; release savepoint a; end;",
+            "-- no-transaction\n",
+        ] {
+            for engine in [Engine::Postgres, Engine::Sqlite] {
+                assert!(is_empty(empty, engine), "{empty} {engine:?}");
+            }
+        }
+        for empty in [
+            "PRAGMA foreign_keys = OFF;",
+            "PRAGMA foreign_keys=OFF; BEGIN; COMMIT; PRAGMA foreign_keys=ON;",
+        ] {
+            assert!(is_empty(empty, Engine::Sqlite), "{empty}");
+            assert!(!is_empty(empty, Engine::Postgres), "{empty}");
+        }
+        for other in [
+            "BEGIN; SELECT 1; COMMIT;",
+            "BEGIN; COMMIT; BEGIN; COMMIT;",
+            "PRAGMA user_version = 1",
+            "'",
+            "COMMIT",
+        ] {
+            assert!(!is_empty(other, Engine::Sqlite), "{other}");
+        }
+        assert!(!is_empty("/*! DROP TABLE a */", Engine::Mysql));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::sql::is_blank;
+use crate::sql::lex::is_blank;
 
 fn texts(text: &str, dialect: Engine) -> Vec<&str> {
     split(text, dialect)
