@@ -82,6 +82,14 @@ CREATE TABLE IF NOT EXISTS stepback_run (
     changed_at TEXT NOT NULL
 );
 CREATE UNIQUE INDEX IF NOT EXISTS stepback_run_open ON stepback_run (ledger) WHERE status <> 'closed';  -- one run is open on a ledger
+CREATE TABLE IF NOT EXISTS stepback_binding (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+    ledger TEXT NOT NULL,
+    app TEXT NOT NULL,                      -- the app's name, or empty
+    run TEXT NOT NULL UNIQUE,
+    body TEXT NOT NULL,                     -- JSON: the cluster and the workloads that the run acts on
+    bound_at TEXT NOT NULL
+);
 CREATE TABLE IF NOT EXISTS stepback_plan (
     run TEXT PRIMARY KEY,
     body BLOB NOT NULL                      -- zlib over JSON

@@ -100,7 +100,7 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
     if !terminal.quiet {
         terminal.tell(|page| write_plan(page, &plan, None).and_then(|()| page.blank()));
     }
-    let asked = terminal.confirm("Go back?");
+    let asked = terminal.confirm_on(Some(&plan), "Go back?");
     asked.map_err(|source| CliError::unconfirmed(&row.run, source))?;
     let stop = stop_on_signals()?;
     let mut lines = terminal.lines(&plan);

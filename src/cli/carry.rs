@@ -129,7 +129,7 @@ pub(super) async fn carry_plan(
             page.blank()
         });
     }
-    terminal.confirm("Go ahead?")?;
+    terminal.confirm_on(Some(plan), "Go ahead?")?;
     let stop = stop_on_signals()?;
     let mut lines = terminal.lines(plan);
     let started = ground

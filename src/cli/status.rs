@@ -47,6 +47,9 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
     };
     let why = unknown.as_ref().map(ToString::to_string);
     let mut status = survey(ground.app.as_ref(), &ground.catalog, &seen, why);
+    // Which one does not answer is what one needs to know most.
+    let place = ground.coordinator.cluster.as_ref().and_then(|cluster| cluster.place());
+    status.cluster = status.cluster.or(place);
     if let Some(row) = &status.open_run {
         // Where its journal cannot be read, what the row says is all that there is to show.
         let stored = read_journal(options, &mut ground.coordinator, row).await.ok();

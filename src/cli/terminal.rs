@@ -124,11 +124,28 @@ impl Terminal {
     /// # Errors
     /// [`CliError::NotAsked`], [`CliError::Declined`], or [`CliError::AskedToStop`] at Ctrl-C.
     pub(super) fn confirm(&self, question: &str) -> Result<(), CliError> {
+        self.confirm_on(None, question)
+    }
+
+    /// The same of a plan: what it acts on stands right above the question, for a plan can be longer than a screen, and
+    /// whoever was woken has the context of another cluster.
+    ///
+    /// # Errors
+    /// As [`Terminal::confirm`].
+    pub(super) fn confirm_on(&self, plan: Option<&Plan>, question: &str) -> Result<(), CliError> {
         if self.yes {
             return Ok(());
         }
         if !can_ask() {
             return Err(CliError::NotAsked);
+        }
+        if let Some(plan) = plan {
+            self.tell(|page| {
+                if let Some(on) = plan.acts_on() {
+                    page.labelled("on ", None, &on)?;
+                }
+                page.labelled("on ", None, &plan.database.redacted)
+            });
         }
         let answer = ask(question);
         if !matches!(&answer, Answer::Line(Some(line)) if line.ends_with('\n')) {

@@ -11,8 +11,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use stepback_core::model::{
-    LookAround, Pairing, PodEvent, Removal, SeenAround, SeenCluster, SeenWorkload, Stamp, TemplateRef, Token,
-    UpdateStrategy, WorkloadRef,
+    ClusterPlace, LookAround, Pairing, PodEvent, Removal, SeenAround, SeenCluster, SeenWorkload, Stamp, TemplateRef,
+    Token, UpdateStrategy, WorkloadRef,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -102,6 +102,11 @@ pub struct Follow<'a> {
 /// What was borrowed is written on the borrowed object (LAWS W7); the stamp tells which step wrote last.
 #[async_trait]
 pub trait Cluster: Send + Sync {
+    /// How it is reached, where that is known.
+    fn place(&self) -> Option<ClusterPlace> {
+        None
+    }
+
     /// Reads the workloads, their pods and revisions.
     async fn look(&self, workloads: &[WorkloadRef]) -> Result<SeenCluster, ClusterError>;
 

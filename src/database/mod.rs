@@ -21,8 +21,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use stepback_core::catalog::Migration;
 use stepback_core::model::{
-    Digest, Direction, Engine, Fingerprint, LedgerRow, MigrationSet, RunId, RunRow, ScriptRef, SeenDatabase, Stamp,
-    Token,
+    Bound, Digest, Direction, Engine, Fingerprint, LedgerRow, MigrationSet, RunId, RunRow, ScriptRef, SeenDatabase,
+    Stamp, Token,
 };
 
 pub use connect::{ConnectOptions, connect, find_state_schema, redact, similar_file, sqlite_file};
@@ -174,6 +174,9 @@ pub trait Database: Send + Sync {
     /// # Errors
     /// [`DbError::RunOpen`] when another run on this ledger is not closed.
     async fn write_run(&self, token: Token, row: &RunRow) -> Result<(), DbError>;
+
+    /// Remembers which cluster and workloads a run acts on, before it is open. A second time for one run changes nothing.
+    async fn bind(&self, token: Token, bound: &Bound) -> Result<(), DbError>;
 
     /// Closes the row of a run and writes that of the one that takes over from it, in one transaction: at no moment is
     /// there none, and at no moment are there two.

@@ -142,6 +142,16 @@ impl<W: Write + Send> Lines<W> {
         }
     }
 
+    /// Says what is acted on: whoever resumes a run was shown no plan.
+    fn say_where(&mut self) {
+        let database = &self.plan.database.redacted;
+        let text = match self.plan.acts_on() {
+            Some(on) => format!("{on}; {database}"),
+            None => database.clone(),
+        };
+        self.say_behind("acting on   ", &text);
+    }
+
     /// Says what is under way.
     fn begin(&mut self, step: StepId, how: &str) {
         self.told = Some(step);
@@ -168,9 +178,11 @@ impl<W: Write + Send> Lines<W> {
             What::RunOpened { run, .. } => {
                 self.opened = Some(run.clone());
                 self.say(&format!("run opened  {run}"));
+                self.say_where();
             }
             What::RunResumed { by, dead, .. } => {
                 self.say_behind("run resumed by ", &by.to_string());
+                self.say_where();
                 for dead in dead {
                     self.say(&format!("removing {} by force, which is said to be dead", dead.pod));
                 }

@@ -219,7 +219,14 @@ fn said(text: &str) -> String {
         if line.starts_with("***") || line.contains("$ stepback ") || line.ends_with(": done") {
             plan = false;
         }
-        let progress = ["step ", "run opened", "run resumed", "resuming ", "waiting: "];
+        let progress = [
+            "step ",
+            "run opened",
+            "run resumed",
+            "acting on ",
+            "resuming ",
+            "waiting: ",
+        ];
         if plan || line.is_empty() || progress.iter().any(|start| line.starts_with(start)) {
             continue;
         }

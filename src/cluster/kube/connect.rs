@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
-use stepback_core::model::closest;
+use stepback_core::model::{ClusterPlace, closest};
 
 use super::dial::Reach;
 use super::{KubeCluster, failure};
@@ -28,17 +28,18 @@ pub struct ConnectTo {
 /// # Errors
 /// [`ClusterError::NoConfig`] that names the file and context; [`ClusterError::Unreachable`] where no client can be made.
 pub async fn connect(to: &ConnectTo) -> Result<KubeCluster, ClusterError> {
-    let (mut config, reach) = find(to).await?;
+    let (mut config, context, reach) = find(to).await?;
     // The executor looks before it tries again; a client that repeats a write by itself would hide that it did.
     config.default_retry = false;
     let namespace = to.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
-    let address = shown(&config.cluster_url);
+    let server = shown(&config.cluster_url);
     let client = Client::try_from(config)
-        .map_err(|error| ClusterError::Unreachable(format!("no client for {address}: {}", failure::chain(&error))))?;
-    Ok(KubeCluster::new(client, namespace).at(address, reach))
+        .map_err(|error| ClusterError::Unreachable(format!("no client for {server}: {}", failure::chain(&error))))?;
+    Ok(KubeCluster::new(client, namespace).at(ClusterPlace { context, server }, reach))
 }
 
-async fn find(to: &ConnectTo) -> Result<(Config, Reach), ClusterError> {
+/// The cluster's address and credentials, the context that names it, and how its pods are reached.
+async fn find(to: &ConnectTo) -> Result<(Config, Option<String>, Reach), ClusterError> {
     let from_file = match read(to) {
         Ok(Some((file, name))) => of_file(to, file, &name).await,
         Ok(None) => Err(no_config(
@@ -52,10 +53,10 @@ async fn find(to: &ConnectTo) -> Result<(Config, Reach), ClusterError> {
     match from_file {
         // What was asked for by name is never replaced by the cluster that this happens to run in.
         Err(error) if to.kubeconfig.is_none() && to.context.is_none() => match Config::incluster() {
-            Ok(config) => Ok((config, Reach::Own)),
+            Ok(config) => Ok((config, None, Reach::Own)),
             Err(_) => Err(error),
         },
-        found => found.map(|config| (config, Reach::here())),
+        found => found.map(|(config, context)| (config, Some(context), Reach::here())),
     }
 }
 
@@ -127,8 +128,8 @@ fn read(to: &ConnectTo) -> Result<Option<(Kubeconfig, String)>, ClusterError> {
     }
 }
 
-/// The cluster of the context that counts.
-async fn of_file(to: &ConnectTo, file: Kubeconfig, name: &str) -> Result<Config, ClusterError> {
+/// The cluster of the context that counts, and that context.
+async fn of_file(to: &ConnectTo, file: Kubeconfig, name: &str) -> Result<(Config, String), ClusterError> {
     let contexts: Vec<String> = file.contexts.iter().map(|context| context.name.clone()).collect();
     let there_are = match contexts.as_slice() {
         [] => "it has none".to_owned(),
@@ -153,17 +154,19 @@ async fn of_file(to: &ConnectTo, file: Kubeconfig, name: &str) -> Result<Config,
         context: Some(context.clone()),
         ..KubeConfigOptions::default()
     };
-    Config::from_custom_kubeconfig(file, &options).await.map_err(|error| {
-        no_config(
+    match Config::from_custom_kubeconfig(file, &options).await {
+        Ok(config) => Ok((config, context)),
+        Err(error) => Err(no_config(
             format!("context {context:?} of {name}: {}", failure::chain(&error)),
             "`kubectl config view` shows what the context is made of",
-        )
-    })
+        )),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::Cluster as _;
 
     const FILE: &str = r#"{apiVersion: v1, kind: Config, current-context: a,
         clusters: [{name: c, cluster: {server: "http://127.0.0.1:1"}}], users: [{name: u, user: {}}],
@@ -185,7 +188,9 @@ mod tests {
             kubeconfig: Some(path),
             ..ConnectTo::default()
         };
-        assert_eq!(connect(&to).await.unwrap().default_namespace(), "shop");
+        let found = connect(&to).await.unwrap();
+        assert_eq!(found.default_namespace(), "shop");
+        assert_eq!(found.place().unwrap().to_string(), "context a (http://127.0.0.1:1)");
         to.namespace = Some("other".to_owned());
         assert_eq!(connect(&to).await.unwrap().default_namespace(), "other");
     }

@@ -27,7 +27,11 @@ pub(super) async fn look(
             .collect()
     };
     let (uid, workloads) = try_join(cluster_uid(client, namespace), each).await?;
-    Ok(SeenCluster { uid, workloads })
+    Ok(SeenCluster {
+        uid,
+        place: None,
+        workloads,
+    })
 }
 
 /// The UID of `kube-system`. Where a Role of one namespace forbids that, the cluster's own certificate authority, which

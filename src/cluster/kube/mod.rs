@@ -30,8 +30,8 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use kube::api::PatchParams;
 use stepback_core::model::{
-    LookAround, Pairing, PodEvent, Removal, SeenAround, SeenCluster, SeenWorkload, Stamp, TemplateRef, Token,
-    UpdateStrategy, WorkloadRef,
+    ClusterPlace, LookAround, Pairing, PodEvent, Removal, SeenAround, SeenCluster, SeenWorkload, Stamp, TemplateRef,
+    Token, UpdateStrategy, WorkloadRef,
 };
 use tokio::sync::Mutex;
 
@@ -47,8 +47,8 @@ pub use find::FoundWorkload;
 pub struct KubeCluster {
     client: kube::Client,
     default_namespace: String,
-    /// Where the API server is, for messages.
-    address: Option<String>,
+    /// Where the API server is and how it was found, for messages.
+    place: Option<ClusterPlace>,
     reach: dial::Reach,
     held: Mutex<Option<lease::Held>>,
 }
@@ -73,22 +73,24 @@ impl KubeCluster {
         Self {
             client: limit::limited(client, request),
             default_namespace: default_namespace.into(),
-            address: None,
+            place: None,
             reach: dial::Reach::here(),
             held: Mutex::new(None),
         }
     }
 
-    fn at(mut self, address: String, reach: dial::Reach) -> Self {
-        self.address = Some(address);
+    fn at(mut self, place: ClusterPlace, reach: dial::Reach) -> Self {
+        self.place = Some(place);
         self.reach = reach;
         self
     }
 
     /// The first call that talks to the server says which one did not answer.
     fn name_server(&self, error: ClusterError) -> ClusterError {
-        match (error, &self.address) {
-            (ClusterError::Unreachable(why), Some(address)) => ClusterError::Unreachable(format!("{address}: {why}")),
+        match (error, &self.place) {
+            (ClusterError::Unreachable(why), Some(place)) => {
+                ClusterError::Unreachable(format!("{}: {why}", place.server))
+            }
             (error, _) => error,
         }
     }
@@ -122,9 +124,15 @@ impl KubeCluster {
 
 #[async_trait]
 impl Cluster for KubeCluster {
+    fn place(&self) -> Option<ClusterPlace> {
+        self.place.clone()
+    }
+
     async fn look(&self, workloads: &[WorkloadRef]) -> Result<SeenCluster, ClusterError> {
         let looked = look::look(&self.client, &self.default_namespace, workloads).await;
-        looked.map_err(|error| self.name_server(error))
+        let mut seen = looked.map_err(|error| self.name_server(error))?;
+        seen.place.clone_from(&self.place);
+        Ok(seen)
     }
 
     async fn look_at(&self, workload: &WorkloadRef) -> Result<SeenWorkload, ClusterError> {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Checksum, Digest, Engine, MigrationId, MigrationSet, PlanId, RunId, ScriptRef, SeenServer, Token, Version,
+    Bound, Checksum, Digest, Engine, MigrationId, MigrationSet, PlanId, RunId, ScriptRef, SeenServer, Token, Version,
 };
 
 /// Where the database is to be found again, without a secret: a plan carries it, so that `resume` needs no app file.
@@ -334,6 +334,9 @@ pub struct SeenDatabase {
     pub releases: Vec<ReleaseRow>,
     /// The sets of migrations that a fingerprint was recorded for, by [`MigrationSet::digest`], with its digest.
     pub fingerprints: Vec<(Digest, Digest)>,
+    /// What the newest run of each app on this ledger that acted on workloads acted on.
+    #[serde(default)]
+    pub bound: Vec<Bound>,
     /// The run on this ledger that is not closed, when there is one.
     pub open_run: Option<RunRow>,
     /// The lease.

@@ -17,6 +17,7 @@ mod nearest;
 mod observed;
 mod owner;
 mod pairing;
+mod place;
 mod server;
 mod version;
 mod workload;
@@ -40,6 +41,7 @@ pub use nearest::{closest, nearest_release};
 pub use observed::{Failure, Finding, Observed, Settled, Severity, Verdict};
 pub use owner::{OwnerRef, OwnerState};
 pub use pairing::{Pairing, add_pairing, pairings_of};
+pub use place::{Bound, ClusterPlace};
 pub use server::{LogicalSlot, Replication, SeenServer};
 pub use version::{Version, VersionError};
 pub use workload::{

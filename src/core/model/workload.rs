@@ -7,6 +7,8 @@ use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
 use k8s_openapi::api::core::v1::Pod;
 use serde::{Deserialize, Serialize};
 
+use super::ClusterPlace;
+
 /// The kinds of workload that can be stepped back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum WorkloadKind {
@@ -122,6 +124,8 @@ pub struct SeenWorkload {
 pub struct SeenCluster {
     /// The UID of the namespace `kube-system`, which tells clusters apart (LAWS D13).
     pub uid: String,
+    /// How it was reached, where that is known.
+    pub place: Option<ClusterPlace>,
     /// The workloads of the app file, in its order.
     pub workloads: Vec<SeenWorkload>,
 }

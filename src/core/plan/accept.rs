@@ -13,6 +13,7 @@ use crate::model::{Finding, Severity};
 /// The codes that can be accepted: whoever runs the plan can know better than what can be seen of the cluster.
 pub const ACCEPTABLE: &[&str] = &[
     "autoscaler-active",
+    "cluster-differs",
     "configuration-missing",
     "owner-argocd",
     "owner-flux",

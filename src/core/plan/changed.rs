@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::catalog::Catalog;
 use crate::model::{Capture, Direction, ScriptRef, SeenWorkload, Version};
 
+use super::bound::is_other_cluster;
 use super::make::world;
 use super::request::Seen;
 use super::{Action, Plan, Step};
@@ -49,8 +50,8 @@ pub fn changes(planned: &Plan, seen: &Seen, catalog: &Catalog) -> Vec<Change> {
     {
         changes.insert(0, change("database", what));
     }
-    if let (Some(planned), Some(now)) = (&planned.cluster, &seen.cluster)
-        && planned.uid != now.uid
+    if let Some(now) = &seen.cluster
+        && is_other_cluster(planned, now)
     {
         changes.insert(
             0,

@@ -8,6 +8,7 @@ use crate::appfile::{Limits, OnFailure};
 use crate::model::{Digest, Finding, JournalPlace, PlanId, RunRow, RunStatus, ScriptRef, SeenWorkload, StepId};
 use crate::workload::{is_ready, revision_of};
 
+use super::bound::check_bound;
 use super::probes::judge_tries;
 use super::request::{Goal, Request, Seen};
 use super::rights::check_cluster_rights;
@@ -70,6 +71,7 @@ pub fn plan(request: &Request<'_>, seen: &Seen) -> Result<Plan, Refusals> {
             if before.iter().chain(&after).any(is_gated) {
                 judge_tries(&seen.probes, &mut findings);
             }
+            check_bound(request, seen, &mut findings);
             check_cluster_rights(seen, &mut findings);
             strategy = Some(chosen);
             all.extend(before);
@@ -108,6 +110,7 @@ pub fn plan(request: &Request<'_>, seen: &Seen) -> Result<Plan, Refusals> {
         Some(ClusterRef {
             uid: cluster.uid.clone(),
             namespace,
+            place: cluster.place.clone(),
         })
     });
     let journal = request.journal.clone().unwrap_or_else(|| match &cluster {

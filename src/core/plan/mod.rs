@@ -8,6 +8,7 @@ mod accept;
 mod action;
 mod around;
 mod autoscaler;
+mod bound;
 mod budget;
 mod capture;
 mod changed;
@@ -42,7 +43,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    DatabaseRef, Digest, Finding, JournalPlace, PlanId, ScriptRef, StepId, Target, TemplateRef, WorkloadRef,
+    ClusterPlace, DatabaseRef, Digest, Finding, JournalPlace, PlanId, ScriptRef, StepId, Target, TemplateRef,
+    WorkloadRef,
 };
 
 pub(crate) use abort::free_until;
@@ -50,6 +52,7 @@ pub use abort::{cost_of_abort, plan_abort, point_of_no_easy_return};
 pub use accept::{ACCEPTABLE, Accepted, NotAcceptable, parse_code};
 pub use action::Action;
 pub use around::look_around;
+pub use bound::is_other_cluster;
 pub use capture::{Becomes, CaptureRequest, Captured, ToCapture, plan_capture};
 pub use changed::{Change, changes, other_steps};
 pub use drift::compared_schema;
@@ -66,6 +69,9 @@ pub use workloads::workloads_of;
 
 /// The version of the plan's form. Raised when an older program must not carry a plan out.
 pub const FORMAT: u32 = 1;
+
+/// How many workloads a line names.
+const NAMED: usize = 3;
 
 /// A complete plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -161,6 +167,9 @@ pub struct ClusterRef {
     pub uid: String,
     /// Namespace of the first workload, where journal and cluster Lease lie.
     pub namespace: String,
+    /// How it was reached when the plan was made, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<ClusterPlace>,
 }
 
 /// Limits that hold for the whole run, in milliseconds.
@@ -350,6 +359,22 @@ impl Plan {
             _ => None,
         };
         self.steps.iter().filter_map(of).collect()
+    }
+
+    /// The cluster and the workloads that it acts on, in one line: `context prod (https://10.0.0.1:6443), shop/web`;
+    /// `None` where it acts on none.
+    pub fn acts_on(&self) -> Option<String> {
+        let cluster = self.cluster.as_ref()?;
+        let named = self.workloads().into_iter();
+        let mut all: Vec<String> = named.map(|of| format!("{}/{}", of.namespace, of.name)).collect();
+        let more = all.len().saturating_sub(NAMED);
+        all.truncate(NAMED);
+        let place = cluster.place.iter().map(ToString::to_string);
+        let text = place.chain(all).collect::<Vec<_>>().join(", ");
+        Some(match more {
+            0 => text,
+            more => format!("{text} and {more} more"),
+        })
     }
 
     /// The workloads that take part, each once.

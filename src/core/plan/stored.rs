@@ -142,6 +142,7 @@ mod tests {
             archive: Vec::new(),
             releases: Vec::new(),
             fingerprints: Vec::new(),
+            bound: Vec::new(),
             open_run: None,
             lease: None,
             highest_token: 0,

@@ -18,6 +18,7 @@ use crate::model::{
 };
 
 mod at_zero;
+mod bound;
 mod capture;
 mod dead;
 mod foreign_ledger;
@@ -127,6 +128,7 @@ pub(super) fn seen() -> Seen {
             archive,
             releases: Vec::new(),
             fingerprints: Vec::new(),
+            bound: Vec::new(),
             open_run: None,
             lease: None,
             highest_token: 0,
@@ -174,6 +176,7 @@ fn shop_set(change: impl FnOnce(&mut serde_json::Value)) -> SeenCluster {
     let set: StatefulSet = serde_json::from_value(set).unwrap();
     SeenCluster {
         uid: "cluster-1".to_owned(),
+        place: None,
         workloads: vec![SeenWorkload {
             workload: WorkloadRef {
                 kind: WorkloadKind::StatefulSet,

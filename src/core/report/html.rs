@@ -125,6 +125,7 @@ fn facts(report: &Report) -> Markup {
         dl {
             @if let Some(app) = &report.app { dt { "app" } dd { (app) } }
             dt { "database" } dd { code { (report.database) } }
+            @if let Some(on) = &report.acts_on { dt { "cluster" } dd { (on) } }
             dt { "from" } dd { (report.from) }
             dt { "to" } dd { (report.to) }
             @if let Some(chosen) = &report.strategy {

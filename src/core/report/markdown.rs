@@ -14,6 +14,7 @@ pub fn write_report_markdown(out: &mut dyn Write, report: &Report) -> io::Result
     let mut facts: Vec<(&str, String)> = vec![("run", code(&report.run.to_string()))];
     facts.extend(report.app.iter().map(|app| ("app", escape(app))));
     facts.push(("database", code(&report.database)));
+    facts.extend(report.acts_on.iter().map(|on| ("cluster", escape(on))));
     facts.push(("from", escape(&report.from.to_string())));
     facts.push(("to", escape(&report.to.to_string())));
     if let (Some(at), Some(by)) = (report.opened_at, &report.by) {

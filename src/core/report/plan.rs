@@ -25,6 +25,9 @@ pub fn write_plan(page: &mut Page<'_>, plan: &Plan, bodies: Option<&Bodies>) -> 
         None,
         &format!("{app}{} ({})", database.redacted, database.engine.title()),
     )?;
+    if let Some(on) = plan.acts_on() {
+        page.labelled("  cluster  ", None, &on)?;
+    }
     page.labelled("  from     ", None, &plan.from.to_string())?;
     page.labelled("  to       ", None, &plan.to.to_string())?;
     if let Some(chosen) = &plan.strategy {

@@ -21,6 +21,9 @@ pub fn write_plan_markdown(out: &mut dyn Write, plan: &Plan, bodies: &Bodies) ->
     }
     let engine = plan.database.engine.title();
     row("database", format!("{} ({engine})", code(&plan.database.redacted)))?;
+    if let Some(on) = plan.acts_on() {
+        row("cluster", text(&on))?;
+    }
     row("from", text(&plan.from.to_string()))?;
     row("to", text(&plan.to.to_string()))?;
     if let Some(chosen) = &plan.strategy {

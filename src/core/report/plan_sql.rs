@@ -20,6 +20,9 @@ pub fn write_plan_sql(out: &mut dyn Write, plan: &Plan, bodies: &Bodies) -> io::
         plan.database.redacted,
         plan.database.engine.title()
     ))?;
+    if let Some(on) = plan.acts_on() {
+        note(&format!("cluster:  {on}"))?;
+    }
     note(&format!("from:     {}", plan.from))?;
     note(&format!("to:       {}", plan.to))?;
     note(&format!("plan:     {}", plan.id))?;

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::outage::{Outage, Told, find_outage};
 use crate::journal::{By, Entry, Halt, Outcome, What};
 use crate::model::{DeadPod, Finding, RunId, StepId, Target};
-use crate::plan::{ChosenStrategy, Gate, Plan, Step, Strategy};
+use crate::plan::{ChosenStrategy, ClusterRef, Gate, Plan, Step, Strategy};
 
 /// What was done when, by whom, how long it took and how it ended. Made from the plan and the journal alone.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -24,6 +24,11 @@ pub struct Report {
     pub database: String,
     /// The full name of the ledger that it was on.
     pub ledger: String,
+    /// The cluster that its plan was made for; `None` where no workload takes part.
+    pub cluster: Option<ClusterRef>,
+    /// That and the workloads, in one line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acts_on: Option<String>,
     /// Where it came from.
     pub from: Target,
     /// Where it goes.
@@ -126,6 +131,8 @@ impl Report {
             app: plan.app.clone(),
             database: plan.database.redacted.clone(),
             ledger: plan.database.ledger.table.clone(),
+            cluster: plan.cluster.clone(),
+            acts_on: plan.acts_on(),
             from: plan.from.clone(),
             to: plan.to.clone(),
             strategy: plan.strategy.clone(),

@@ -17,6 +17,9 @@ pub fn write_report(page: &mut Page<'_>, report: &Report, all: bool) -> io::Resu
     page.labelled("  run      ", None, &report.run.to_string())?;
     let app = report.app.as_ref().map(|app| format!("{app}, ")).unwrap_or_default();
     page.labelled("  on       ", None, &format!("{app}{}", report.database))?;
+    if let Some(on) = &report.acts_on {
+        page.labelled("  cluster  ", None, on)?;
+    }
     page.labelled("  from     ", None, &report.from.to_string())?;
     page.labelled("  to       ", None, &report.to.to_string())?;
     if let (Some(at), Some(by)) = (report.opened_at, &report.by) {

@@ -22,6 +22,9 @@ pub struct RunSummary {
     pub app: Option<String>,
     /// The full name of the ledger that it was on.
     pub ledger: String,
+    /// The cluster and the workloads that it acted on, in one line; `None`: on none, or its journal was not read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acts_on: Option<String>,
     /// Where its journal is.
     pub journal: JournalPlace,
     /// How far the database says that it is; without one, what the journal comes to.
@@ -62,6 +65,7 @@ impl RunSummary {
             title: report.title.clone(),
             app: report.app.clone(),
             ledger: report.ledger.clone(),
+            acts_on: report.acts_on.clone(),
             journal,
             status: row.map_or(status, |row| row.status),
             started_at: report.opened_at,
@@ -85,6 +89,7 @@ impl RunSummary {
             title: row.title.clone(),
             app: row.app.clone(),
             ledger: row.ledger.clone(),
+            acts_on: None,
             journal: row.journal.clone(),
             status: row.status,
             started_at,
@@ -149,6 +154,9 @@ pub fn write_runs(page: &mut Page<'_>, runs: &[RunSummary], more: usize) -> io::
         page.columns(&[(&at, None), (&ended, Some(run.paint()))], &run.title)?;
         let by = run.by.as_ref().map(|by| format!("  by {}@{}", by.user, by.host));
         page.line(&format!("{:<19}{}{}", "", run.run, by.unwrap_or_default()))?;
+        if let Some(on) = &run.acts_on {
+            page.labelled(&format!("{:<19}", ""), None, on)?;
+        }
         if !on_one {
             let ledger = format!("on {}", run.ledger);
             page.labelled(&format!("{:<19}", ""), None, &ledger)?;

@@ -6,8 +6,8 @@ use super::run::Report;
 use crate::appfile::AppFile;
 use crate::catalog::Catalog;
 use crate::model::{
-    Capture, Direction, LeaseSeen, LedgerRow, MigrationId, Progress, RunId, RunRow, RunStatus, ScriptRef, SeenCluster,
-    SeenDatabase, SeenWorkload, Stamp, StepId, Version, annotation,
+    Capture, ClusterPlace, Direction, LeaseSeen, LedgerRow, MigrationId, Progress, RunId, RunRow, RunStatus, ScriptRef,
+    SeenCluster, SeenDatabase, SeenWorkload, Stamp, StepId, Version, annotation,
 };
 use crate::plan::{Accepted, Action, Goal, Plan, Refusals, Request, Seen, plan};
 
@@ -43,6 +43,9 @@ pub struct Status {
     pub database_unknown: Option<String>,
     /// Why nothing is known of the workloads, where the app has some and the cluster does not answer.
     pub cluster_unknown: Option<String>,
+    /// The cluster that was looked at, or that did not answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<ClusterPlace>,
     /// The workloads.
     pub workloads: Vec<WorkloadStatus>,
     /// Each release of the app file.
@@ -226,6 +229,7 @@ pub fn survey(app: Option<&AppFile>, catalog: &Catalog, seen: &Seen, cluster_unk
         standing: None,
         lease: database.lease.clone().filter(LeaseSeen::is_alive),
         database_unknown: None,
+        cluster: seen.cluster.as_ref().and_then(|cluster| cluster.place.clone()),
         workloads: workloads.map(describe).collect(),
         reach: app
             .map(|app| reach(app, catalog, seen, cluster_unknown.is_some()))
@@ -302,6 +306,7 @@ pub fn survey_workloads(app: &AppFile, cluster: &SeenCluster, database: String, 
         lease: None,
         database_unknown: Some(database_unknown),
         cluster_unknown: None,
+        cluster: cluster.place.clone(),
         workloads: cluster.workloads.iter().map(describe).collect(),
         reach: Vec::new(),
         migrations: Vec::new(),

@@ -57,6 +57,9 @@ pub fn write_status(page: &mut Page<'_>, status: &Status) -> io::Result<()> {
 }
 
 fn write_workloads(page: &mut Page<'_>, status: &Status) -> io::Result<()> {
+    if let Some(cluster) = &status.cluster {
+        page.labelled("  cluster  ", None, &cluster.to_string())?;
+    }
     for workload in &status.workloads {
         let text = if workload.exists {
             let images = workload.images.join(", ");

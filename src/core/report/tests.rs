@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::journal::{By, Entry, FORMAT, Halt, HaltKind, Outcome, What};
 use crate::model::{
-    DatabaseIdentity, DatabaseRef, Digest, Direction, Engine, Finding, JournalPlace, LedgerRef, MigrationId,
-    MigrationSet, PlanId, RunId, RunRow, RunStatus, ScriptRef, StepId, Target, TemplateRef, Token, UrlSource, Version,
-    WorkloadKind, WorkloadRef,
+    ClusterPlace, DatabaseIdentity, DatabaseRef, Digest, Direction, Engine, Finding, JournalPlace, LedgerRef,
+    MigrationId, MigrationSet, PlanId, RunId, RunRow, RunStatus, ScriptRef, StepId, Target, TemplateRef, Token,
+    UrlSource, Version, WorkloadKind, WorkloadRef,
 };
 use crate::plan::{Action, Ask, ChosenStrategy, ClusterRef, Gate, Plan, Probe, RunLimits, Step, Strategy};
 
@@ -33,6 +33,37 @@ fn page(write: impl FnOnce(&mut Page<'_>) -> std::io::Result<()>) -> String {
 fn a_plan_says_what_and_why_and_what_it_waits_for() {
     let bodies = Bodies::from([(Digest::of(PAYMENTS_DOWN.as_bytes()), PAYMENTS_DOWN.to_owned())]);
     insta::assert_snapshot!(page(|page| write_plan(page, &plan(), Some(&bodies))));
+}
+
+#[test]
+fn every_form_of_a_plan_and_of_a_report_names_the_cluster_and_how_it_is_reached() {
+    let on = "context prod-eu (https://10.0.0.1:6443), production/shop";
+    let plain = |text: String| text.replace('\\', "");
+    let report = Report::new(&RunId("01J8".into()), &plan(), &entries());
+    let summary = RunSummary::read(&report, JournalPlace::Database, None);
+    for text in [
+        page(|page| write_plan(page, &plan(), None)),
+        plain(written(|out| write_plan_markdown(out, &plan(), &bodies()))),
+        written(|out| write_plan_sql(out, &plan(), &bodies())),
+        page(|page| write_report(page, &report, false)),
+        plain(written(|out| write_report_markdown(out, &report))),
+        written(|out| write_report_html(out, &report)),
+        page(|page| write_runs(page, std::slice::from_ref(&summary), 0)),
+    ] {
+        assert!(text.contains(on), "{text}");
+    }
+    let mut here = plan();
+    here.cluster.as_mut().unwrap().place.as_mut().unwrap().context = None;
+    let text = page(|page| write_plan(page, &here, None));
+    assert!(text.contains("  cluster  in-cluster account (https://10.0.0.1:6443), production/shop\n"));
+    here.cluster.as_mut().unwrap().place = None;
+    assert_eq!(
+        here.acts_on().as_deref(),
+        Some("production/shop"),
+        "a plan of an older program"
+    );
+    here.cluster = None;
+    assert!(!page(|page| write_plan(page, &here, None)).contains("cluster"));
 }
 
 #[test]

@@ -67,7 +67,7 @@ macro_rules! own_table {
             " = $1 AND ",
             $name,
             " IN ('identity', 'ledger', 'archive', 'replacement', 'script', 'fingerprint', 'release', 'lease', 'run', \
-             'plan', 'journal'))"
+             'binding', 'plan', 'journal'))"
         )
     };
 }
@@ -182,6 +182,7 @@ impl PostgresDatabase {
             of("release", rows::RELEASES),
             of("fingerprint", rows::FINGERPRINTS),
             of("run", rows::RUNS),
+            of("binding", rows::BINDINGS),
             of("lease", rows::LEASE),
             of_server.join(" UNION ALL "),
         ];
@@ -196,6 +197,7 @@ impl PostgresDatabase {
             releases,
             fingerprints,
             runs,
+            bindings,
             lease,
             of_server,
         ] = results.as_slice()
@@ -237,13 +239,15 @@ impl PostgresDatabase {
                 },
             },
             server_version: format!("PostgreSQL {}", server.try_get::<&str, _>("version").map_err(failed)?),
-            prepared: there.is_complete() && !identity.is_empty(),
+            // Those of an older stepback are ours as well: what is missing is made on the next change.
+            prepared: there.has("run") && !identity.is_empty(),
             read_only: server.try_get("read_only").map_err(failed)?,
             ledger_table: from.seen(),
             ledger: all(ledger, |row| rows::ledger(row, &from))?,
             archive,
             releases: all(releases, rows::release)?,
             fingerprints: all(fingerprints, rows::fingerprint)?,
+            bound: all(bindings, rows::binding)?,
             highest_token: lease.as_ref().map_or(0, |lease| lease.token.number).max(in_runs),
             open_run: runs
                 .into_iter()
@@ -273,6 +277,7 @@ mod tests {
                 "release",
                 "lease",
                 "run",
+                "binding",
                 "plan",
                 "journal"
             ]

@@ -40,8 +40,8 @@ use sqlx::ConnectOptions as _;
 use sqlx::postgres::PgConnectOptions;
 use stepback_core::catalog::Migration;
 use stepback_core::model::{
-    Digest, Direction, Engine, Fingerprint, LedgerRow, MigrationSet, RunId, RunRow, ScriptRef, SeenDatabase, Stamp,
-    Token,
+    Bound, Digest, Direction, Engine, Fingerprint, LedgerRow, MigrationSet, RunId, RunRow, ScriptRef, SeenDatabase,
+    Stamp, Token,
 };
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
@@ -318,6 +318,10 @@ impl Database for PostgresDatabase {
 
     async fn write_run(&self, token: Token, row: &RunRow) -> Result<(), DbError> {
         self.store_run(token, row, None).await
+    }
+
+    async fn bind(&self, token: Token, bound: &Bound) -> Result<(), DbError> {
+        self.store_binding(token, bound).await
     }
 
     async fn hand_over(&self, token: Token, from: &RunId, to: &RunRow) -> Result<(), DbError> {

@@ -16,7 +16,7 @@ const MISSING: &str = concat!(
     "SELECT current_user::text AS role; \
     SELECT n.nspname || '.' || c.relname AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
     WHERE n.nspname = $1 AND c.relkind IN ('r', 'p') \
-        AND c.relname IN ('archive', 'script', 'fingerprint', 'release', 'lease', 'run', 'plan', 'journal') \
+        AND c.relname IN ('archive', 'script', 'fingerprint', 'release', 'lease', 'run', 'binding', 'plan', 'journal') \
         AND NOT (has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT') \
             AND (c.relname NOT IN ('archive', 'fingerprint', 'lease', 'run') OR has_table_privilege(c.oid, 'UPDATE'))) \
     ORDER BY 1; \

@@ -3,8 +3,8 @@
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 use stepback_core::model::{
-    ArchiveRow, Capture, Digest, Engine, LeaseSeen, LedgerRow, MigrationId, MigrationSet, PlanId, ReleaseRow, RunId,
-    RunRow, Token, Version,
+    ArchiveRow, Bound, Capture, Digest, Engine, LeaseSeen, LedgerRow, MigrationId, MigrationSet, PlanId, ReleaseRow,
+    RunId, RunRow, Token, Version,
 };
 
 use crate::database::DbError;
@@ -18,6 +18,9 @@ pub(super) const RELEASES: &str = "SELECT release, migrations, recorded_at FROM 
 pub(super) const FINGERPRINTS: &str = "SELECT schema_sha256, sha256 FROM {s}.fingerprint WHERE ledger = {k} ORDER BY 1";
 pub(super) const RUNS: &str = "SELECT run, ledger, plan, app, journal, status, title, closes_itself, token FROM {s}.run \
     ORDER BY run COLLATE \"C\" DESC";
+/// The newest of each app.
+pub(super) const BINDINGS: &str = "SELECT body FROM {s}.binding AS b WHERE ledger = {k} AND sequence = \
+    (SELECT max(sequence) FROM {s}.binding AS o WHERE o.ledger = b.ledger AND o.app = b.app) ORDER BY sequence";
 pub(super) const LEASE: &str = "SELECT token, nonce, holder, session, life_ms, released, heartbeat_ms, \
     (extract(epoch FROM clock_timestamp()) * 1000)::bigint - heartbeat_ms AS age_ms FROM {s}.lease WHERE ledger = {k}";
 
@@ -104,6 +107,10 @@ pub(super) fn release(row: &PgRow) -> Result<ReleaseRow, DbError> {
 
 pub(super) fn fingerprint(row: &PgRow) -> Result<(Digest, Digest), DbError> {
     Ok((read(row, "schema_sha256")?, read(row, "sha256")?))
+}
+
+pub(super) fn binding(row: &PgRow) -> Result<Bound, DbError> {
+    json(get(row, "body")?)
 }
 
 pub(super) fn run(row: &PgRow) -> Result<RunRow, DbError> {

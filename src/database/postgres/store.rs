@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::Row as _;
-use stepback_core::model::{Digest, Engine, Fingerprint, MigrationSet, RunId, RunRow, Stamp, Token};
+use stepback_core::model::{Bound, Digest, Engine, Fingerprint, MigrationSet, RunId, RunRow, Stamp, Token};
 
 use super::message::do_block;
 use super::quote::{Value, literal};
@@ -26,6 +26,8 @@ const RUN: &str = "INSERT INTO {s}.run (run, plan, app, journal, status, title, 
     changed_at = excluded.changed_at RETURNING 1";
 const CLOSE: &str = "UPDATE {s}.run SET status = 'closed', token = $2, changed_at = {now} \
     WHERE run = $1 AND ledger = {k}";
+const BIND: &str = "INSERT INTO {s}.binding (ledger, app, run, body, bound_at) VALUES ({k}, $1, $2, $3, {now}) \
+    ON CONFLICT (run) DO NOTHING";
 /// Writes nothing when the newest pairing of the release is this one: a fact that is recorded again is recorded once.
 const RELEASE: &str = "INSERT INTO {s}.release (ledger, release, migrations, run, recorded_at) \
     SELECT {k}, $1, $2, $3, {now} \
@@ -100,6 +102,15 @@ impl PostgresDatabase {
         let runs = results[0].iter().map(rows::run).collect::<Result<Vec<_>, _>>()?;
         ledger.expect_no_other_run(row, runs)?;
         Err(wrong(&"the run's row was not written, and no other run is open"))
+    }
+
+    pub(super) async fn store_binding(&self, token: Token, bound: &Bound) -> Result<(), DbError> {
+        let body = serde_json::to_string(bound).map_err(|error| wrong(&error))?;
+        let app = bound.app.as_deref().unwrap_or_default();
+        let values = [app.into(), (&bound.run.0).into(), (&body).into()];
+        let statement = self.fill(BIND, &values);
+        let doing = "writing down what the run acts on";
+        self.change(doing, token, &statement).await.map(drop)
     }
 
     pub(super) async fn store_record(&self, record: &Record, stamp: &Stamp) -> Result<(), DbError> {

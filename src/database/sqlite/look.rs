@@ -3,8 +3,8 @@
 use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use stepback_core::model::{
-    ArchiveRow, Capture, DatabaseIdentity, DatabaseRef, Digest, Engine, LeaseSeen, LedgerRef, LedgerRow, LedgerSeen,
-    MigrationId, MigrationSet, ReleaseRow, RunId, RunRow, RunStatus, SeenDatabase, Token, Version,
+    ArchiveRow, Bound, Capture, DatabaseIdentity, DatabaseRef, Digest, Engine, LeaseSeen, LedgerRef, LedgerRow,
+    LedgerSeen, MigrationId, MigrationSet, ReleaseRow, RunId, RunRow, RunStatus, SeenDatabase, Token, Version,
 };
 
 use super::{Connected, OWN_LEDGER, SqliteDatabase, find, has_table, now_ms};
@@ -151,6 +151,24 @@ pub(super) async fn runs(connection: &mut SqliteConnection) -> Result<Vec<RunRow
     rows.iter().map(run_row).collect()
 }
 
+/// What the newest run of each app acted on; nothing where an older stepback made our tables.
+async fn bindings(connection: &mut SqliteConnection, ledger: &str) -> Result<Vec<Bound>, sqlx::Error> {
+    if !has_table(connection, "stepback_binding").await? {
+        return Ok(Vec::new());
+    }
+    let rows = sqlx::query(
+        "SELECT body FROM main.stepback_binding AS b WHERE ledger = ? AND sequence = (SELECT max(sequence) \
+         FROM main.stepback_binding AS o WHERE o.ledger = b.ledger AND o.app = b.app) ORDER BY sequence",
+    )
+    .bind(ledger)
+    .fetch_all(connection)
+    .await?;
+    let bound = rows
+        .iter()
+        .map(|row| serde_json::from_str(row.try_get(0)?).map_err(own));
+    bound.collect()
+}
+
 /// The lease for a ledger; `None` before anybody ever took it.
 pub(super) async fn lease(connection: &mut SqliteConnection, ledger: &str) -> Result<Option<LeaseSeen>, sqlx::Error> {
     let row = sqlx::query("SELECT * FROM main.stepback_lease WHERE ledger = ?")
@@ -193,6 +211,7 @@ impl SqliteDatabase {
             archive: Vec::new(),
             releases: Vec::new(),
             fingerprints: Vec::new(),
+            bound: Vec::new(),
             open_run: None,
             lease: None,
             highest_token: 0,
@@ -280,6 +299,7 @@ async fn fill(seen: &mut SeenDatabase, from: &Ledger, connection: &mut SqliteCon
         seen.fingerprints
             .push((digest(row.try_get(0)?)?, digest(row.try_get(1)?)?));
     }
+    seen.bound = bindings(connection, &from.table).await?;
     seen.open_run = runs(connection)
         .await?
         .into_iter()

@@ -25,8 +25,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _, Row as _};
 use stepback_core::catalog::Migration;
 use stepback_core::model::{
-    Digest, Direction, Engine, Fingerprint, LedgerRow, MigrationSet, RunId, RunRow, ScriptRef, SeenDatabase, Stamp,
-    Token, UrlSource,
+    Bound, Digest, Direction, Engine, Fingerprint, LedgerRow, MigrationSet, RunId, RunRow, ScriptRef, SeenDatabase,
+    Stamp, Token, UrlSource,
 };
 use tokio::sync::Mutex;
 
@@ -335,6 +335,10 @@ impl Database for SqliteDatabase {
 
     async fn write_run(&self, token: Token, row: &RunRow) -> Result<(), DbError> {
         self.store_run(token, row, None).await
+    }
+
+    async fn bind(&self, token: Token, bound: &Bound) -> Result<(), DbError> {
+        self.store_binding(token, bound).await
     }
 
     async fn hand_over(&self, token: Token, from: &RunId, to: &RunRow) -> Result<(), DbError> {

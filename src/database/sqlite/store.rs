@@ -2,7 +2,7 @@
 
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
-use stepback_core::model::{Digest, Fingerprint, MigrationSet, RunId, RunRow, Stamp, Token};
+use stepback_core::model::{Bound, Digest, Fingerprint, MigrationSet, RunId, RunRow, Stamp, Token};
 
 use super::lease::check_fence;
 use super::{Connected, SqliteDatabase, has_table, in_transaction, look, now_text};
@@ -159,6 +159,32 @@ impl SqliteDatabase {
         };
         let json = archive::decompress(&row.get::<Vec<u8>, _>(0)).map_err(|error| damaged(&error))?;
         serde_json::from_slice(&json).map(Some).map_err(|error| damaged(&error))
+    }
+
+    pub(super) async fn store_binding(&self, token: Token, bound: &Bound) -> Result<(), DbError> {
+        let mut connection = self.working().await?;
+        let doing = "writing down what the run acts on";
+        in_transaction(self, &mut connection, doing, async |connection| {
+            let ledger = self.ledger.get();
+            check_fence(connection, &ledger.table, token).await?;
+            let own = |error: serde_json::Error| DbError::Own {
+                message: error.to_string(),
+            };
+            let body = serde_json::to_string(bound).map_err(own)?;
+            sqlx::query(
+                "INSERT OR IGNORE INTO main.stepback_binding (ledger, app, run, body, bound_at) VALUES (?, ?, ?, ?, ?)",
+            )
+            .bind(&ledger.table)
+            .bind(bound.app.as_deref().unwrap_or_default())
+            .bind(&bound.run.0)
+            .bind(body)
+            .bind(now_text())
+            .execute(&mut *connection)
+            .await
+            .map(drop)
+            .map_err(|error| self.explain(doing, error))
+        })
+        .await
     }
 
     pub(super) async fn store_plan(&self, token: Token, run: &RunId, plan: &[u8]) -> Result<(), DbError> {

@@ -1,7 +1,7 @@
 //! Opening a run, carrying it out, closing it.
 
 use stepback_core::journal::{Entry, FORMAT, HaltKind, Outcome, RunState, What};
-use stepback_core::model::{MigrationSet, RunId, RunRow, RunStatus, StepId};
+use stepback_core::model::{Bound, MigrationSet, RunId, RunRow, RunStatus, StepId};
 use stepback_core::plan::{Plan, point_of_no_easy_return};
 
 use super::abort::Aborted;
@@ -39,6 +39,10 @@ impl Coordinator {
         // A run that aborts another has its row from the moment when that one's is closed, and is open then.
         if aborted.is_none() {
             self.database.write_run(held.token, &row).await?;
+        }
+        // Whoever plans the next one is told where this one acted.
+        if let Some(bound) = Bound::of(&run, &plan) {
+            self.database.bind(held.token, &bound).await?;
         }
         let opened = Entry {
             format: FORMAT,

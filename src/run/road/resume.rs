@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use stepback_core::journal::{Entry, HaltKind, Outcome, RunState, StepState, What};
 use stepback_core::model::{DatabaseIdentity, DeadPod, RunId, RunRow, RunStatus, SeenDatabase, StepId};
-use stepback_core::plan::Plan;
+use stepback_core::plan::{Plan, is_other_cluster};
 
 use super::carry::{Recorder, replayed};
 use super::{Coordinator, Finished, Held, RoadError, Unfit};
@@ -175,9 +175,9 @@ impl Coordinator {
     }
 
     pub(super) async fn check_cluster(&self, row: &RunRow, plan: &Plan) -> Result<(), RoadError> {
-        if let (Some(planned), Some(cluster)) = (&plan.cluster, &self.cluster) {
+        if let (Some(_), Some(cluster)) = (&plan.cluster, &self.cluster) {
             let found = cluster.look(&plan.workloads()).await?;
-            if found.uid != planned.uid {
+            if is_other_cluster(plan, &found) {
                 return Err(unfit(&row.run, Unfit::OtherCluster));
             }
         }

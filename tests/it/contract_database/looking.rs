@@ -4,7 +4,7 @@ use std::task::Poll;
 
 use futures::future::try_join_all;
 use stepback::database::{DbError, Record};
-use stepback_core::model::{Direction, MigrationSet, RunId, RunStatus, Token, Version};
+use stepback_core::model::{Bound, Direction, MigrationSet, RunId, RunStatus, Token, Version};
 
 use super::harness::{Fresh, carry, migration, scripts, stamp};
 use crate::support::runner::Outcome;
@@ -302,6 +302,33 @@ pub async fn one_run_is_open_at_a_time(fresh: Fresh) -> Outcome {
         database.runs().await?,
         [second(RunStatus::Open), first(RunStatus::Closed)]
     );
+    Ok(())
+}
+
+pub async fn d13_what_a_run_acts_on_is_remembered_by_app(fresh: Fresh) -> Outcome {
+    let (database, token) = fresh.holder("a").await?;
+    assert_eq!(database.look().await?.bound, []);
+    let bound = |run: &str, app: Option<&str>, cluster: &str| Bound {
+        run: RunId(run.to_owned()),
+        title: "it's \\ 1".to_owned(),
+        app: app.map(str::to_owned),
+        cluster: cluster.to_owned(),
+        place: None,
+        workloads: [("StatefulSet shop/shop".to_owned(), "u".to_owned())].into(),
+    };
+    // By the order in which they were begun, not by what some machine's clock has made of their names.
+    let (first, second) = (bound("02", Some("shop"), "one"), bound("01", Some("shop"), "two"));
+    let nameless = bound("03", None, "three");
+    for bound in [&first, &nameless, &second, &bound("02", Some("shop"), "again")] {
+        database.bind(token, bound).await?;
+    }
+    assert_eq!(database.look().await?.bound, [nameless.clone(), second.clone()]);
+    let stale = Token {
+        number: token.number + 1,
+        ..token
+    };
+    assert!(database.bind(stale, &bound("04", Some("shop"), "four")).await.is_err());
+    assert_eq!(fresh.open().look().await?.bound, [nameless, second]);
     Ok(())
 }
 

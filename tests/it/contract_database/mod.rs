@@ -40,6 +40,7 @@ const LAWS: &[(&str, Law)] = laws![
     looking::d13_nothing_is_recorded_of_what_the_ledger_does_not_hold,
     looking::a_journal_line_is_written_once,
     looking::one_run_is_open_at_a_time,
+    looking::d13_what_a_run_acts_on_is_remembered_by_app,
     looking::w5_a_run_is_handed_over_as_a_whole_or_not_at_all,
     holding::the_lease_is_one_holders,
     holding::a_lease_is_taken_over_after_its_life_and_not_before,

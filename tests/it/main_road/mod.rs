@@ -21,6 +21,7 @@ mod mutated;
 mod onlookers;
 mod owners;
 mod pairing;
+mod place;
 mod probes;
 mod program;
 mod reconcile;
@@ -60,6 +61,7 @@ pub fn cases() -> Vec<Case> {
         refusals::cases(),
         owners::cases(),
         pairing::cases(),
+        place::cases(),
         around::cases(),
         dead::cases(),
         saved::cases(),

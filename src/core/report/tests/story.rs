@@ -120,6 +120,10 @@ pub(super) fn plan() -> Plan {
         cluster: Some(ClusterRef {
             uid: "c1".into(),
             namespace: "production".into(),
+            place: Some(ClusterPlace {
+                context: Some("prod-eu".into()),
+                server: "https://10.0.0.1:6443".into(),
+            }),
         }),
         journal: JournalPlace::Cluster("production".into()),
         world: BTreeMap::new(),

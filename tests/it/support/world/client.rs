@@ -17,8 +17,8 @@ use stepback_core::{
     catalog::Migration,
     journal::{Entry, read_lines},
     model::{
-        Digest, Direction, Engine, Fingerprint, LedgerRow, LookAround, MigrationSet, Pairing, PodEvent, Removal, RunId,
-        RunRow, ScriptRef, SeenAround, SeenCluster, SeenDatabase, SeenWorkload, Stamp, TemplateRef, Token,
+        Bound, Digest, Direction, Engine, Fingerprint, LedgerRow, LookAround, MigrationSet, Pairing, PodEvent, Removal,
+        RunId, RunRow, ScriptRef, SeenAround, SeenCluster, SeenDatabase, SeenWorkload, Stamp, TemplateRef, Token,
         UpdateStrategy, WorkloadRef,
     },
     plan::Plan,
@@ -291,6 +291,10 @@ impl Database for Client {
         self.change_database(Effect::WriteRun { row, token }).await
     }
 
+    async fn bind(&self, _: Token, _: &Bound) -> Result<(), DbError> {
+        unreachable!("an execution is open already")
+    }
+
     async fn hand_over(&self, _: Token, _: &RunId, _: &RunRow) -> Result<(), DbError> {
         unreachable!("no run of the story takes over from another")
     }
@@ -356,6 +360,7 @@ impl Cluster for Client {
         }
         Ok(SeenCluster {
             uid: "c".into(),
+            place: None,
             workloads: vec![self.see().await?],
         })
     }
