@@ -93,6 +93,10 @@ pub(super) async fn carry_out(
     if plan.steps.is_empty() {
         return say_nothing_to_do(terminal, &plan);
     }
+    if terminal.asks() {
+        // Nobody is asked about what cannot be.
+        ground.coordinator.see_way_free(&seen.database).await?;
+    }
     let bodies = verbose.then(|| bodies_of(&plan, ground, &seen));
     carry_plan(terminal, verbose, ground, &request, &plan, bodies.as_ref()).await
 }

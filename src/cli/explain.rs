@@ -405,6 +405,7 @@ fn of_road(error: &RoadError) -> Explained {
                 )
             })
             .hint(format!("to see what it did: stepback report {}", row.run)),
+        RoadError::UnderWay { row, .. } => runs::of_under_way(error, &row.run),
         RoadError::WorkloadHeld { run, line, .. } => {
             let hint = format!("is it the right database ({USUAL_PLACES})? to continue it: stepback resume {run}");
             let held = Explained::new(Exit::Locked, error).now("nothing was touched");

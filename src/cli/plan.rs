@@ -8,6 +8,7 @@ use stepback_core::report::{Bodies, Kind, write_plan, write_plan_markdown, write
 use super::Exit;
 use super::carry::{bodies_of, look_and_plan};
 use super::dead::DeadArgs;
+use super::explain::tell_beside;
 use super::ground::{AcceptArgs, Ground, Need, SchemaArgs, WayArgs, read_release};
 use super::options::{Options, Output};
 use super::terminal::Terminal;
@@ -70,7 +71,11 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
         let next = format!("to carry it out: stepback apply {}", file.display());
         terminal.tell(|page| page.labelled("saved: ", None, &next));
     }
-    Ok(Exit::Done)
+    // What `rollback` would end with: a pipeline that asks `plan` first is told the same.
+    match ground.coordinator.see_way_free(&seen.database).await {
+        Err(in_the_way) => Ok(tell_beside(terminal, &in_the_way.into())),
+        Ok(()) => Ok(Exit::Done),
+    }
 }
 
 fn save(ground: &Ground, request: &Request<'_>, plan: &Plan, bodies: &Bodies, file: &Path) -> anyhow::Result<()> {

@@ -82,7 +82,12 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
 fn is_overtaken(error: &anyhow::Error) -> bool {
     matches!(
         error.downcast_ref(),
-        Some(RoadError::Changed(_) | RoadError::RunOpen(_) | RoadError::Unfit { why: Unfit::Closed, .. })
+        Some(
+            RoadError::Changed(_)
+                | RoadError::RunOpen(_)
+                | RoadError::UnderWay { .. }
+                | RoadError::Unfit { why: Unfit::Closed, .. }
+        )
     )
 }
 

@@ -100,6 +100,14 @@ fn is_an_id(run: &RunId) -> bool {
     run.0.len() == 26 && run.0.bytes().all(|is| is.is_ascii_digit() || is.is_ascii_uppercase())
 }
 
+/// Somebody is at another run.
+pub(super) fn of_under_way(error: &RoadError, run: &RunId) -> Explained {
+    Explained::new(Exit::Locked, error)
+        .hint(format!("to follow it: stepback report {run}"))
+        .hint("once it is over, look at stepback status: things may be other than they were; then type the same again")
+        .hint(format!("where its coordinator is dead: stepback resume {run}"))
+}
+
 /// The way out of a run that can neither pass nor go back.
 pub(super) fn as_it_stands(run: &RunId) -> String {
     format!("where neither can succeed, to close it as it stands: stepback abort --as-it-stands {run}")

@@ -116,6 +116,10 @@ fn road_errors() -> Vec<RoadError> {
         Refused = RoadError::Refused(refusals()),
         Changed = RoadError::Changed(Vec::new()),
         RunOpen = RoadError::RunOpen(Box::new(row())),
+        UnderWay = RoadError::UnderWay {
+            row: Box::new(row()),
+            holder: text()
+        },
         WorkloadHeld = RoadError::WorkloadHeld {
             workload: workload(),
             run: run(),

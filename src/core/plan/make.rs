@@ -218,13 +218,25 @@ fn unfinished(row: &RunRow) -> Finding {
             ),
             "where it is dead it has touched nothing, and this run closes it".to_owned(),
         ),
-        _ => (
+        _ if row.closes_itself => (
             format!(
                 "the run \"{}\" was broken off or is under way, and is not closed",
                 row.title
             ),
             format!(
-                "to continue it: `stepback resume {}`; where it is dead and has touched no workload, this run closes it",
+                "where it is dead, this run closes it, unless it halted in doubt; to continue it: `stepback resume {}`",
+                row.run
+            ),
+        ),
+        // The stamp of the open run on a workload is that of somebody who holds it: nothing goes past it.
+        _ => (
+            format!(
+                "the run \"{}\" was broken off or is under way, and is not closed: until it is, this plan is not carried \
+                 out (exit code 5)",
+                row.title
+            ),
+            format!(
+                "to continue it: `stepback resume {0}`; to take it back: `stepback abort {0}`",
                 row.run
             ),
         ),

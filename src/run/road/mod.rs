@@ -15,6 +15,7 @@ mod stands;
 mod turn;
 mod unfit;
 mod unverified;
+mod way;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -95,6 +96,14 @@ pub enum RoadError {
     /// Another run is not closed.
     #[error("run {} ({}) is not closed", .0.run, .0.title)]
     RunOpen(Box<RunRow>),
+    /// Another run that acts on workloads is being carried out.
+    #[error("run {} ({}) is under way: {holder} holds the lease", row.run, row.title)]
+    UnderWay {
+        /// Its row.
+        row: Box<RunRow>,
+        /// Who is at it.
+        holder: String,
+    },
     /// A workload bears the stamp of a run that this database does not know as closed (LAWS W7).
     #[error("{workload} is in the hands of run {run}, which is not closed")]
     WorkloadHeld {
@@ -260,23 +269,38 @@ impl Coordinator {
             let database = self.database.look().await?;
             let found = self.look_at(workloads).await?;
             self.see_workloads_free(&database, &found).await?;
-            Ok::<_, RoadError>(found)
+            self.see_way_free(&database).await?;
+            let newest = self.newest_with_workloads(planned, &database).await?;
+            Ok::<_, RoadError>((found, newest))
         };
-        let found = unless_stopped(&stop, looked).await?;
+        let (found, newest) = unless_stopped(&stop, looked).await?;
         self.database.prepare().await?;
         let held = self
             .take_leases(planned, highest_stamp(&found), &stop, listener)
             .await?;
         let started = self
-            .start_held(&held, request, planned, workloads, stop.clone(), listener)
+            .start_held(
+                &held,
+                newest.as_ref(),
+                request,
+                planned,
+                workloads,
+                stop.clone(),
+                listener,
+            )
             .await;
         self.release_leaving(&stop).await;
         self.or_turn_back(started?, stop, listener).await
     }
 
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what was asked for, and what was seen before, handed on once"
+    )]
     async fn start_held(
         &self,
         held: &Held,
+        newest: Option<&RunId>,
         request: &Request<'_>,
         planned: &Plan,
         workloads: &[WorkloadRef],
@@ -303,6 +327,7 @@ impl Coordinator {
         let now = plan(request, &seen).map_err(RoadError::Refused)?;
         let mut changed = changes(planned, &seen, request.catalog);
         changed.extend(other_steps(planned, &now));
+        changed.extend(self.carried_out_since(newest, planned, &seen.database).await?);
         if !changed.is_empty() {
             return Err(RoadError::Changed(changed));
         }
