@@ -1,13 +1,17 @@
 //! A pod on a lost node, of which somebody says that it is dead (LAWS W14): a plan, a resume and an abort each go on without
 //! its node's word, and the journal says who said so.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::{
     Api,
     api::{Patch, PatchParams, PostParams},
+    runtime::wait::await_condition,
 };
 use serde_json::{from_value, json};
 use stepback_core::journal::What;
+use tokio::time::timeout;
 
 use super::{
     refusals::stays_as_it_is,
@@ -17,7 +21,7 @@ use super::{
 };
 use crate::support::{
     cluster::Kind,
-    runner::{Case, Ctx, NotPassed, Outcome, case},
+    runner::{Case, Ctx, NotPassed, Outcome, case, fail},
     scene::is_ready,
 };
 
@@ -193,8 +197,15 @@ async fn aborted(ctx: Ctx) -> Outcome {
         "{ran}"
     );
     assert_eq!(lost.stage.store.applied().await?, before);
-    let pod = lost.stage.pods.get("shop-0").await?;
-    assert!(is_ready(&pod) && pod.metadata.uid != Some(lost.uid.clone()));
+    // It was not ready before the run either, so the abort does not wait for the one that takes its place.
+    let uid = Some(lost.uid.clone());
+    let is_made = await_condition(lost.stage.pods.clone(), "shop-0", move |pod: Option<&Pod>| {
+        pod.is_some_and(|pod| is_ready(pod) && pod.metadata.uid != uid)
+    });
+    let Ok(is_made) = timeout(Duration::from_secs(30), is_made).await else {
+        return fail(format_args!("{:#?}", lost.stage.pods.get("shop-0").await?));
+    };
+    is_made?;
     assert_eq!(journals(&lost.stage).await?.len(), 2);
     Ok(())
 }
