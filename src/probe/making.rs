@@ -16,9 +16,9 @@ const MISSED: Duration = Duration::from_secs(3);
 /// How often one asks.
 const PACE: Duration = Duration::from_secs(1);
 
-/// How often the controller must fail, while one looks, for a wait to be vain. Once may be a webhook that is being
-/// restarted, or a quota that is being freed.
-const FAILURES: u64 = 2;
+/// How many looks must each find new failures for a wait to be vain. One may be a webhook that is being restarted, or a
+/// quota that is being freed; and several found at one look may all be from before, and recorded late.
+const FAILURES: u32 = 2;
 
 /// For how long one failure alone is waited out: a controller that has failed often before tries after minutes only.
 const ALONE: Duration = Duration::from_secs(10);
@@ -34,9 +34,10 @@ pub(super) struct Making {
 struct Missed {
     /// When to ask next.
     due: Instant,
-    /// What was recorded when it was first asked for, which may be older than the step.
-    before: Option<FailedCreates>,
-    now: FailedCreates,
+    /// What was recorded when it was last asked for; the first of it may be older than the step.
+    now: Option<FailedCreates>,
+    /// How many looks have found new ones.
+    looks: u32,
     /// When the first was seen that is not older.
     failed: Option<Instant>,
 }
@@ -50,11 +51,12 @@ impl Making {
         }
         let missed = self.missed.get_or_insert_with(|| Missed {
             due: Instant::now() + MISSED,
-            before: None,
-            now: FailedCreates::default(),
+            now: None,
+            looks: 0,
             failed: None,
         });
-        match (missed.now.newest(), missed.failed) {
+        let newest = missed.now.as_ref().and_then(FailedCreates::newest);
+        match (newest, missed.failed) {
             (Some(newest), Some(_)) => format!("{why}: its controller is refused, and tries again: {newest}"),
             (Some(newest), None) => {
                 format!(
@@ -76,7 +78,7 @@ impl Making {
         missed.due = Instant::now() + PACE;
         let (set, pod) = of;
         match read {
-            Ok(events) => missed.now = FailedCreates::of(&events, set, pod),
+            Ok(events) => missed.take(FailedCreates::of(&events, set, pod)),
             // Then it is waited for as long as there is time.
             Err(ClusterError::Forbidden(_)) => self.blind = true,
             Err(_) => {}
@@ -86,14 +88,19 @@ impl Making {
 }
 
 impl Missed {
+    fn take(&mut self, now: FailedCreates) {
+        let is_new = self.now.as_ref().is_some_and(|last| now.since(last) > 0);
+        self.looks += u32::from(is_new);
+        self.now = Some(now);
+    }
+
     fn verdict(&mut self, pod: &str) -> Option<String> {
-        let new = self.now.since(self.before.get_or_insert_with(|| self.now.clone()));
-        if new == 0 {
+        if self.looks == 0 {
             return None;
         }
         let alone = self.failed.get_or_insert_with(Instant::now).elapsed();
-        let why = self.now.newest()?;
-        (new >= FAILURES || alone >= ALONE).then(|| {
+        let why = self.now.as_ref()?.newest()?;
+        (self.looks >= FAILURES || alone >= ALONE).then(|| {
             let why = format!("pod {pod} cannot be made, its controller is refused again and again: {why}");
             presentable(&why, REASON)
         })
