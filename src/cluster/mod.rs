@@ -73,6 +73,64 @@ impl Counts<'_> {
     }
 }
 
+/// What is asked for of a workload beside its own object.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Parts<'a> {
+    /// Its pods.
+    pub pods: Pods<'a>,
+    /// Its revisions.
+    pub revisions: Revisions<'a>,
+}
+
+impl<'a> Parts<'a> {
+    /// Everything.
+    pub const ALL: Self = Self {
+        pods: Pods::All,
+        revisions: Revisions::All,
+    };
+
+    /// These revisions, and no pods.
+    pub fn revisions(names: &'a [&'a str]) -> Self {
+        Self {
+            pods: Pods::None,
+            revisions: Revisions::Named(names),
+        }
+    }
+
+    /// These pods beside the rest.
+    #[must_use]
+    pub fn and(self, pods: Pods<'a>) -> Self {
+        Self { pods, ..self }
+    }
+}
+
+/// Which pods of a workload.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Pods<'a> {
+    /// None of them.
+    #[default]
+    None,
+    /// The one of this name.
+    Named(&'a str),
+    /// All of them.
+    All,
+}
+
+/// Which revisions of a workload.
+#[derive(Clone, Copy, Debug)]
+pub enum Revisions<'a> {
+    /// Those of these names, as far as they are there.
+    Named(&'a [&'a str]),
+    /// All of them.
+    All,
+}
+
+impl Default for Revisions<'_> {
+    fn default() -> Self {
+        Self::Named(&[])
+    }
+}
+
 /// What is followed of a workload beside its own object.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Follow<'a> {
@@ -110,26 +168,15 @@ pub trait Cluster: Send + Sync {
     /// Reads the workloads, their pods and revisions.
     async fn look(&self, workloads: &[WorkloadRef]) -> Result<SeenCluster, ClusterError>;
 
-    /// As [`Cluster::look`], for one workload.
-    async fn look_at(&self, workload: &WorkloadRef) -> Result<SeenWorkload, ClusterError> {
+    /// Reads the workload's own object, and these parts of it; what was not asked for may be missing from what comes back.
+    ///
+    /// One object is read in a moment, where a consistent list waits for the API server's cache: up to 0.1 s since
+    /// Kubernetes 1.31, and nearly always so long where nothing of the kind has changed for a while, as revisions do not.
+    async fn look_at(&self, workload: &WorkloadRef, parts: Parts<'_>) -> Result<SeenWorkload, ClusterError> {
+        let _ = parts;
         let mut seen = self.look(std::slice::from_ref(workload)).await?;
         let found = seen.workloads.pop();
         found.ok_or_else(|| ClusterError::Unreachable(format!("{workload} was asked for and not answered")))
-    }
-
-    /// Reads the workload's own object, and these of its revisions; neither its pods nor other revisions, so that there
-    /// are none of them in what comes back. One object is read in a moment, where a consistent list waits for the API
-    /// server's cache: up to 0.1 s since Kubernetes 1.31, and nearly always so long where nothing of the kind has changed
-    /// for a while, as revisions do not.
-    async fn look_at_set(&self, workload: &WorkloadRef, revisions: &[&str]) -> Result<SeenWorkload, ClusterError> {
-        let _ = revisions;
-        self.look_at(workload).await
-    }
-
-    /// As [`Cluster::look_at_set`], and its pods.
-    async fn look_at_pods(&self, workload: &WorkloadRef, revisions: &[&str]) -> Result<SeenWorkload, ClusterError> {
-        let _ = revisions;
-        self.look_at(workload).await
     }
 
     /// What is followed of the workload as it is now, and again after every change to it; by watching. The stream ends

@@ -8,7 +8,7 @@ use stepback_core::plan::Gate;
 use stepback_core::workload::{bounded, event_line, evidence_of, logs_to_read, standing_in_the_way};
 
 use super::Seams;
-use crate::cluster::{ClusterError, LogOf};
+use crate::cluster::{ClusterError, LogOf, Parts, Pods};
 
 /// How long one thing may take to be read: a node that does not answer must not hold the halt back.
 const READ: Duration = Duration::from_secs(3);
@@ -23,7 +23,7 @@ pub async fn gather(seams: Seams<'_>, gate: &Gate) -> Option<Evidence> {
         Gate::AllGone { workload } => (workload, None),
         _ => return None,
     };
-    let evidence = match read(seams.cluster.look_at(workload)).await {
+    let evidence = match read(seams.cluster.look_at(workload, Parts::default().and(Pods::All))).await {
         Ok(seen) => of_workload(seams, workload, &seen, pod).await,
         Err(why) => Evidence {
             of: pod.unwrap_or(&workload.name).to_owned(),

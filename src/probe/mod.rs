@@ -113,6 +113,7 @@ impl Wait<'_> {
                 let next = match verdict {
                     Verdict::Failed(why) => return Settled::Failed(why),
                     Verdict::Foreign(why) => return Settled::Foreign(why),
+                    Verdict::LeftStanding(why) => return Settled::LeftStanding(why),
                     Verdict::Healthy(what) => {
                         let seen_now = seen.as_ref().expect("a verdict is healthy only of something seen");
                         match self.probe(seen_now, what, &mut changes).await {

@@ -104,6 +104,7 @@ pub async fn execute(mut run: Execution<'_>, listener: &mut dyn Listen) -> Resul
             Move::Recheck(id) => run.recheck(id, &mut facts, &mut clock, listener).await,
             Move::Perform(id) => run.perform(id, &mut facts, listener).await,
             Move::Settle(id) => run.settle(id, &mut facts, listener).await,
+            Move::Remove(id) => run.remove(id, &mut facts).await,
             Move::Pause(id) => clock.pause(id, &mut run.stop, &mut facts, listener).await,
             Move::Finish => return Ok(run.ending()),
         }
@@ -172,22 +173,28 @@ impl Execution<'_> {
     }
 
     async fn perform(&self, id: StepId, facts: &mut Facts, listener: &mut dyn Listen) {
-        let attempt = match self.state.step(id).unwrap_or(StepState::Pending) {
-            StepState::Started { attempt } => attempt,
-            // No attempt of its own: what was begun is pushed once more.
-            StepState::Applied => 0,
-            StepState::Pending | StepState::Passed => return,
+        let Some(StepState::Started { attempt }) = self.state.step(id) else {
+            return;
         };
         if facts.performed != Some(attempt) {
             listener.hear(Event::Performing(id));
         }
         let seen = facts.begin_perform(attempt);
-        let stamp = Stamp {
+        facts.keep_performed(self.world.perform(self.step(id), &seen, &self.stamp(id)).await);
+    }
+
+    /// No attempt of its own: it is the rest of what was begun.
+    async fn remove(&self, id: StepId, facts: &mut Facts) {
+        facts.begin_removal();
+        facts.keep_performed(self.world.remove(self.step(id), &self.stamp(id)).await);
+    }
+
+    fn stamp(&self, id: StepId) -> Stamp {
+        Stamp {
             run: self.state.run.clone(),
             step: id,
             token: self.token,
-        };
-        facts.keep_performed(self.world.perform(self.step(id), &seen, &stamp).await);
+        }
     }
 
     async fn settle(&self, id: StepId, facts: &mut Facts, listener: &mut dyn Listen) {

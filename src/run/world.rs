@@ -20,7 +20,7 @@ use stepback_core::workload::{
 use self::verify::LeftOut;
 use super::over_status::over_status;
 use super::{Event, Listen, Stop};
-use crate::cluster::{Cluster, Counts, is_given_back};
+use crate::cluster::{Cluster, Counts, Parts, Pods, is_given_back};
 use crate::database::{Database, Record};
 use crate::probe;
 
@@ -94,17 +94,13 @@ impl World<'_> {
                 let template = plan.template_at(step, workload);
                 let revision = template.and_then(|template| template.revision.as_deref());
                 let revision: Vec<_> = revision.into_iter().collect();
-                let mut seen = self.look_at_set(workload, &revision).await?;
-                // Whether the controller leaves a pod beyond the count standing is seen of the pods.
-                if to < from && seen.replicas() == *to {
-                    seen = self.look_at_pods(workload, &revision).await?;
-                }
+                let seen = self.look_at(workload, Parts::revisions(&revision)).await?;
                 let observed = observe_scale(&seen, uid, *from, *to);
                 // A pod is started from whatever the template is by then.
                 let starts = *to > *from && matches!(observed, Observed::Untouched | Observed::Foreign(_));
                 match template {
                     Some(template) if starts && seen.uid() == Some(uid) && !is_at(&seen, template) => {
-                        let seen = self.look_at(workload).await?;
+                        let seen = self.look_at(workload, Parts::ALL).await?;
                         Ok(Observed::Foreign(other_template_and_count(&seen, template, *from)))
                     }
                     _ => Ok(observed),
@@ -116,7 +112,7 @@ impl World<'_> {
                 from,
                 to,
             } => {
-                let seen = self.look_at_set(workload, &names(&[from, to])).await?;
+                let seen = self.look_at(workload, Parts::revisions(&names(&[from, to]))).await?;
                 let observed = observe_repoint(&seen, uid, from, to);
                 // Its pods would be replaced while nobody waits for them, and have written to a schema that is not theirs.
                 match observed {
@@ -131,7 +127,7 @@ impl World<'_> {
                 to,
                 ..
             } => Ok(observe_update_strategy(
-                &self.look_at_set(workload, &[]).await?,
+                &self.look_at(workload, Parts::default()).await?,
                 uid,
                 from,
                 to,
@@ -147,7 +143,8 @@ impl World<'_> {
                     Removal::Outdated(template) => names(&[template]),
                     Removal::BeyondCount | Removal::Dead(_) => Vec::new(),
                 };
-                let seen = self.look_at_pods(workload, &revisions).await?;
+                let parts = Parts::revisions(&revisions).and(Pods::Named(pod));
+                let seen = self.look_at(workload, parts).await?;
                 Ok(observe_removal(&seen, uid, pod, removal))
             }
             // There is no effect to look for: its gate is all there is.
@@ -159,7 +156,7 @@ impl World<'_> {
                 pairing,
             } => self.observe_pairing(workload, uid, template, pairing).await,
             Action::GiveBack { workload, .. } => {
-                let seen = self.look_at_set(workload, &[]).await?;
+                let seen = self.look_at(workload, Parts::default()).await?;
                 Ok(if is_given_back(&seen) {
                     Observed::Done(format!("nothing of stepback is left on {workload}"))
                 } else {
@@ -191,7 +188,7 @@ impl World<'_> {
             let Some(template) = plan.template_at(step, &workload) else {
                 continue;
             };
-            let found = self.look_at_set(&workload, &names(&[template])).await?;
+            let found = self.look_at(&workload, Parts::revisions(&names(&[template]))).await?;
             if !is_at(&found, template) {
                 return Ok(Observed::Foreign(other_template(&found, template)));
             }
@@ -203,7 +200,7 @@ impl World<'_> {
     async fn find_started(&self, plan: &Plan, step: &Step) -> Result<Option<Observed>, Failure> {
         let uids = plan.workload_uids();
         for workload in plan.stopped_at(step.id) {
-            let found = self.look_at_pods(&workload, &[]).await?;
+            let found = self.look_at(&workload, Parts::default().and(Pods::All)).await?;
             let is_same = found.uid() == uids.get(&workload).map(String::as_str);
             let verdict = judge(
                 &Gate::AllGone {
@@ -257,18 +254,8 @@ impl World<'_> {
         Ok(recheck_scripts(direction, scripts, &ledger))
     }
 
-    async fn look_at_set(&self, workload: &WorkloadRef, revisions: &[&str]) -> Result<SeenWorkload, Failure> {
-        let looked = self.cluster()?.look_at_set(workload, revisions).await;
-        looked.map_err(|error| error.to_failure())
-    }
-
-    async fn look_at_pods(&self, workload: &WorkloadRef, revisions: &[&str]) -> Result<SeenWorkload, Failure> {
-        let looked = self.cluster()?.look_at_pods(workload, revisions).await;
-        looked.map_err(|error| error.to_failure())
-    }
-
-    async fn look_at(&self, workload: &WorkloadRef) -> Result<SeenWorkload, Failure> {
-        let looked = self.cluster()?.look_at(workload).await;
+    async fn look_at(&self, workload: &WorkloadRef, parts: Parts<'_>) -> Result<SeenWorkload, Failure> {
+        let looked = self.cluster()?.look_at(workload, parts).await;
         looked.map_err(|error| error.to_failure())
     }
 
@@ -315,16 +302,6 @@ impl World<'_> {
                     schema: schema.clone(),
                 };
                 self.database.record(&record, stamp).await.map_err(database)
-            }
-            // The count is set, and the controller leaves the pod beyond it standing.
-            Action::Scale { workload, uid, .. } if done > 0 => {
-                let Some((pod, removal)) = step.action.removes(&self.look_at_set(workload, &[]).await?) else {
-                    return Ok(());
-                };
-                self.cluster()?
-                    .remove_pod(workload, uid, &pod, &removal, stamp)
-                    .await
-                    .map_err(cluster)
             }
             Action::Scale {
                 workload,
@@ -391,6 +368,22 @@ impl World<'_> {
                     .map_err(cluster)
             }
         }
+    }
+
+    /// Removes the pod that the step is to make go, and that the controller leaves standing.
+    ///
+    /// # Errors
+    /// As the seam reports it.
+    pub async fn remove(&self, step: &Step, stamp: &Stamp) -> Result<(), Failure> {
+        let Some((workload, uid)) = step.action.target() else {
+            return Ok(());
+        };
+        let seen = self.look_at(workload, Parts::default()).await?;
+        let Some((pod, removal)) = step.action.removes(&seen) else {
+            return Ok(());
+        };
+        let removed = self.cluster()?.remove_pod(workload, uid, &pod, &removal, stamp).await;
+        removed.map_err(|error| error.to_failure())
     }
 
     /// Waits for the step's gate.

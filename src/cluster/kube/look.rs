@@ -1,16 +1,19 @@
 //! Reading workloads, their pods and revisions.
 
-use futures::future::{join_all, try_join, try_join_all};
+use std::fmt::Debug;
+
+use futures::future::{join_all, try_join, try_join_all, try_join3};
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::ListParams;
-use kube::core::Selector;
-use kube::{Api, Client};
+use kube::core::{NamespaceResourceScope, Selector};
+use kube::{Api, Client, Resource};
+use serde::de::DeserializeOwned;
 use stepback_core::model::{Digest, SeenCluster, SeenWorkload, WorkloadRef};
 
 use super::failure;
-use crate::cluster::ClusterError;
+use crate::cluster::{ClusterError, Parts, Pods, Revisions};
 
 pub(super) async fn look(
     client: &Client,
@@ -21,7 +24,7 @@ pub(super) async fn look(
         .first()
         .map_or(default_namespace, |first| first.namespace.as_str());
     let each = async {
-        join_all(workloads.iter().map(|workload| look_at(client, workload)))
+        join_all(workloads.iter().map(|workload| look_at(client, workload, Parts::ALL)))
             .await
             .into_iter()
             .collect()
@@ -68,49 +71,63 @@ async fn cluster_uid(client: &Client, namespace: &str) -> Result<String, Cluster
     }
 }
 
-pub(super) async fn look_at(client: &Client, workload: &WorkloadRef) -> Result<SeenWorkload, ClusterError> {
-    let object = workload.to_string();
-    let Some(set) = get_set(client, workload).await? else {
-        return Ok(assemble(workload, None, [], []));
+/// The set and the named parts are read at once; what is listed is found by the set's selector, and so after it.
+pub(super) async fn look_at(
+    client: &Client,
+    workload: &WorkloadRef,
+    parts: Parts<'_>,
+) -> Result<SeenWorkload, ClusterError> {
+    let named = match parts.revisions {
+        Revisions::Named(names) => names,
+        Revisions::All => &[],
     };
-    let listed = ListParams::default().labels_from(&selector(&set, &object)?);
-    let pods: Api<Pod> = Api::namespaced(client.clone(), &workload.namespace);
-    let revisions: Api<ControllerRevision> = Api::namespaced(client.clone(), &workload.namespace);
-    let (pods, revisions) = try_join(pods.list(&listed), revisions.list(&listed))
-        .await
-        .map_err(|error| failure::of(error, &format!("pods and revisions of {object}")))?;
-    Ok(assemble(workload, Some(set), pods, revisions))
-}
-
-/// The set and some of its revisions, each by its name: no list is asked for.
-pub(super) async fn look_at_set(
-    client: &Client,
-    workload: &WorkloadRef,
-    names: &[&str],
-) -> Result<SeenWorkload, ClusterError> {
-    let (set, revisions) = try_join(get_set(client, workload), get_revisions(client, workload, names)).await?;
-    Ok(assemble(workload, set, [], revisions))
-}
-
-/// The set, its pods, and some of its revisions by their names.
-pub(super) async fn look_at_pods(
-    client: &Client,
-    workload: &WorkloadRef,
-    names: &[&str],
-) -> Result<SeenWorkload, ClusterError> {
-    let object = workload.to_string();
-    let (set, revisions) = try_join(get_set(client, workload), get_revisions(client, workload, names)).await?;
+    let (set, pods, revisions) = try_join3(
+        get_set(client, workload),
+        get_pod(client, workload, parts.pods),
+        get_revisions(client, workload, named),
+    )
+    .await?;
     let Some(set) = set else {
         return Ok(assemble(workload, None, [], []));
     };
-    let listed = ListParams::default().labels_from(&selector(&set, &object)?);
-    let pods: Api<Pod> = Api::namespaced(client.clone(), &workload.namespace);
-    let pods = pods.list(&listed).await;
-    let pods = pods.map_err(|error| failure::of(error, &format!("pods of {object}")))?;
+    let listed = ListParams::default().labels_from(&selector(&set, &workload.to_string())?);
+    let (pods, revisions) = try_join(
+        async {
+            match parts.pods {
+                Pods::All => list(client, workload, &listed).await,
+                Pods::None | Pods::Named(_) => Ok(pods.into_iter().collect()),
+            }
+        },
+        async {
+            match parts.revisions {
+                Revisions::All => list(client, workload, &listed).await,
+                Revisions::Named(_) => Ok(revisions),
+            }
+        },
+    )
+    .await?;
     Ok(assemble(workload, Some(set), pods, revisions))
 }
 
-async fn get_set(client: &Client, workload: &WorkloadRef) -> Result<Option<StatefulSet>, ClusterError> {
+async fn list<K>(client: &Client, workload: &WorkloadRef, listed: &ListParams) -> Result<Vec<K>, ClusterError>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
+{
+    let found = Api::<K>::namespaced(client.clone(), &workload.namespace)
+        .list(listed)
+        .await;
+    let found = found.map_err(|error| failure::of(error, &format!("{} of {workload}", K::plural(&()))))?;
+    Ok(found.items)
+}
+
+async fn get_pod(client: &Client, workload: &WorkloadRef, which: Pods<'_>) -> Result<Option<Pod>, ClusterError> {
+    let Pods::Named(name) = which else { return Ok(None) };
+    let pods: Api<Pod> = Api::namespaced(client.clone(), &workload.namespace);
+    let found = pods.get_opt(name).await;
+    found.map_err(|error| failure::of(error, &format!("Pod {}/{name}", workload.namespace)))
+}
+
+pub(super) async fn get_set(client: &Client, workload: &WorkloadRef) -> Result<Option<StatefulSet>, ClusterError> {
     let sets: Api<StatefulSet> = Api::namespaced(client.clone(), &workload.namespace);
     let found = sets.get_opt(&workload.name).await;
     found.map_err(|error| failure::of(error, &workload.to_string()))

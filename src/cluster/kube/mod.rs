@@ -35,7 +35,7 @@ use stepback_core::model::{
 };
 use tokio::sync::Mutex;
 
-use super::{Cluster, ClusterError, Counts, Exited, Follow, LogOf, MANAGER, Wire};
+use super::{Cluster, ClusterError, Counts, Exited, Follow, LogOf, MANAGER, Parts, Wire};
 
 pub use connect::{ConnectTo, connect};
 pub(crate) use failure::is_admission;
@@ -135,18 +135,8 @@ impl Cluster for KubeCluster {
         Ok(seen)
     }
 
-    async fn look_at(&self, workload: &WorkloadRef) -> Result<SeenWorkload, ClusterError> {
-        let looked = look::look_at(&self.client, workload).await;
-        looked.map_err(|error| self.name_server(error))
-    }
-
-    async fn look_at_set(&self, workload: &WorkloadRef, revisions: &[&str]) -> Result<SeenWorkload, ClusterError> {
-        let looked = look::look_at_set(&self.client, workload, revisions).await;
-        looked.map_err(|error| self.name_server(error))
-    }
-
-    async fn look_at_pods(&self, workload: &WorkloadRef, revisions: &[&str]) -> Result<SeenWorkload, ClusterError> {
-        let looked = look::look_at_pods(&self.client, workload, revisions).await;
+    async fn look_at(&self, workload: &WorkloadRef, parts: Parts<'_>) -> Result<SeenWorkload, ClusterError> {
+        let looked = look::look_at(&self.client, workload, parts).await;
         looked.map_err(|error| self.name_server(error))
     }
 

@@ -46,6 +46,7 @@ struct Watch {
     /// The revision that is to be shown, and what is known of it. Not watched: its data never change, and a list of
     /// revisions waits for the API server's cache.
     revision: Option<(String, Option<ControllerRevision>)>,
+    begun: bool,
     last: Option<SeenWorkload>,
 }
 
@@ -61,11 +62,36 @@ impl Watch {
             pods: None,
             with_pods: follow.pods,
             revision: follow.revision.map(|name| (name.to_owned(), None)),
+            begun: false,
             last: None,
         }
     }
 
+    /// Reads by what its pods are found, so that they are listed while the set is: a list waits for the API server's cache,
+    /// one object does not.
+    async fn begin(&mut self) -> Result<(), ClusterError> {
+        if self.with_pods
+            && !std::mem::replace(&mut self.begun, true)
+            && let Some(set) = look::get_set(&self.client, &self.workload).await?
+        {
+            self.watch_pods(&set)?;
+        }
+        Ok(())
+    }
+
+    /// Watches the set's pods, unless that is being done.
+    fn watch_pods(&mut self, set: &StatefulSet) -> Result<(), ClusterError> {
+        let wanted = look::selector(set, &self.workload.to_string())?;
+        if self.pods.as_ref().is_none_or(|(selector, _)| *selector != wanted) {
+            let api = Api::namespaced(self.client.clone(), &self.workload.namespace);
+            let pods = Followed::new(api, config().labels_from(&wanted));
+            self.pods = Some((wanted, pods));
+        }
+        Ok(())
+    }
+
     async fn next(&mut self) -> Result<SeenWorkload, ClusterError> {
+        self.begin().await?;
         loop {
             self.step().await?;
             if !self.is_complete() {
@@ -94,21 +120,17 @@ impl Watch {
             Some(error) => failure::of_watch(error, &object),
             None => ClusterError::Unreachable(format!("the watch of {object} ended")),
         })?;
-        let Some(set) = self.set.known.values().next() else {
+        match self.set.known.values().next().cloned() {
+            Some(set) if self.with_pods => self.watch_pods(&set),
+            Some(_) => Ok(()),
+            // Until it is listed, it is known by what was read of it.
+            None if !self.set.complete => Ok(()),
             // Without the set nothing is owned; a set made anew may select something else.
-            self.pods = None;
-            return Ok(());
-        };
-        if !self.with_pods {
-            return Ok(());
+            None => {
+                self.pods = None;
+                Ok(())
+            }
         }
-        let wanted = look::selector(set, &object)?;
-        if self.pods.as_ref().is_none_or(|(selector, _)| *selector != wanted) {
-            let api = Api::namespaced(self.client.clone(), &self.workload.namespace);
-            let pods = Followed::new(api, config().labels_from(&wanted));
-            self.pods = Some((wanted, pods));
-        }
-        Ok(())
     }
 
     /// Whether everything is known.

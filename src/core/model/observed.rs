@@ -34,6 +34,8 @@ pub enum Settled {
     TimedOut(String),
     /// We were asked to stop while waiting. The sentence is the last reason for waiting.
     Stopped(String),
+    /// The pod that is to be gone stays unless it is removed: the controller leaves it standing. The sentence says why.
+    LeftStanding(String),
 }
 
 /// A pure judgement of a moment.
@@ -47,6 +49,8 @@ pub enum Verdict {
     Failed(String),
     /// Never, because somebody else has changed what it is about. The sentence says what.
     Foreign(String),
+    /// Not by itself: the controller leaves the pod standing that is to be gone. The sentence says why.
+    LeftStanding(String),
 }
 
 /// Why a perform did not succeed, as plain data: another process will read it.

@@ -150,14 +150,19 @@ impl Action {
 
     /// The workload it acts on.
     pub fn workload(&self) -> Option<&WorkloadRef> {
+        self.target().map(|(workload, _)| workload)
+    }
+
+    /// The workload that it acts on, and the UID of the object that is meant.
+    pub fn target(&self) -> Option<(&WorkloadRef, &str)> {
         match self {
-            Self::Scale { workload, .. }
-            | Self::Repoint { workload, .. }
-            | Self::UpdateStrategy { workload, .. }
-            | Self::RemovePod { workload, .. }
-            | Self::CheckPod { workload, .. }
-            | Self::Pair { workload, .. }
-            | Self::GiveBack { workload, .. } => Some(workload),
+            Self::Scale { workload, uid, .. }
+            | Self::Repoint { workload, uid, .. }
+            | Self::UpdateStrategy { workload, uid, .. }
+            | Self::RemovePod { workload, uid, .. }
+            | Self::CheckPod { workload, uid, .. }
+            | Self::Pair { workload, uid, .. }
+            | Self::GiveBack { workload, uid } => Some((workload, uid)),
             _ => None,
         }
     }

@@ -348,17 +348,10 @@ impl Plan {
 
     /// The workloads that take part, each once, with the UIDs that the plan was made for.
     pub fn workload_uids(&self) -> BTreeMap<WorkloadRef, String> {
-        let of = |step: &Step| match &step.action {
-            Action::Scale { workload, uid, .. }
-            | Action::Repoint { workload, uid, .. }
-            | Action::UpdateStrategy { workload, uid, .. }
-            | Action::RemovePod { workload, uid, .. }
-            | Action::CheckPod { workload, uid, .. }
-            | Action::Pair { workload, uid, .. }
-            | Action::GiveBack { workload, uid } => Some((workload.clone(), uid.clone())),
-            _ => None,
-        };
-        self.steps.iter().filter_map(of).collect()
+        let targets = self.steps.iter().filter_map(|step| step.action.target());
+        targets
+            .map(|(workload, uid)| (workload.clone(), uid.to_owned()))
+            .collect()
     }
 
     /// The cluster and the workloads that it acts on, in one line: `context prod (https://10.0.0.1:6443), shop/web`;

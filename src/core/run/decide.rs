@@ -10,10 +10,9 @@
 //! | started | untouched or partial, not performed by this process yet | perform, then observe |
 //! | started | partial, more done than last time | perform the rest |
 //! | started | untouched or partial, no progress | next attempt while trying can help and the limit lasts, else halt |
-//! | applied, gate is that a pod is gone, not performed by this process | (not asked) | observe |
-//! | the same | the pod was left standing | perform once more, under the intent that is on disk, and settle |
 //! | applied | (not asked) | settle |
 //! | applied | settled: healthy / failed / timed out / stopped | record passed / halt / halt / halt (interrupted) |
+//! | applied | settled: a pod that is to be gone is left standing | remove it under the intent that is on disk, and settle |
 //!
 //! A look that fails is tried again while that can help and the limit lasts. Once somebody asks to stop, what is known is
 //! still written down, what was performed just now is looked at, and nothing else is begun.
@@ -21,7 +20,7 @@
 use super::Facts;
 use crate::journal::{Halt, HaltKind, Outcome, RunState, StepState, What};
 use crate::model::{Observed, Settled, StepId};
-use crate::plan::{Action, Gate, Plan};
+use crate::plan::Plan;
 
 /// The next thing to do: exactly one call of a seam, or the end.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +35,8 @@ pub enum Move {
     Perform(StepId),
     /// Wait for the step's gate.
     Settle(StepId),
+    /// Remove the pod that is to be gone, and that the controller leaves standing.
+    Remove(StepId),
     /// Wait a moment before the next try of the step.
     Pause(StepId),
     /// Nothing is left to do: the run is closed or halted, or another coordinator has taken over.
@@ -64,6 +65,7 @@ pub fn decide(plan: &Plan, state: &RunState, facts: &Facts) -> Move {
         | Move::Recheck(_)
         | Move::Perform(_)
         | Move::Settle(_)
+        | Move::Remove(_)
         | Move::Pause(_)
             if facts.stop =>
         {
@@ -103,7 +105,7 @@ fn undisturbed(plan: &Plan, state: &RunState, facts: &Facts) -> Move {
     match state.step(step).unwrap_or(StepState::Pending) {
         StepState::Pending => Move::Record(What::StepStarted { step, attempt: 1 }),
         StepState::Started { attempt } => decide_started(step, attempt, facts),
-        StepState::Applied => decide_applied(plan, step, facts),
+        StepState::Applied => decide_applied(step, facts),
         // Not reached: `current` is the first step that has not passed.
         StepState::Passed => Move::Finish,
     }
@@ -156,9 +158,9 @@ fn look(step: StepId, facts: &Facts, how: Move) -> Move {
     }
 }
 
-fn decide_applied(plan: &Plan, step: StepId, facts: &Facts) -> Move {
+fn decide_applied(step: StepId, facts: &Facts) -> Move {
     match &facts.settled {
-        None => push_again(plan, step, facts).unwrap_or(Move::Settle(step)),
+        None => Move::Settle(step),
         Some(Settled::Healthy(seen)) => Move::Record(What::StepPassed {
             step,
             seen: seen.clone(),
@@ -167,6 +169,7 @@ fn decide_applied(plan: &Plan, step: StepId, facts: &Facts) -> Move {
         // A person looks first, as at a step that somebody else has changed.
         Some(Settled::Foreign(why)) => halt(step, HaltKind::Foreign, why.clone(), None),
         Some(Settled::TimedOut(why)) => halt_unhealthy(step, HaltKind::TimedOut, why, facts),
+        Some(Settled::LeftStanding(why)) => remove(step, why, facts),
         Some(Settled::Stopped(why)) => {
             let message = format!("it was asked to stop while its gate was waited for; last seen: {why}");
             halt(step, HaltKind::Interrupted, message, None)
@@ -174,21 +177,17 @@ fn decide_applied(plan: &Plan, step: StepId, facts: &Facts) -> Move {
     }
 }
 
-/// A pod that is to be gone and was left standing is removed by whoever takes the run up again: since the look that found
-/// the step done, the controller may have stopped at a pod below that turned unready, or, by an older list, have made the
-/// removed one anew. The step's beginning is on disk, a removal that finds nothing changes nothing, and the gate decides.
-fn push_again(plan: &Plan, id: StepId, facts: &Facts) -> Option<Move> {
-    let step = plan.step(id)?;
-    // The process that found the step done has that look still, and goes on to the gate.
-    if !matches!(step.gate, Gate::PodGone { .. }) || facts.performed.is_some() {
-        return None;
-    }
-    match (&facts.observed, &step.action) {
-        (None, _) => Some(look(id, facts, Move::Observe(id))),
-        (Some(Observed::Partial(_)), Action::Scale { .. }) | (Some(Observed::Untouched), Action::RemovePod { .. }) => {
-            Some(Move::Perform(id))
+/// A pod that is to be gone and is left standing is removed: its step's beginning is on disk, a removal that finds nothing
+/// to remove changes nothing, and the gate decides. A controller that goes by an older list may make it anew.
+fn remove(step: StepId, why: &str, facts: &Facts) -> Move {
+    match &facts.failure {
+        Some(failure) if !failure.retry => halt(step, HaltKind::Failed, failure.message.clone(), failure.hint.clone()),
+        Some(failure) if facts.out_of_time => {
+            halt_unhealthy(step, HaltKind::TimedOut, &format!("{why}; {}", failure.message), facts)
         }
-        _ => None,
+        None if facts.removed && facts.out_of_time => halt_unhealthy(step, HaltKind::TimedOut, why, facts),
+        _ if facts.removed && !facts.paused => Move::Pause(step),
+        _ => Move::Remove(step),
     }
 }
 

@@ -18,6 +18,8 @@ pub struct Facts {
     pub performed: Option<u32>,
     /// What the newest perform of this attempt reported, when it was not a success. It never decides what happened.
     pub failure: Option<Failure>,
+    /// Whether this process has removed the pod that the controller had left standing.
+    pub removed: bool,
     /// How much of the current step was done when it was last observed in this attempt.
     pub progress: Option<u32>,
     /// Why looking did not work, when the newest look did not.
@@ -47,6 +49,9 @@ impl Facts {
             // Our own observation was the reason for this entry: no need to look at the step again.
             What::StepApplied { step, .. } => {
                 self.rechecked.insert(*step);
+                // Whatever was reported, it was seen done.
+                self.failure = None;
+                self.paused = false;
             }
             What::StepPassed { .. } => {
                 *self = Self {
@@ -98,6 +103,13 @@ impl Facts {
         self.performed = Some(attempt);
         self.paused = false;
         seen
+    }
+
+    /// The pod that was left standing is about to be removed: how the gate settled before is worth nothing from here on.
+    pub fn begin_removal(&mut self) {
+        self.settled = None;
+        self.removed = true;
+        self.paused = false;
     }
 
     /// What carrying it out reported. It never decides what happened.

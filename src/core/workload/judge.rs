@@ -39,17 +39,15 @@ pub fn judge(gate: &Gate, seen: &SeenWorkload, ready_for: Duration) -> Verdict {
         Gate::None => Verdict::Healthy("no gate".to_owned()),
         Gate::PodGone { pod, .. } => match seen.pod(pod) {
             None => Verdict::Healthy(format!("pod {pod} is gone")),
-            Some(found) => Verdict::Waiting(match (raised_over(seen, pod), why_left_standing(seen)) {
-                (Some(why), _) => why,
-                (None, Some(why)) if !is_terminating(found) => {
-                    format!(
-                        "pod {pod} is {}, and the controller waits because {why}; it is to go: {}",
-                        phase(found),
-                        remove_pods(&seen.workload, &[pod])
-                    )
-                }
-                _ => format!("pod {pod} is {}", phase(found)),
-            }),
+            Some(found) => match (raised_over(seen, pod), why_left_standing(seen)) {
+                (Some(why), _) => Verdict::Waiting(why),
+                (None, Some(why)) if !is_terminating(found) => Verdict::LeftStanding(format!(
+                    "pod {pod} is {}, and the controller waits because {why}; it is to go: {}",
+                    phase(found),
+                    remove_pods(&seen.workload, &[pod])
+                )),
+                _ => Verdict::Waiting(format!("pod {pod} is {}", phase(found))),
+            },
         },
         Gate::AllGone { workload } => match (seen.pods.as_slice(), counted_again(seen, 0)) {
             ([], _) if counted(seen) > 0 => Verdict::Waiting(format!(

@@ -3,11 +3,9 @@
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use serde::Deserialize as _;
 
-use super::pods::{is_terminating, is_to_go, wanted_revision, why_left_standing};
+use super::pods::{is_terminating, is_to_go, wanted_revision};
 use super::set_back::{is_kept, set_count, set_strategy, set_template};
-use crate::model::{
-    Observed, Progress, Removal, SeenWorkload, TemplateRef, UpdateStrategy, annotation, revision_images,
-};
+use crate::model::{Observed, Removal, SeenWorkload, TemplateRef, UpdateStrategy, annotation, revision_images};
 
 /// Why the workload is not the one that the plan was made for.
 fn other_object(seen: &SeenWorkload, uid: &str) -> Option<Observed> {
@@ -23,16 +21,13 @@ fn other_object(seen: &SeenWorkload, uid: &str) -> Option<Observed> {
     })
 }
 
-/// Whether the replica count went from `from` to `to`. On the way down that is half of it where the controller leaves
-/// the pod beyond the count standing, because it waits for one below that is not ready: the other half is to remove it.
+/// Whether the replica count went from `from` to `to`. Where the controller then leaves the pod beyond it standing, the
+/// step's gate says so ([`super::judge`]).
 pub fn observe_scale(seen: &SeenWorkload, uid: &str, from: i32, to: i32) -> Observed {
     if let Some(other) = other_object(seen, uid) {
         return other;
     }
     match seen.replicas() {
-        count if count == to && to < from && why_left_standing(seen).is_some() => {
-            Observed::Partial(Progress { done: 1, of: 2 })
-        }
         // Held at a count: there is nothing to see of it but our stamp.
         count if count == to && from == to && seen.annotation(annotation::STAMP).is_none() => Observed::Untouched,
         count if count == to => Observed::Done(format!("spec.replicas is {to}")),

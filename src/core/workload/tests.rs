@@ -113,6 +113,7 @@ fn check(name: &str) {
             Verdict::Waiting(why) => format!("waiting: {why}"),
             Verdict::Failed(why) => format!("failed: {why}"),
             Verdict::Foreign(why) => format!("changed: {why}"),
+            Verdict::LeftStanding(why) => format!("left standing: {why}"),
         };
         assert_eq!(
             verdict,

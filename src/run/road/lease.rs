@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::resume::unfit;
 use super::{Coordinator, Held, RoadError, Unfit};
-use crate::cluster::ClusterError;
+use crate::cluster::{ClusterError, Parts};
 use crate::database::{DbError, LeaseRequest};
 use crate::journal::Stored;
 use crate::run::over_status::over_status;
@@ -299,7 +299,9 @@ impl Coordinator {
             let current = plan.step(step).filter(|step| step.action.workload() == Some(&workload));
             let Some(current) = current else { continue };
             // A removal of this step may be in flight; that pod's version must be another when it arrives.
-            let removed = current.action.removes(&cluster.look_at(&workload).await?);
+            let removed = current
+                .action
+                .removes(&cluster.look_at(&workload, Parts::default()).await?);
             if let Some((pod, removal)) = removed {
                 over_status(|| cluster.stamp_pod(&workload, &uid, &pod, &removal, &stamp)).await?;
             }

@@ -4,6 +4,7 @@ use stepback_core::model::{Failure, Observed, Pairing, SeenWorkload, Stamp, Temp
 use stepback_core::workload::{observe_pairing, revision_to_pair};
 
 use super::World;
+use crate::cluster::Parts;
 
 impl World<'_> {
     /// Whether the revision is paired. Nobody is held up by a right that is missing only to remember what was done.
@@ -30,8 +31,8 @@ impl World<'_> {
     /// The revision that is to be paired: the template's own, or whichever the controller has made of it.
     async fn look_for(&self, workload: &WorkloadRef, template: &TemplateRef) -> Result<SeenWorkload, Failure> {
         match &template.revision {
-            Some(name) => self.look_at_set(workload, &[name.as_str()]).await,
-            None => self.look_at(workload).await,
+            Some(name) => self.look_at(workload, Parts::revisions(&[name.as_str()])).await,
+            None => self.look_at(workload, Parts::ALL).await,
         }
     }
 

@@ -12,7 +12,7 @@ use kube::{
     api::{DeleteParams, PostParams},
 };
 use serde_json::{from_value, json};
-use stepback::cluster::{Cluster as _, ClusterError, Follow};
+use stepback::cluster::{Cluster as _, ClusterError, Follow, Parts, Pods};
 use stepback_core::model::{SeenWorkload, WorkloadRef};
 use tokio::time::timeout;
 
@@ -56,35 +56,46 @@ async fn until(
     }
 }
 
-pub async fn a_set_can_be_looked_at_alone(arena: &Arena) -> Outcome {
+pub async fn what_is_asked_for_of_a_set_is_read(arena: &Arena) -> Outcome {
     let workload = arena.seen().await?.workload;
-    let alone = async |revisions: &[&str]| arena.cluster.look_at_set(&workload, revisions).await;
-    let with_pods = async |revisions: &[&str]| arena.cluster.look_at_pods(&workload, revisions).await;
-    assert_eq!(alone(&[]).await?.set, None, "it is not there yet");
-    assert_eq!(with_pods(&[]).await?.set, None, "it is not there yet");
-    arena.create("shop:1.2.0", 1, json!({})).await?;
-    arena.until_settled(1).await?;
+    let look = async |parts: Parts<'_>| arena.cluster.look_at(&workload, parts).await;
+    assert_eq!(look(Parts::default()).await?.set, None, "it is not there yet");
+    assert_eq!(look(Parts::ALL).await?.set, None, "it is not there yet");
+    arena.create("shop:1.2.0", 2, json!({})).await?;
+    arena.until_settled(2).await?;
     arena.set_image("shop:1.3.0").await?;
-    arena.until_settled(1).await?;
+    arena.until_settled(2).await?;
     let whole = arena.seen().await?;
+    assert_eq!(look(Parts::ALL).await?, whole);
     for revision in &whole.revisions {
         let name = revision.name_any();
-        for (seen, pods) in [
-            (alone(&[&name]).await?, &[][..]),
-            (with_pods(&[&name]).await?, &whole.pods[..]),
+        for (pods, found) in [
+            (Pods::None, &[][..]),
+            (Pods::Named("web-1"), &whole.pods[1..]),
+            (Pods::Named("web-9"), &[]),
+            (Pods::All, &whole.pods[..]),
         ] {
+            let seen = look(Parts::revisions(&[&name]).and(pods)).await?;
             assert_eq!(
                 (&seen.set, &seen.revisions[..]),
                 (&whole.set, std::slice::from_ref(revision))
             );
-            assert_eq!(seen.pods, pods);
+            assert_eq!(seen.pods, found);
         }
     }
     let names: Vec<_> = whole.revisions.iter().map(ResourceExt::name_any).collect();
     let names: Vec<_> = names.iter().map(String::as_str).collect();
-    assert_eq!(with_pods(&names).await?, whole);
-    let seen = alone(&["web-nowhere"]).await?;
+    assert_eq!(look(Parts::revisions(&names).and(Pods::All)).await?, whole);
+    let seen = look(Parts::revisions(&["web-nowhere"])).await?;
     assert_eq!((&seen.set, seen.revisions.len()), (&whole.set, 0));
+    // A pod of that name that is nobody's.
+    let stray: Pod = from_value(json!({
+        "metadata": { "name": "stray", "labels": { "app": "web" } },
+        "spec": { "containers": [{ "name": "shop", "image": "shop:1.2.0" }] },
+    }))?;
+    arena.pods.create(&PostParams::default(), &stray).await?;
+    let seen = look(Parts::default().and(Pods::Named("stray"))).await?;
+    assert_eq!((&seen.set, seen.pods.len()), (&whole.set, 0));
     Ok(())
 }
 

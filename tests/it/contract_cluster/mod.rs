@@ -31,7 +31,7 @@ pub fn cases() -> Vec<Case> {
         }
         laws![
             looking::looking_reads_what_the_set_owns,
-            looking::a_set_can_be_looked_at_alone,
+            looking::what_is_asked_for_of_a_set_is_read,
             looking::a_workload_that_is_not_there_is_seen_as_none,
             looking::changes_begin_with_the_present_and_show_pods_coming_and_going,
             looking::changes_follow_a_set_that_is_deleted_and_made_again,

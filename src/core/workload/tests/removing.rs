@@ -1,7 +1,7 @@
 //! Pods that are to go: which, when the controller leaves them standing, and when they have gone.
 
 use super::*;
-use crate::model::{Progress, Removal, UpdateStrategy};
+use crate::model::{Removal, UpdateStrategy};
 
 /// A pod of `web`: its ordinal, its revision, and whether it is ready.
 fn pod(ordinal: i32, revision: &str, ready: bool) -> Value {
@@ -27,60 +27,73 @@ fn seen(spec: Value, pods: &[Value]) -> SeenWorkload {
     }
 }
 
-fn scaled(spec: Value, pods: &[Value]) -> Observed {
-    observe_scale(&seen(spec, pods), "set-1", 3, 2)
+/// Whether `web-2` is left standing.
+fn stands(seen: &SeenWorkload) -> bool {
+    let gate = Gate::PodGone {
+        workload: workload(),
+        pod: "web-2".into(),
+    };
+    matches!(judge(&gate, seen, Duration::ZERO), Verdict::LeftStanding(_))
 }
 
-const HALF: Observed = Observed::Partial(Progress { done: 1, of: 2 });
-
 #[test]
-fn a_pod_that_the_controller_leaves_standing_is_half_of_scaling_down() {
+fn a_pod_is_left_standing_where_the_controller_waits_for_one_below() {
     let ready = |ordinal| pod(ordinal, "new", true);
     let broken = |ordinal| pod(ordinal, "new", false);
-    let two = json!({ "replicas": 2 });
-    let all_ready = [ready(0), ready(1), ready(2)];
-    assert!(matches!(scaled(two.clone(), &all_ready), Observed::Done(_)));
+    let of = |pods: &[Value]| stands(&seen(json!({ "replicas": 2 }), pods));
+    assert!(!of(&[ready(0), ready(1), ready(2)]));
     // The pod beyond the count may be broken: it is the one that goes.
-    assert!(matches!(
-        scaled(two.clone(), &[ready(0), ready(1), broken(2)]),
-        Observed::Done(_)
-    ));
+    assert!(!of(&[ready(0), ready(1), broken(2)]));
     // One below it that is broken, or missing, is waited for.
-    assert_eq!(scaled(two.clone(), &[ready(0), broken(1), ready(2)]), HALF);
-    assert_eq!(scaled(two.clone(), &[broken(0), broken(1), broken(2)]), HALF);
-    assert_eq!(scaled(two.clone(), &[ready(0), ready(2)]), HALF);
+    assert!(of(&[ready(0), broken(1), ready(2)]));
+    assert!(of(&[broken(0), broken(1), broken(2)]));
+    assert!(of(&[ready(0), ready(2)]));
     // Nothing is left standing once it is on its way out.
     let mut ending = ready(2);
     ending["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
-    assert!(matches!(
-        scaled(two.clone(), &[ready(0), broken(1), ending]),
-        Observed::Done(_)
-    ));
-    assert!(matches!(scaled(two, &[ready(0), broken(1)]), Observed::Done(_)));
+    assert!(!of(&[ready(0), broken(1), ending]));
+    assert!(!of(&[ready(0), broken(1)]));
     // A parallel set waits for nobody.
     let parallel = json!({ "replicas": 2, "podManagementPolicy": "Parallel" });
-    assert!(matches!(
-        scaled(parallel, &[ready(0), broken(1), ready(2)]),
-        Observed::Done(_)
-    ));
+    assert!(!stands(&seen(parallel, &[ready(0), broken(1), ready(2)])));
+    // Nor is one left standing that is counted again, or whose controller has not seen the count.
+    assert!(!stands(&seen(
+        json!({ "replicas": 3 }),
+        &[ready(0), broken(1), ready(2)]
+    )));
+    let mut unseen = seen(json!({ "replicas": 2 }), &[ready(0), broken(1), ready(2)]);
+    unseen.set.as_mut().unwrap().metadata.generation = Some(4);
+    assert!(!stands(&unseen));
     // Ready is not long enough for `minReadySeconds`, as the controller counts, and the count begins where the ordinals
     // do.
-    let young = [pod(5, "new", true), pod(6, "new", true), pod(7, "new", true)];
-    let start = json!({ "replicas": 2, "ordinals": { "start": 5 } });
+    let young = [pod(0, "new", true), pod(1, "new", true), pod(2, "new", true)];
     let counted = |spec: Value, ready: i32, available: i32| {
         let mut seen = seen(spec, &young);
         let status = seen.set.as_mut().and_then(|set| set.status.as_mut()).unwrap();
         (status.ready_replicas, status.available_replicas) = (Some(ready), Some(available));
-        observe_scale(&seen, "set-1", 3, 2)
+        stands(&seen)
     };
-    assert!(matches!(counted(start.clone(), 3, 2), Observed::Done(_)));
+    let start = json!({ "replicas": 2 });
+    assert!(!counted(start.clone(), 3, 2));
     let start = merged(start, &json!({ "minReadySeconds": 30 }));
-    assert!(matches!(counted(start.clone(), 3, 3), Observed::Done(_)));
-    assert_eq!(counted(start.clone(), 3, 2), HALF);
-    assert_eq!(counted(start, 2, 2), HALF);
-    // On the way up nobody is waited for.
-    let up = seen(json!({ "replicas": 2 }), &[broken(0), ready(2)]);
-    assert!(matches!(observe_scale(&up, "set-1", 1, 2), Observed::Done(_)));
+    assert!(!counted(start.clone(), 3, 3));
+    assert!(counted(start.clone(), 3, 2));
+    assert!(counted(start, 2, 2));
+    let from_one = json!({ "replicas": 1, "ordinals": { "start": 1 } });
+    assert!(!stands(&seen(from_one.clone(), &[broken(0), ready(1), ready(2)])));
+    assert!(stands(&seen(from_one, &[ready(0), broken(1), ready(2)])));
+}
+
+#[test]
+fn the_count_is_all_that_scaling_is() {
+    let scaled = |replicas: i32, from: i32, to: i32| {
+        let pods = [pod(0, "new", false), pod(2, "new", true)];
+        observe_scale(&seen(json!({ "replicas": replicas }), &pods), "set-1", from, to)
+    };
+    assert!(matches!(scaled(2, 3, 2), Observed::Done(_)));
+    assert!(matches!(scaled(2, 1, 2), Observed::Done(_)));
+    assert_eq!(scaled(3, 3, 2), Observed::Untouched);
+    assert!(matches!(scaled(5, 3, 2), Observed::Foreign(_)));
 }
 
 #[test]
@@ -93,7 +106,7 @@ fn the_controllers_reason_is_said_while_a_pod_is_left_standing() {
         workload: workload(),
         pod: "web-2".into(),
     };
-    let Verdict::Waiting(why) = judge(&gate, &seen, Duration::ZERO) else {
+    let Verdict::LeftStanding(why) = judge(&gate, &seen, Duration::ZERO) else {
         panic!("it is there")
     };
     assert_eq!(
@@ -138,7 +151,7 @@ fn only_what_was_planned_for_is_removed() {
         pod: "web-2".into(),
     };
     // No count that somebody could set back keeps it.
-    let Verdict::Waiting(why) = judge(&gate, &seen, Duration::ZERO) else {
+    let Verdict::LeftStanding(why) = judge(&gate, &seen, Duration::ZERO) else {
         panic!("it is there")
     };
     assert!(why.ends_with("kubectl -n a delete pod web-2"), "{why}");

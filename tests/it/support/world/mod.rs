@@ -166,6 +166,8 @@ pub struct World {
     pub twice: bool,
     /// Breaches of the executor's laws, found while they happened.
     pub breaches: Vec<String>,
+    /// How many pods were removed by the coordinators.
+    pub removals: usize,
     /// When the journal answers again, and whether it still takes an append until then.
     pub journal_away: Option<(Instant, bool)>,
     pending: Vec<Pending>,
@@ -199,6 +201,7 @@ impl World {
             },
             lost_session: LostSession::Commits,
             twice: false,
+            removals: 0,
             breaches: Vec::new(),
             journal_away: None,
             pending: Vec::new(),

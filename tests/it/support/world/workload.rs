@@ -49,6 +49,7 @@ impl World {
         }
         let breach = self.set.remove(seen.ordinal);
         self.breaches.extend(breach);
+        self.removals += 1;
         self.watch_intent(stamp, "a pod was removed");
         Ok(())
     }

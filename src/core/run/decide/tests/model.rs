@@ -162,9 +162,19 @@ fn carry_out(plan: &Plan, world: &mut World) -> Result<RunState, Crash> {
                     Fault::CrashBefore | Fault::CrashAfter => return Err(Crash),
                     Fault::Before(true) => Settled::TimedOut("late".into()),
                     Fault::Before(false) => Settled::Failed("ill".into()),
+                    Fault::Part => Settled::LeftStanding("one stands".into()),
                     _ => Settled::Healthy("well".into()),
                 };
                 facts.settled = Some(verdict);
+            }
+            Move::Remove(step) => {
+                assert_eq!(state.step(step), Some(StepState::Applied), "step {step}");
+                facts.begin_removal();
+                facts.keep_performed(match world.fault() {
+                    Fault::CrashBefore | Fault::CrashAfter => return Err(Crash),
+                    Fault::Before(retry) | Fault::After(retry) => Err(failure(retry)),
+                    Fault::None | Fault::Part => Ok(()),
+                });
             }
             Move::Pause(_) => {
                 pauses += 1;
