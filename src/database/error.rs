@@ -73,6 +73,8 @@ pub enum DbError {
         migration: MigrationId,
         /// What was found.
         message: String,
+        /// What to do about it, where that is more than to look at what is applied.
+        hint: Option<&'static str>,
     },
     /// A migration took longer than it may (LAWS D17), and nothing of it stays.
     #[error("{migration} was ended and rolled back: {message}")]
@@ -130,6 +132,9 @@ pub enum DbError {
 const LONGER: &str = "make it faster, or see what it waited for, and resume; where it may take longer, raise that limit under \
     `spec.limits` in the app file: it holds for runs that are planned after that";
 
+/// What to do about a migration that a check of ours did not let through.
+const LOOK: &str = "see what is applied (`stepback migrate status`), and correct what the message names";
+
 #[expect(clippy::cast_precision_loss, reason = "for display; heartbeats are not 2^52 ms old")]
 fn seconds(ms: u64) -> f64 {
     ms as f64 / 1000.0
@@ -156,6 +161,7 @@ impl DbError {
                 name: migration.name.clone(),
             },
             message: "the ledger does not show it with this up script".to_owned(),
+            hint: None,
         }
     }
 
@@ -178,6 +184,7 @@ impl DbError {
             Self::Script { migration, .. } => {
                 Some(format!("nothing of {migration} was kept; correct what it ran into"))
             }
+            Self::Check { hint, .. } => Some(hint.unwrap_or(LOOK).to_owned()),
             Self::Limit { .. } => Some(LONGER.to_owned()),
             _ => None,
         };

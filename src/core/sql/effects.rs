@@ -89,6 +89,56 @@ pub fn named_tables(text: &str, engine: Engine) -> NamedTables {
     all
 }
 
+/// The tables whose rows a statement itself may take away: what it drops, deletes from, replaces rows in or gives another
+/// name (LAWS D10: no other table may lose rows). A table that it merely names, as an index or a foreign key does, is none.
+/// Of a statement that cannot be read it is every table that it names.
+pub fn emptied_tables(statement: &Statement<'_>, engine: Engine) -> NamedTables {
+    if engine == Engine::Sqlite && is_create(statement) {
+        return NamedTables::Known(BTreeSet::new());
+    }
+    let Effects::Known { destroys, touches } = effects(statement, engine) else {
+        return named_tables(statement.text, engine);
+    };
+    let mut emptied = BTreeSet::new();
+    for loss in destroys {
+        match loss {
+            Loss::DropTable { table, .. }
+            | Loss::Rebuild { table, .. }
+            | Loss::Delete { table, .. }
+            | Loss::Replace { table: Some(table) }
+            | Loss::Truncate { table, .. }
+            | Loss::DropPartition { table } => {
+                emptied.insert(table);
+            }
+            Loss::DropColumn { .. } | Loss::ChangeType { .. } | Loss::Update { .. } => {}
+            Loss::Replace { table: None } | Loss::DropSchema { .. } | Loss::DropCascade { .. } => {
+                return NamedTables::Unknown;
+            }
+        }
+    }
+    if renames_table(statement, engine) {
+        emptied.extend(touches);
+    }
+    NamedTables::Known(emptied)
+}
+
+/// Of what SQLite can create nothing takes rows from a table that is there; its parser reads more of it than ours.
+fn is_create(statement: &Statement<'_>) -> bool {
+    let tokens = statement.tokens(Engine::Sqlite);
+    tokens.first().is_some_and(|token| token.is_word("create"))
+}
+
+fn renames_table(statement: &Statement<'_>, engine: Engine) -> bool {
+    match parse(statement, engine) {
+        Ok(ast::Statement::AlterTable(alter)) => {
+            let mut operations = alter.operations.iter();
+            operations.any(|operation| matches!(operation, ast::AlterTableOperation::RenameTable { .. }))
+        }
+        Ok(ast::Statement::RenameTable(_)) => true,
+        _ => false,
+    }
+}
+
 /// Pragmas set the connection up or look at things; the parser does not know words such as `OFF` as their values. Only
 /// `writable_schema` opens a door.
 fn is_plain_pragma(statement: &Statement<'_>) -> bool {

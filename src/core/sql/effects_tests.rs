@@ -23,6 +23,35 @@ fn named(text: &str, engine: Engine) -> Vec<String> {
 }
 
 #[test]
+fn what_a_statement_may_take_rows_from() {
+    use Engine::*;
+    for (text, expected) in [
+        ("CREATE INDEX i ON a (b)", ""),
+        ("CREATE TABLE a (b REFERENCES c (d))", ""),
+        ("CREATE TRIGGER t AFTER INSERT ON a BEGIN DELETE FROM b; END", ""),
+        ("CREATE VIRTUAL TABLE a USING fts5(b, content='c')", ""),
+        ("ALTER TABLE a ADD COLUMN b", ""),
+        ("INSERT INTO a SELECT * FROM b", ""),
+        ("UPDATE a SET b = 1 WHERE c IN (SELECT d FROM e)", ""),
+        ("DELETE FROM A WHERE b IN (SELECT c FROM d)", "a"),
+        ("DROP TABLE a", "a"),
+        ("REPLACE INTO a VALUES (1)", "a"),
+        ("UPDATE OR REPLACE a SET b = 1", "a"),
+        ("ALTER TABLE a RENAME TO b", "a b"),
+        ("REINDEX a", "a reindex"),
+    ] {
+        let statements = split(text, Sqlite).unwrap();
+        let NamedTables::Known(names) = emptied_tables(&statements[0], Sqlite) else {
+            panic!("{text}");
+        };
+        let names: Vec<_> = names.iter().map(ToString::to_string).collect();
+        assert_eq!(names.join(" "), expected, "{text}");
+    }
+    let call = split("CALL a()", Postgres).unwrap();
+    assert_eq!(emptied_tables(&call[0], Postgres), NamedTables::Unknown);
+}
+
+#[test]
 fn what_is_destroyed() {
     use Engine::*;
     for (engine, text, expected) in [

@@ -166,7 +166,17 @@ pub(super) fn read(statement: &ast::Statement, engine: Engine) -> Result<Vec<Los
             losses
         }
         S::Delete(delete) => vec![delete_loss(delete, engine)?],
-        S::Update(update) => vec![update_loss(update, engine)],
+        S::Update(update) => {
+            let loss = update_loss(update, engine);
+            // `UPDATE OR REPLACE` deletes the rows that stand in the way.
+            let replaced = match &loss {
+                Loss::Update { table, .. } if matches!(update.or, Some(ast::SqliteOnConflict::Replace)) => {
+                    Some(Loss::Replace { table: table.clone() })
+                }
+                _ => None,
+            };
+            std::iter::once(loss).chain(replaced).collect()
+        }
         S::Insert(insert) => {
             let replaces = insert.replace_into
                 || insert.overwrite

@@ -16,7 +16,7 @@ mod script;
 mod split;
 mod transaction;
 
-pub use effects::{Effects, effects, named_tables};
+pub use effects::{Effects, effects, emptied_tables, named_tables};
 pub use lex::{LexError, Opened, line_ends};
 pub use loss::{Loss, Rows};
 pub use name::{NamedTables, TableName, quoted};

@@ -160,6 +160,7 @@ impl Ledger {
         entry.map_err(|message| DbError::Check {
             migration: migration.clone(),
             message,
+            hint: None,
         })
     }
 

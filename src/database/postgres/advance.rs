@@ -84,6 +84,7 @@ impl PostgresDatabase {
             let fit = fit(body).map_err(|message| DbError::Check {
                 migration: script.migration.clone(),
                 message: format!("{message}; nothing of this batch was run"),
+                hint: None,
             })?;
             let entry = ledger.entry(&script.migration, &script.up_sha256, up.as_ref().unwrap_or(body))?;
             ready.push(Ready {
@@ -365,6 +366,7 @@ impl PostgresDatabase {
             error::LEDGER => DbError::Check {
                 migration,
                 message: server.message().to_owned(),
+                hint: None,
             },
             error::ARCHIVE => DbError::Archive {
                 message: format!("cannot be trusted for {migration}: {}", server.message()),

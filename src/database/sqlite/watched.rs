@@ -1,20 +1,27 @@
-//! What a script must leave as it is (LAWS D10): violations of foreign keys, and rows of tables that it does not name.
+//! What a script must leave as it is (LAWS D10): violations of foreign keys, and rows of tables that it does not itself take
+//! rows from.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 use stepback_core::model::Engine;
-use stepback_core::sql::{NamedTables, Transactional, named_tables};
+use stepback_core::sql::{NamedTables, Transactional, emptied_tables};
 
 use super::work::quote;
 
-/// What a script must leave as it is: violations of foreign keys, and the row counts of tables that it does not name
-/// (LAWS D10: with `foreign_keys` on, dropping a table deletes the rows that refer to it).
+/// What to do about a script that does more than it says.
+pub(super) const HINT: &str = "rows go behind a script's back by `ON DELETE CASCADE`, which `PRAGMA foreign_keys = OFF;` in the \
+    script's first line prevents, or by a trigger: else have the script itself delete what is to go, which the plan then counts. A \
+    captured script is replaced with `stepback migrate capture --replace VERSION --reason TEXT`";
+
+/// What a script must leave as it is: violations of foreign keys, and the rows of tables that it does not itself take rows
+/// from (LAWS D10: with `foreign_keys` on, dropping a table deletes the rows that refer to it). Rows that are added behind
+/// its back, to a log that a trigger keeps, lose nothing.
 pub(super) struct Watched {
     violations: Violations,
-    named: NamedTables,
-    /// `None` where nothing can change a table that the script does not name.
+    emptied: NamedTables,
+    /// `None` where nothing can take rows from a table behind the script's back.
     counts: Option<BTreeMap<String, i64>>,
 }
 
@@ -23,23 +30,25 @@ impl Watched {
         connection: &mut SqliteConnection,
         ready: &Transactional<'_>,
     ) -> Result<Self, sqlx::Error> {
-        let mut named = NamedTables::Known(BTreeSet::new());
+        let mut emptied = NamedTables::Known(BTreeSet::new());
+        let mut makes_triggers = false;
         for statement in &ready.statements {
-            named = named.and(named_tables(statement.text, Engine::Sqlite));
+            emptied = emptied.and(emptied_tables(statement, Engine::Sqlite));
+            makes_triggers |= statement.text.to_ascii_lowercase().contains("trigger");
         }
         let triggers: i64 = sqlx::query("SELECT count(*) FROM sqlite_schema WHERE type = 'trigger'")
             .fetch_one(&mut *connection)
             .await?
             .get(0);
-        let reaches_others = ready.foreign_keys == Some(true) || triggers > 0 || matches!(named, NamedTables::Unknown);
+        let reaches_others = ready.foreign_keys == Some(true) || triggers > 0 || makes_triggers;
         let counts = if reaches_others {
-            Some(count_rows(connection, &named).await?)
+            Some(count_rows(connection, &emptied).await?)
         } else {
             None
         };
         Ok(Self {
             violations: violations(connection).await?,
-            named,
+            emptied,
             counts,
         })
     }
@@ -51,16 +60,20 @@ impl Watched {
             return Ok(Err(broken));
         }
         let Some(before) = &self.counts else { return Ok(Ok(())) };
-        let after = count_rows(connection, &self.named).await?;
+        let after = count_rows(connection, &self.emptied).await?;
         for (table, count) in before {
             match after.get(table) {
-                Some(now) if now == count => {}
+                Some(now) if now >= count => {}
                 Some(now) => {
                     return Ok(Err(format!(
-                        "it would change table {table}, which it does not name, from {count} to {now} rows"
+                        "it would take table {table}, from which no statement of it deletes, from {count} to {now} rows"
                     )));
                 }
-                None => return Ok(Err(format!("it would remove table {table}, which it does not name"))),
+                None => {
+                    return Ok(Err(format!(
+                        "it would remove table {table}, which no statement of it drops"
+                    )));
+                }
             }
         }
         Ok(Ok(()))
@@ -186,21 +199,22 @@ fn message_of(error: &sqlx::Error) -> String {
     of_database.unwrap_or_else(|| error.to_string())
 }
 
-/// The rows of every table that the script does not name, our own left out.
+/// The rows of every table that the script does not itself take rows from. Ours are left out, and those behind a virtual
+/// table: its module keeps in them what it likes, and they come and go with it.
 async fn count_rows(
     connection: &mut SqliteConnection,
-    named: &NamedTables,
+    emptied: &NamedTables,
 ) -> Result<BTreeMap<String, i64>, sqlx::Error> {
     let tables = sqlx::query(
-        "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT GLOB 'sqlite_*' AND name NOT GLOB 'stepback_*' \
-         AND sql NOT LIKE 'CREATE VIRTUAL %'",
+        "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND name NOT GLOB 'sqlite_*' \
+         AND name NOT GLOB 'stepback_*'",
     )
     .fetch_all(&mut *connection)
     .await?;
     let mut counts = BTreeMap::new();
     for row in tables {
         let table: String = row.try_get(0)?;
-        if named.may_name(None, &table) {
+        if emptied.may_name(None, &table) {
             continue;
         }
         let count = sqlx::query(sqlx::AssertSqlSafe(format!(

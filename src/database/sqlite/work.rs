@@ -9,7 +9,7 @@ use stepback_core::sql::{Transactional, transactional};
 
 use super::lease::{check_fence, renew};
 use super::limit::Watch;
-use super::watched::Watched;
+use super::watched::{self, Watched};
 use super::{SqliteDatabase, capture, in_transaction, look};
 use crate::database::DbError;
 use crate::database::ledger::{Entry, Ledger};
@@ -45,6 +45,7 @@ impl SqliteDatabase {
             let ready = transactional(body, Engine::Sqlite).map_err(|problem| DbError::Check {
                 migration: script.migration.clone(),
                 message: problem.to_string(),
+                hint: None,
             })?;
             let mut connection = self.working().await?;
             if touches_session(body) {
@@ -112,6 +113,12 @@ impl SqliteDatabase {
         let check = |message: String| DbError::Check {
             migration: script.migration.clone(),
             message,
+            hint: None,
+        };
+        let unwatched = |message: String| DbError::Check {
+            migration: script.migration.clone(),
+            message,
+            hint: Some(watched::HINT),
         };
         let started = Instant::now();
         expect_ledger_row(connection, ledger, entry, direction, script).await?;
@@ -124,7 +131,7 @@ impl SqliteDatabase {
             run.map_err(|error| self.script_failed(script, statement.line, error))?;
         }
         watch.leave_script();
-        watched.compare(connection).await.map_err(failed)?.map_err(check)?;
+        watched.compare(connection).await.map_err(failed)?.map_err(unwatched)?;
         let failed = |error| self.explain("writing the ledger", error);
         let statements = ledger.statements(Engine::Sqlite);
         let write = |statement: &str, elapsed| {
@@ -210,6 +217,7 @@ async fn expect_ledger_row(
         Err(DbError::Check {
             migration: script.migration.clone(),
             message: message.to_owned(),
+            hint: None,
         })
     };
     let failed = |error: sqlx::Error| DbError::Driver {

@@ -315,7 +315,7 @@ pub async fn d8_transaction_control_is_refused(fresh: Fresh) -> Outcome {
     let up = scripts(Direction::Up, &migrations);
     let refused = database.advance(Direction::Up, &up[..1], &stamp(token)).await;
     match refused {
-        Err(DbError::Check { migration, message }) => {
+        Err(DbError::Check { migration, message, .. }) => {
             assert_eq!(migration.version.as_str(), "1");
             assert!(message.contains("COMMIT"), "{message}");
         }

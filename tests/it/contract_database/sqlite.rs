@@ -36,6 +36,18 @@ pub fn cases() -> Vec<Case> {
             cascade,
         ),
         case(
+            "contract_database::d10_a_table_that_is_only_named_keeps_its_rows::sqlite",
+            cascade_onto_named,
+        ),
+        case(
+            "contract_database::d10_what_grows_behind_a_script_loses_nothing::sqlite",
+            growth,
+        ),
+        case(
+            "contract_database::d10_the_tables_behind_a_full_text_index_are_its_own::sqlite",
+            full_text,
+        ),
+        case(
             "contract_database::d10_a_rebuild_keeps_the_rows_that_refer_to_it::sqlite",
             rebuild,
         ),
@@ -71,17 +83,15 @@ async fn fresh(ctx: Ctx) -> Result<Fresh, NotPassed> {
     })
 }
 
+const PARENT_AND_CHILD: &str = "CREATE TABLE parent (id integer PRIMARY KEY, name text); \
+    CREATE TABLE child (parent integer REFERENCES parent (id) ON DELETE CASCADE); \
+    INSERT INTO parent VALUES (1, 'a'), (2, 'b'); INSERT INTO child VALUES (1), (2), (2)";
+
 /// A parent with a child of it, applied; then this script as version 2.
 async fn carry_beside_a_child(fresh: &Fresh, script: &str) -> Result<Result<(), DbError>, NotPassed> {
     let (database, token) = fresh.holder("a").await?;
     let migrations = [
-        migration(
-            "1",
-            "CREATE TABLE parent (id integer PRIMARY KEY, name text); \
-             CREATE TABLE child (parent integer REFERENCES parent (id) ON DELETE CASCADE); \
-             INSERT INTO parent VALUES (1, 'a'), (2, 'b'); INSERT INTO child VALUES (1), (2), (2)",
-            "DROP TABLE child; DROP TABLE parent",
-        ),
+        migration("1", PARENT_AND_CHILD, "DROP TABLE child; DROP TABLE parent"),
         migration("2", script, "SELECT 1"),
     ];
     database.stage(token, &migrations).await?;
@@ -104,7 +114,7 @@ async fn expect_rows(fresh: &Fresh, table: &str, count: u32) -> Outcome {
 async fn broken_reference(ctx: Ctx) -> Outcome {
     let fresh = fresh(ctx).await?;
     match carry_beside_a_child(&fresh, "DELETE FROM parent WHERE id = 2").await? {
-        Err(DbError::Check { migration, message }) => {
+        Err(DbError::Check { migration, message, .. }) => {
             assert_eq!(migration.version.as_str(), "2");
             assert!(message.contains("2 rows of table child"), "{message}");
         }
@@ -185,6 +195,80 @@ async fn cascade(ctx: Ctx) -> Outcome {
     }
     expect_rows(&fresh, "parent", 2).await?;
     expect_rows(&fresh, "child", 3).await
+}
+
+/// To name a table, in an index or a key, is not to take rows from it.
+async fn cascade_onto_named(ctx: Ctx) -> Outcome {
+    let fresh = fresh(ctx).await?;
+    let (database, token) = fresh.holder("a").await?;
+    let family = [migration("1", PARENT_AND_CHILD, "SELECT 1")];
+    database.stage(token, &family).await?;
+    carry(&*database, Direction::Up, &scripts(Direction::Up, &family), token).await?;
+    for (version, named) in (2..).zip([
+        "CREATE INDEX child_parent ON child (parent)",
+        "CREATE VIEW children AS SELECT parent FROM child",
+        "CREATE TRIGGER noted AFTER DELETE ON child WHEN old.parent IS NULL BEGIN SELECT 1 FROM child; END",
+        "ALTER TABLE child ADD COLUMN note text",
+        "UPDATE child SET parent = 1 WHERE parent = 1",
+        "INSERT INTO child VALUES (1)",
+    ]) {
+        let script = format!("PRAGMA foreign_keys = ON;\n{named};\nDELETE FROM parent WHERE id = 2");
+        let migrations = [migration(&version.to_string(), &script, "SELECT 1")];
+        database.stage(token, &migrations).await?;
+        let up = scripts(Direction::Up, &migrations);
+        let refused = database.advance(Direction::Up, &up, &stamp(token)).await;
+        let Err(error @ DbError::Check { .. }) = refused else {
+            return fail(format_args!("{named}: {refused:?}"));
+        };
+        assert!(error.to_string().contains("table child"), "{error}");
+        let hint = error.to_failure().hint;
+        assert!(hint.is_some_and(|hint| hint.contains("foreign_keys = OFF")), "{named}");
+        expect_rows(&fresh, "child", 3).await?;
+    }
+    Ok(())
+}
+
+/// A log that a trigger keeps.
+async fn growth(ctx: Ctx) -> Outcome {
+    let fresh = fresh(ctx).await?;
+    fresh.place.run("CREATE TABLE log (what text)").await?;
+    let script = "CREATE TRIGGER noted AFTER UPDATE ON parent BEGIN INSERT INTO log VALUES (new.id); END; \
+        UPDATE parent SET name = upper(name)";
+    carry_beside_a_child(&fresh, script).await??;
+    expect_rows(&fresh, "log", 2).await
+}
+
+/// They come, grow, shrink and go with it.
+async fn full_text(ctx: Ctx) -> Outcome {
+    let fresh = fresh(ctx).await?;
+    let (database, token) = fresh.holder("a").await?;
+    let migrations = [
+        migration(
+            "1",
+            "CREATE TABLE docs (id integer PRIMARY KEY, body text); INSERT INTO docs (body) VALUES ('a'), ('b')",
+            "DROP TABLE docs",
+        ),
+        migration(
+            "2",
+            "CREATE VIRTUAL TABLE docs_fts USING fts5(body, content='docs', content_rowid='id'); \
+             CREATE TRIGGER docs_ai AFTER INSERT ON docs BEGIN \
+             INSERT INTO docs_fts(rowid, body) VALUES (new.id, new.body); END; \
+             INSERT INTO docs_fts(docs_fts) VALUES ('rebuild')",
+            "DROP TRIGGER docs_ai; DROP TABLE docs_fts",
+        ),
+        migration(
+            "3",
+            "INSERT INTO docs (body) VALUES ('c'), ('d')",
+            "DELETE FROM docs WHERE id > 2",
+        ),
+    ];
+    database.stage(token, &migrations).await?;
+    carry(&*database, Direction::Up, &scripts(Direction::Up, &migrations), token).await?;
+    let mut down = scripts(Direction::Down, &migrations);
+    down.sort_by(|a, b| b.migration.version.cmp(&a.migration.version));
+    carry(&*database, Direction::Down, &down[..2], token).await?;
+    assert_eq!(applied(&*database).await?, ["1"]);
+    expect_rows(&fresh, "docs", 2).await
 }
 
 /// The recipe of sqlite.org, which with `foreign_keys` left on would delete every child.

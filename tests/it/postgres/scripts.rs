@@ -167,7 +167,7 @@ pub async fn no_transaction(ctx: Ctx) -> Outcome {
     ];
     let (database, token) = holder(&place.url, &migrations).await?;
     match database.advance(Direction::Up, &up(&migrations), &stamp(token)).await {
-        Err(DbError::Check { migration, message }) => {
+        Err(DbError::Check { migration, message, .. }) => {
             assert_eq!(migration.version.as_str(), "2");
             assert!(
                 message.contains("CONCURRENTLY") && message.contains("nothing of this batch was run"),

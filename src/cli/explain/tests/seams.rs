@@ -99,7 +99,8 @@ pub(super) fn database_errors() -> Vec<DbError> {
         },
         Check = DbError::Check {
             migration: migration(),
-            message: message()
+            message: message(),
+            hint: None
         },
         Limit = DbError::Limit {
             migration: migration(),
