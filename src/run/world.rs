@@ -14,7 +14,7 @@ use stepback_core::report::count;
 use stepback_core::run::{observe_scripts, recheck_scripts};
 use stepback_core::workload::{
     is_at, judge, observe_removal, observe_repoint, observe_scale, observe_update_strategy, other_template,
-    other_template_and_count, set_count,
+    other_template_and_count, other_template_found, set_count,
 };
 
 use self::verify::LeftOut;
@@ -183,14 +183,21 @@ impl World<'_> {
         if let Some(started) = self.find_started(plan, step).await? {
             return Ok(started);
         }
-        // Where pods were walked back first, they must not have been walked forward again since.
+        // Pods that were walked back first must not have been walked forward again since; and those whose turn is still to
+        // come must not be of a release that was deployed while the run stood still, and may not live with these scripts.
         for workload in plan.workloads() {
-            let Some(template) = plan.template_at(step, &workload) else {
+            let pointed = plan.template_at(step, &workload);
+            let Some(template) = pointed.or_else(|| plan.template_found(step, &workload)) else {
                 continue;
             };
             let found = self.look_at(&workload, Parts::revisions(&names(&[template]))).await?;
             if !is_at(&found, template) {
-                return Ok(Observed::Foreign(other_template(&found, template)));
+                let say = if pointed.is_some() {
+                    other_template
+                } else {
+                    other_template_found
+                };
+                return Ok(Observed::Foreign(say(&found, template)));
             }
         }
         Ok(seen)

@@ -429,6 +429,27 @@ impl Plan {
         started.chain(pointed).next()
     }
 
+    /// The template that a workload has from before the run, as long as this one has not pointed it anywhere: the one that a
+    /// later step points it away from; where none does, because it has the target's already, the one that its pods are
+    /// waited for with, by the last step before this one or the first after it.
+    pub fn template_found(&self, step: &Step, workload: &WorkloadRef) -> Option<&TemplateRef> {
+        let of = |other: &&Step| other.action.workload() == Some(workload);
+        let before = || self.steps.iter().filter(of).filter(|other| other.id < step.id);
+        let after = || self.steps.iter().filter(of).filter(|other| other.id > step.id);
+        if before().any(|other| matches!(other.action, Action::Repoint { .. })) {
+            return None;
+        }
+        let left = after().find_map(|other| match &other.action {
+            Action::Repoint { from, .. } => Some(from),
+            _ => None,
+        });
+        let mut waited = before().rev().chain(after()).filter_map(|other| match &other.gate {
+            Gate::PodHealthy { template, .. } => Some(template),
+            _ => None,
+        });
+        left.or_else(|| waited.next())
+    }
+
     /// Whether a workload takes part.
     pub fn has_workload_steps(&self) -> bool {
         self.steps.iter().any(|step| step.action.workload().is_some())

@@ -22,6 +22,7 @@ mod bound;
 mod capture;
 mod dead;
 mod foreign_ledger;
+mod found;
 mod late;
 mod pairing;
 mod reconcile;

@@ -21,6 +21,7 @@ pub(crate) use lost::sign_of_loss;
 pub use observe::has_template as is_at;
 pub use observe::{
     observe_removal, observe_repoint, observe_scale, observe_update_strategy, other_template, other_template_and_count,
+    other_template_found,
 };
 pub use pairing::{observe_pairing, revision_to_pair};
 pub(crate) use pods::{beyond_count, is_ready, is_terminating, other_images, revision_of};

@@ -117,21 +117,40 @@ pub fn observe_removal(seen: &SeenWorkload, uid: &str, pod: &str, removal: &Remo
 
 /// That somebody has given the workload another template since it was pointed at this one.
 pub fn other_template(seen: &SeenWorkload, wanted: &TemplateRef) -> String {
+    template_changed(
+        seen,
+        wanted,
+        "which this run pointed it at",
+        "that this run pointed it at",
+    )
+}
+
+/// The same of a workload that has not been pointed anywhere yet, and must still have the template that it was found with.
+pub fn other_template_found(seen: &SeenWorkload, wanted: &TemplateRef) -> String {
+    template_changed(
+        seen,
+        wanted,
+        "which it had when this run was planned",
+        "that this run was planned for",
+    )
+}
+
+fn template_changed(seen: &SeenWorkload, wanted: &TemplateRef, which: &str, that: &str) -> String {
     if let (Some(revision), false) = (&wanted.revision, is_kept(seen, wanted)) {
         return format!(
-            "revision {revision} of {}, which this run pointed it at, is not kept any more",
+            "revision {revision} of {}, {which}, is not kept any more",
             seen.workload
         );
     }
     format!(
-        "the template of {} is not the one that this run pointed it at: somebody, or a deployment tool, has changed it \
-         since; set it back, then resume: {}",
+        "the template of {} is not the one {that}: somebody, or a deployment tool, has changed it since; set it back, \
+         then resume: {}",
         seen.workload,
         set_template(seen, wanted)
     )
 }
 
-/// The same where the replica count is not the one that was left either. The template goes first: with it the count would
+/// The same as [`other_template`] where the replica count is not the one that was left either. The template goes first: with it the count would
 /// be set back over pods that are not the target's, and take those away that are.
 pub fn other_template_and_count(seen: &SeenWorkload, wanted: &TemplateRef, left: i32) -> String {
     let template = other_template(seen, wanted);

@@ -8,12 +8,16 @@ use serde_json::json;
 use stepback_core::model::annotation;
 
 use super::{
-    kill::{ROLLBACK, setting, step_of, writes_the_set},
-    stage::{Setting, Stage},
+    kill::{LIMITS, ROLLBACK, setting, step_of, writes_the_set},
+    stage::{INDEXED, Setting, Stage},
     store::Engine,
-    world::{TO_1_2_0, check_journals, journals, place_orders},
+    walk::releases,
+    world::{TO_1_2_0, TO_1_3_0, check_journals, journals, place_orders},
 };
-use crate::support::runner::{Case, Ctx, NotPassed, Outcome, case, fail};
+use crate::support::{
+    cluster::Kind,
+    runner::{Case, Ctx, NotPassed, Outcome, case, fail},
+};
 
 pub fn cases() -> Vec<Case> {
     vec![
@@ -32,6 +36,14 @@ pub fn cases() -> Vec<Case> {
         case(
             "main_road::no_pod_starts_from_a_template_that_somebody_put_back",
             moved_between,
+        ),
+        case("main_road::w4_no_down_runs_under_a_release_deployed_between", |ctx| {
+            deployed_between(ctx, schema_first, None, 1)
+        }),
+        // Two pods are replaced before.
+        case(
+            "main_road::w4_no_down_runs_under_a_release_deployed_after_an_undo",
+            |ctx| deployed_between(ctx, app_first, Some("shop:1.3.0"), 3),
         ),
         case(
             "main_road::w7_workloads_of_a_run_elsewhere_are_left_alone",
@@ -183,6 +195,62 @@ async fn moved_between(ctx: Ctx) -> Outcome {
     stage.patch(json!({ "spec": { "template": target } })).await?;
     stage.credentials.run(0, &stage.empty_folder(), "resume").await?;
     TO_1_2_0.check(&stage).await
+}
+
+/// 1.3.1 accepts the schema of 1.3.0.
+fn schema_first(app: &str) -> String {
+    releases(app, "20240301090000", "20240301090000", "").replace("  limits: { pod: 40s }\n", "")
+}
+
+/// 1.3.0 accepts the schema of 1.3.1.
+fn app_first(app: &str) -> String {
+    releases(app, "20240401090000", "20240401090000", "").replace("  limits: { pod: 40s }\n", "")
+}
+
+/// A hotfix is rolled out while a walk stands still: it has not moved the template yet, or had no need to.
+async fn deployed_between(ctx: Ctx, edit: fn(&str) -> String, undone: Option<&str>, downs: u32) -> Outcome {
+    let setting = Setting {
+        replicas: 2,
+        app: LIMITS.trim_end_matches('\n'),
+        edit,
+        newest: INDEXED,
+        ..Setting::new(Engine::Sqlite, Kind::Sandbox, "1.3.0")
+    };
+    let stage = Stage::set(setting, ctx.dir(), ctx.name()).await?;
+    place_orders(&stage).await?;
+    if let Some(image) = undone {
+        let on_delete = json!({ "type": "OnDelete", "rollingUpdate": null });
+        stage.patch(json!({ "spec": { "updateStrategy": on_delete } })).await?;
+        stage.set_image(image).await?;
+    }
+    let begins = format!("\"stepStarted\",\"step\":{downs},");
+    let mut hold = stage.server().hold(move |asked| {
+        let lines = asked.json()["data"]["lines"]
+            .as_str()
+            .map(str::to_owned)
+            .unwrap_or_default();
+        lines.lines().next_back().is_some_and(|last| last.contains(&begins))
+    });
+    let rollback = stage
+        .credentials
+        .start(&stage.folder("1.3.0"), "rollback --to 1.3.0 --yes")?;
+    rollback.kill_at(&mut hold).await?;
+    hold.drop_request().await?;
+    let before = stage.sets.get("shop").await?.spec.template;
+    let applied = stage.store.applied().await?;
+
+    stage.set_image("canary/shop:1.3.0").await?;
+    let resumed = stage.credentials.run(4, &stage.empty_folder(), "resume").await?;
+    let said = resumed.err.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        said.contains("is not the one that this run was planned for"),
+        "{resumed}"
+    );
+    assert!(said.contains("kubectl -n shop rollout undo"), "{resumed}");
+    assert_eq!(stage.store.applied().await?, applied, "no down has run");
+    stage.patch(json!({ "spec": { "template": before } })).await?;
+    stage.credentials.run(0, &stage.empty_folder(), "resume").await?;
+    TO_1_3_0.check(&stage).await
 }
 
 async fn run_elsewhere(ctx: Ctx) -> Outcome {
