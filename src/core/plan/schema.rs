@@ -1,5 +1,6 @@
 //! The schema's half of a plan: where it goes, what is undone or applied, and how that is verified.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 use crate::appfile::AppFile;
@@ -8,7 +9,7 @@ use crate::model::{Direction, Finding, MigrationSet, ScriptRef, Target, Version,
 use super::drift::{look_at_present, remember, verify};
 use super::ledger::check_ledger;
 use super::reconcile::{lacks_records, resolve_up_to};
-use super::request::{Goal, Request, Seen};
+use super::request::{Goal, Order, Request, Seen};
 use super::rights::check_rights;
 use super::scripts::Scripts;
 use super::server::{check_direct_url, check_server};
@@ -244,11 +245,13 @@ fn resolve(request: &Request<'_>, seen: &Seen, findings: &mut Vec<Finding>) -> T
         }
         Goal::Down(count) => {
             let mut rows = seen.database.ledger.clone();
-            // Newest applied last, so that the newest are cut off; the ledger's own order where it keeps one.
+            // Newest applied last, so that the newest are cut off; the ledger's own order where it keeps one, unless the
+            // order of versions was asked for.
+            let by_version = request.order == Some(Order::Version);
             rows.sort_by(|one, other| {
-                one.sequence
-                    .cmp(&other.sequence)
-                    .then_with(|| one.migration.version.cmp(&other.migration.version))
+                let applied = one.sequence.cmp(&other.sequence);
+                let applied = if by_version { Ordering::Equal } else { applied };
+                applied.then_with(|| one.migration.version.cmp(&other.migration.version))
             });
             let keep = rows.len().saturating_sub(usize::try_from(*count).unwrap_or(usize::MAX));
             rows.truncate(keep);

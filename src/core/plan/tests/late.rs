@@ -32,3 +32,28 @@ fn a_down_to_a_version_is_about_what_is_applied_alone() {
     assert_eq!(to(&late).unwrap_err().codes(), ["target-behind"]);
     assert_eq!(to(&version("7")).unwrap_err().codes(), ["schema-unknown"]);
 }
+
+#[test]
+fn d1_a_down_by_count_follows_the_order_that_was_asked_for() {
+    let mut world = seen();
+    // The last but one was applied after the last.
+    let last = world.database.ledger.len() - 1;
+    let sequence = |world: &Seen, row: usize| world.database.ledger[row].sequence;
+    let (one, other) = (sequence(&world, last - 1), sequence(&world, last));
+    for (row, sequence) in [(last - 1, other), (last, one)] {
+        world.database.ledger[row].sequence = sequence;
+        world.database.archive[row].ledger_sequence = sequence;
+    }
+    let version = |row: usize| world.database.ledger[row].migration.version.clone();
+    let folder = catalog();
+    let undone = |order| {
+        let mut request = ask(Goal::Down(1), None, &folder);
+        request.order = Some(order);
+        let planned = plan(&request, &world).unwrap();
+        let scripts = planned.scripts();
+        assert_eq!(scripts.len(), 1);
+        scripts[0].migration.version.clone()
+    };
+    assert_eq!(undone(Order::Applied), version(last - 1));
+    assert_eq!(undone(Order::Version), version(last));
+}
