@@ -16,7 +16,8 @@ use crate::run::RoadError;
 /// Release, schema and drift, workloads, an unfinished run and where it stands,
 /// who holds the lease, and for every release of the app file how many
 /// migrations lie between, or what forbids it. Changes nothing. Where the
-/// cluster or the database does not answer, the other's half is shown (exit 6).
+/// cluster or the database does not answer, the other's half is shown (exit 6);
+/// where an open run's journal cannot be read, why, and what to do about it.
 ///
 /// Examples:
 ///   stepback status
@@ -50,13 +51,18 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
     // Which one does not answer is what one needs to know most.
     let place = ground.coordinator.cluster.as_ref().and_then(|cluster| cluster.place());
     status.cluster = status.cluster.or(place);
+    let mut unread = None;
     if let Some(row) = &status.open_run {
         // Where its journal cannot be read, what the row says is all that there is to show.
-        let stored = read_journal(options, &mut ground.coordinator, row).await.ok();
-        status.standing = stored.and_then(|stored| {
-            let report = report_of(&row.run, &stored).ok()?;
-            Standing::find(&stored.plan, &report, &seen.database.ledger)
+        let stored = read_journal(options, &mut ground.coordinator, row).await;
+        let standing = stored.and_then(|stored| {
+            let report = report_of(&row.run, &stored)?;
+            Ok(Standing::find(&stored.plan, &report, &seen.database.ledger))
         });
+        match standing {
+            Ok(standing) => status.standing = standing,
+            Err(error) => unread = Some(error),
+        }
     }
     if status.has_strange_stamps() {
         let known = match seen.database.prepared {
@@ -66,10 +72,11 @@ pub(super) async fn run(options: &Options, terminal: &Terminal, args: &Args) -> 
         status.explain_stamps(&known);
     }
     terminal.answer(Kind::Status, &status, |page| write_status(page, &status))?;
-    if let Some(error) = unknown {
-        return Ok(explain::tell_beside(terminal, &error.into()));
+    // A cluster that does not answer is why its journal does not.
+    match unknown.map(Into::into).or(unread) {
+        Some(error) => Ok(explain::tell_beside(terminal, &error)),
+        None => Ok(Exit::Done),
     }
-    Ok(Exit::Done)
 }
 
 /// The workloads alone, where it is the database that does not answer.

@@ -253,7 +253,19 @@ fn resolve(request: &Request<'_>, seen: &Seen, findings: &mut Vec<Finding>) -> T
                 let applied = if by_version { Ordering::Equal } else { applied };
                 applied.then_with(|| one.migration.version.cmp(&other.migration.version))
             });
-            let keep = rows.len().saturating_sub(usize::try_from(*count).unwrap_or(usize::MAX));
+            let count = usize::try_from(*count).unwrap_or(usize::MAX);
+            if count > rows.len() && !rows.is_empty() {
+                findings.push(Finding::warning(
+                    "down-short",
+                    seen.database.database.ledger.table.clone(),
+                    format!(
+                        "{count} are to be undone, and only {} are applied: all of them are",
+                        rows.len()
+                    ),
+                    "to undo fewer: `stepback migrate down -n COUNT`",
+                ));
+            }
+            let keep = rows.len().saturating_sub(count);
             rows.truncate(keep);
             Target {
                 release: None,

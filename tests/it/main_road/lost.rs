@@ -129,6 +129,10 @@ async fn lost(ctx: Ctx) -> Outcome {
             ],
         );
     }
+    let status = stage.credentials.run(3, &stage.folder("1.2.0"), "status").await?;
+    assert!(status.out.contains(&run), "{status}");
+    let typed = format!("stepback abort --journal-lost {run}");
+    says(&status, &["has no journal where the database says that it is", &typed]);
     let held = stage.credentials.run(5, &stage.folder("1.2.0"), ROLLBACK).await?;
     says(&held, &[&run, "stepback resume"]);
     closes(&stage, &run, "there is no journal of it").await

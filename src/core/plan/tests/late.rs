@@ -57,3 +57,20 @@ fn d1_a_down_by_count_follows_the_order_that_was_asked_for() {
     assert_eq!(undone(Order::Applied), version(last - 1));
     assert_eq!(undone(Order::Version), version(last));
 }
+
+#[test]
+fn a_down_by_count_says_when_there_are_not_so_many() {
+    let folder = catalog();
+    let world = seen();
+    let applied = u32::try_from(world.database.ledger.len()).unwrap();
+    let said = |count| {
+        let plan = plan(&ask(Goal::Down(count), None, &folder), &world).unwrap();
+        let short = plan.findings.iter().find(|found| found.code == "down-short");
+        short.map(|found| found.message.clone())
+    };
+    assert_eq!(said(applied), None);
+    assert_eq!(
+        said(applied + 5).as_deref(),
+        Some("9 are to be undone, and only 4 are applied: all of them are")
+    );
+}
