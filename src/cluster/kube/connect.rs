@@ -56,7 +56,10 @@ async fn find(to: &ConnectTo) -> Result<(Config, Option<String>, Reach), Cluster
             Ok(config) => Ok((config, None, Reach::Own)),
             Err(_) => Err(error),
         },
-        found => found.map(|(config, context)| (config, Some(context), Reach::here())),
+        found => found.map(|(config, context)| {
+            let reach = Reach::to(&config);
+            (config, Some(context), reach)
+        }),
     }
 }
 

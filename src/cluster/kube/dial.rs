@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::{Api, Client};
+use kube::{Api, Client, Config};
 use tokio::net::TcpStream;
 
 use super::failure;
@@ -22,18 +22,19 @@ const REFUSAL: Duration = Duration::from_millis(100);
 pub(super) enum Reach {
     /// From a pod of this very cluster, by its own ServiceAccount: pod addresses are ours to dial.
     Own,
-    /// From a pod of a cluster, which by a kubeconfig is likely this one: a runner's may be another.
+    /// From a pod of this very cluster, by a kubeconfig.
     Inside,
     /// From anywhere else: a pod's address may be another machine's here.
     Outside,
 }
 
 impl Reach {
-    /// As far as the environment tells.
-    pub fn here() -> Self {
-        match std::env::var_os("KUBERNETES_SERVICE_HOST") {
-            Some(_) => Self::Inside,
-            None => Self::Outside,
+    /// To the pods of this cluster from where this process runs. In a pod of another cluster, such as a runner's, the same
+    /// address is another pod's: what answers there proves nothing (LAWS W17).
+    pub fn to(cluster: &Config) -> Self {
+        match Config::incluster() {
+            Ok(own) if is_same(&own, cluster) => Self::Inside,
+            _ => Self::Outside,
         }
     }
 
@@ -103,6 +104,12 @@ impl Reach {
     }
 }
 
+/// Whether these lead to one cluster: to one address, or to one that proves itself by the same authority.
+fn is_same(one: &Config, other: &Config) -> bool {
+    let authority = |config: &Config| config.root_cert.clone().filter(|certificates| !certificates.is_empty());
+    one.cluster_url == other.cluster_url || authority(one).is_some_and(|known| Some(known) == authority(other))
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::{Arc, Mutex};
@@ -112,6 +119,26 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn w17_a_cluster_is_told_by_its_address_or_its_authority() {
+        let of = |url: &str, authority: Option<&[u8]>| {
+            let mut config = Config::new(url.parse().unwrap());
+            config.root_cert = authority.map(|certificate| vec![certificate.to_vec()]);
+            config
+        };
+        let own = of("https://kubernetes.default.svc/", Some(b"a"));
+        for (other, same) in [
+            (of("https://kubernetes.default.svc/", None), true),
+            (of("https://10.0.0.1:6443/", Some(b"a")), true),
+            (of("https://10.0.0.1:6443/", Some(b"b")), false),
+            (of("https://10.0.0.1:6443/", None), false),
+        ] {
+            assert_eq!(is_same(&own, &other), same, "{}", other.cluster_url);
+        }
+        let without = of("https://kubernetes.default.svc/", None);
+        assert!(!is_same(&without, &of("https://10.0.0.1:6443/", None)));
+    }
 
     /// How dialling a pod at this address ends, and what was asked for, by a role that may read pods and no more.
     async fn dial(reach: Reach, address: Option<&str>, port: u16) -> (Result<(), ClusterError>, Vec<String>) {
