@@ -69,8 +69,11 @@ impl Writer<'_> {
             });
         }
         let mut annotations = marks(self.stamp, &state_line(self.stamp));
-        // What was recorded first is the original; whatever is counted later may be a count of ours.
-        if target.annotation(annotation::ORIGINAL_REPLICAS).is_none() {
+        // What was recorded first is the original; whatever is counted later may be a count of ours. But none of ours is
+        // above it: then it was left over when somebody scaled the workload.
+        let recorded = target.annotation(annotation::ORIGINAL_REPLICAS);
+        let recorded = recorded.and_then(|text| text.parse::<i32>().ok());
+        if recorded.is_none_or(|recorded| present > recorded) {
             annotations.insert(
                 annotation::ORIGINAL_REPLICAS.to_owned(),
                 counts.original.to_string().into(),

@@ -185,11 +185,14 @@ impl SeenWorkload {
     }
 
     /// The replica count that the workload has when nobody is rolling it back: the borrowed original, when one is
-    /// written on the object (LAWS W7), else the present one.
+    /// written on the object (LAWS W7), else the present one. A run never sets more than the original: where the present
+    /// count is above it, somebody has scaled the workload since, and theirs counts.
     pub fn original_replicas(&self) -> i32 {
+        let present = self.replicas();
         self.annotation(annotation::ORIGINAL_REPLICAS)
             .and_then(|text| text.parse().ok())
-            .unwrap_or_else(|| self.replicas())
+            .filter(|original| present <= *original)
+            .unwrap_or(present)
     }
 
     /// `spec.updateStrategy`, with the API's default.

@@ -232,7 +232,8 @@ impl Coordinator {
         if now != *lost {
             return Err(unfit(&lost.run, Unfit::Changed));
         }
-        self.mark_closed(held, &lost.run, &lost.held, LINE).await?;
+        let stamp = self.mark_closed(held, &lost.run, &lost.held, LINE).await?;
+        self.give_back_unborrowed(&lost.held, &stamp).await?;
         if let WhatIsLost::Workloads(_) = &lost.what {
             self.end_journal_of(held, &lost.row).await?;
         }
@@ -265,6 +266,16 @@ impl Coordinator {
             over_status(|| cluster.stamp(&still.workload, &still.uid, &stamp, &line)).await?;
         }
         Ok(stamp)
+    }
+
+    /// Takes everything of ours off the workloads of which nothing is borrowed (LAWS W9): what was recorded of them would be
+    /// believed long after somebody has scaled them.
+    pub(super) async fn give_back_unborrowed(&self, workloads: &[StillHeld], stamp: &Stamp) -> Result<(), RoadError> {
+        for still in workloads.iter().filter(|still| !still.borrowed) {
+            let Some(cluster) = &self.cluster else { continue };
+            over_status(|| cluster.give_back(&still.workload, &still.uid, stamp)).await?;
+        }
+        Ok(())
     }
 
     /// Ends a journal that is there.

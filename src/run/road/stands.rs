@@ -12,7 +12,6 @@ use super::lost::StillHeld;
 use super::resume::{check_fit, unfit};
 use super::{Coordinator, Held, RoadError, Unfit};
 use crate::journal::Stored;
-use crate::run::over_status::over_status;
 use crate::run::{Listen, Stop};
 
 /// A run that is to be closed as it stands, and what that leaves behind.
@@ -92,10 +91,7 @@ impl Coordinator {
             return Err(unfit(run, Unfit::Changed));
         }
         let stamp = self.mark_closed(held, run, &now.held, LINE).await?;
-        for still in now.held.iter().filter(|still| !still.borrowed) {
-            let Some(cluster) = &self.cluster else { continue };
-            over_status(|| cluster.give_back(&still.workload, &still.uid, &stamp)).await?;
-        }
+        self.give_back_unborrowed(&now.held, &stamp).await?;
         if let Some(aborted) = &state.aborts {
             // Its coordinator may have died between the two journals.
             self.record_hand_over(held, aborted, &now.row.journal, run).await?;

@@ -1,7 +1,10 @@
 //! Runs that cannot simply be resumed: the journal is gone, the workload was made anew, the database is another one or was
 //! restored from before the run. Every refusal names the command that leads out, and that command does.
 
-use k8s_openapi::api::{apps::v1::StatefulSet, core::v1::ConfigMap};
+use k8s_openapi::api::{
+    apps::v1::StatefulSet,
+    core::v1::{ConfigMap, Pod},
+};
 use kube::{
     Api, ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
@@ -33,6 +36,10 @@ pub fn cases() -> Vec<Case> {
         case("main_road::w7_a_run_whose_journal_is_lost_is_closed_as_it_stands", lost),
         case("main_road::w7_a_run_whose_workload_was_made_anew_is_closed", made_anew),
         case("main_road::w7_a_run_is_closed_as_it_stands", as_it_stands),
+        case(
+            "main_road::w7_what_was_at_zero_is_started_once_people_have_scaled_it",
+            held_at_zero,
+        ),
         case("main_road::d13_a_run_from_after_a_backup_is_closed", restored),
         case(
             "main_road::d13_a_run_is_bound_to_another_database_by_name_only",
@@ -136,6 +143,52 @@ async fn lost(ctx: Ctx) -> Outcome {
     let held = stage.credentials.run(5, &stage.folder("1.2.0"), ROLLBACK).await?;
     says(&held, &[&run, "stepback resume"]);
     closes(&stage, &run, "there is no journal of it").await
+}
+
+/// A set at 0 is held there, its run is closed without its journal, people scale it up: their count is the one it has.
+async fn held_at_zero(ctx: Ctx) -> Outcome {
+    let stage = scene(setting(Engine::Sqlite), ctx.dir(), ctx.name()).await?;
+    let scale = |count: i32| stage.patch(json!({ "spec": { "replicas": count } }));
+    let original = annotation::ORIGINAL_REPLICAS;
+    scale(0).await?;
+    for pod in ["shop-0", "shop-1"] {
+        let gone = await_condition(stage.pods.clone(), pod, |pod: Option<&Pod>| pod.is_none());
+        tokio::time::timeout(std::time::Duration::from_secs(30), gone).await??;
+    }
+    let mut hold = stage.server().hold(|asked| {
+        let lines = asked.json()["data"]["lines"].as_str().map(str::to_owned);
+        lines.is_some_and(|lines| lines.contains("\"stepStarted\",\"step\":2,"))
+    });
+    let rollback = stage.credentials.start(&stage.folder("1.2.0"), ROLLBACK)?;
+    rollback.kill_at(&mut hold).await?;
+    hold.drop_request().await?;
+    let set = stage.sets.get("shop").await?;
+    assert_eq!(set.annotations()[original], "0");
+    let run = open_run(&stage).await?;
+    Api::<ConfigMap>::namespaced(stage.client.clone(), &stage.namespace)
+        .delete_collection(&DeleteParams::default(), &ListParams::default())
+        .await?;
+    let typed = format!("abort --journal-lost {run} --yes");
+    stage.credentials.run(0, &stage.folder("1.2.0"), &typed).await?;
+    let set = stage.sets.get("shop").await?;
+    let ours = |name: &&String| name.starts_with("stepback.dev/");
+    assert_eq!(set.annotations().keys().find(ours), None, "something of ours is left");
+
+    // As an older version, or a run that is still somebody's, has left it.
+    stage
+        .patch(json!({ "metadata": { "annotations": { original: "0" } } }))
+        .await?;
+    scale(2).await?;
+    let ready = await_condition(stage.sets.clone(), "shop", |set: Option<&StatefulSet>| {
+        let status = set.and_then(|set| set.status.as_ref());
+        status.is_some_and(|status| status.available_replicas == Some(2))
+    });
+    tokio::time::timeout(std::time::Duration::from_secs(30), ready).await??;
+    killed_before(&stage, REPOINTS).await?;
+    let set = stage.sets.get("shop").await?;
+    assert_eq!((set.spec.replicas, &*set.annotations()[original]), (Some(0), "2"));
+    stage.credentials.run(0, &stage.empty_folder(), "resume").await?;
+    TO_1_2_0.check(&stage).await
 }
 
 async fn made_anew(ctx: Ctx) -> Outcome {

@@ -62,3 +62,27 @@ fn a_set_that_somebody_scaled_to_zero_is_held_there_until_its_last_pod_is_gone()
         .find(|step| matches!(step.action, Action::Revert { .. }));
     assert_eq!(plan.stopped_at(downs.unwrap().id).len(), 1);
 }
+
+#[test]
+fn w7_an_original_below_the_present_count_is_not_believed() {
+    let app = AppFile::parse(APP, "stepback.yaml").unwrap();
+    let empty = Catalog::default();
+    let left_over = shop_set(|set| {
+        set["spec"]["replicas"] = json!(3);
+        set["metadata"]["annotations"] = json!({ annotation::ORIGINAL_REPLICAS: "0" });
+    });
+    let world = Seen {
+        cluster: Some(left_over),
+        ..seen()
+    };
+    let plan = plan(
+        &ask(Goal::Release("1.2.0".parse().unwrap()), Some(&app), &empty),
+        &world,
+    )
+    .unwrap();
+    let last = plan.steps.iter().rev().find_map(|step| match step.action {
+        Action::Scale { to, original, .. } => Some((to, original)),
+        _ => None,
+    });
+    assert_eq!(last, Some((3, 3)));
+}
