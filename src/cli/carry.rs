@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use stepback_core::journal::{Halt, What};
 use stepback_core::model::{Progress, Severity, StepId, closest};
-use stepback_core::plan::{Goal, Plan, Refusals, Request, Seen, cost_of_abort, plan};
+use stepback_core::plan::{Action, Goal, Plan, Refusals, Request, Seen, cost_of_abort, plan};
 use stepback_core::report::{Bodies, Kind, Paint, Report, Told, count, write_findings, write_plan, write_report};
 
 use super::Exit;
@@ -236,6 +236,7 @@ fn halted_at(finished: &Finished, halt: &Halt, report: &Report, partly: Option<(
         run: finished.run.clone(),
         halt: halt.clone(),
         step: step.map(|step| step.action.describe()),
+        compares: step.is_some_and(|step| matches!(step.action, Action::Verify { .. })),
         now: state_now(report, partly),
         closed: report.state == "stopped",
         again: to_go_on(&finished.plan),

@@ -139,6 +139,8 @@ pub(super) struct Halted {
     pub(super) halt: Halt,
     /// What the step does.
     pub(super) step: Option<String>,
+    /// Whether that step compares the schema, and so finds what the run itself has made of it.
+    pub(super) compares: bool,
     /// How far it is.
     pub(super) now: String,
     /// Whether it closed itself: there is nothing to resume.

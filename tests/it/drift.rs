@@ -39,6 +39,12 @@ pub fn cases() -> Vec<Case> {
         case("drift::postgres::d12_a_comparison_that_halted_is_made_again", |ctx| {
             compared_again(ctx, true)
         }),
+        case("drift::sqlite::d12_the_order_of_columns_alone_does_not_halt", |ctx| {
+            another_order(ctx, false)
+        }),
+        case("drift::postgres::d12_the_order_of_columns_alone_does_not_halt", |ctx| {
+            another_order(ctx, true)
+        }),
         case("drift::sqlite::up_records_what_an_interrupted_up_left_out", interrupted),
     ]
 }
@@ -174,6 +180,43 @@ async fn drift_before_an_up(ctx: Ctx, postgres: bool) -> Outcome {
         halt_of(&said).contains("forgotten") && !halt_of(&said).contains("by_hand"),
         "{said}"
     );
+    Ok(())
+}
+
+/// A column that was dropped comes back as the last one: no engine can do better.
+async fn another_order(ctx: Ctx, postgres: bool) -> Outcome {
+    let stage = Stage::new(&ctx, postgres).await?;
+    let folder = ctx.dir().join("migrations");
+    for (name, sql) in [
+        ("4_d.up.sql", "CREATE TABLE d (x text, y text, z text);"),
+        ("4_d.down.sql", "DROP TABLE d;"),
+        ("5_e.up.sql", "ALTER TABLE d DROP COLUMN x;"),
+        ("5_e.down.sql", "ALTER TABLE d ADD COLUMN x text;"),
+    ] {
+        fs::write(folder.join(name), sql)?;
+    }
+    for version in ["4", "5"] {
+        stage.stepback.ends(0, &format!("migrate up --to {version} --yes"))?;
+    }
+    let said = stage.down(0, "4")?;
+    assert!(said.contains("but for the order of columns in table"), "{said}");
+    let ran = stage.stepback.ends(0, "migrate up --to 5 --yes")?;
+    let said = format!("{}{}", ran.out, ran.err);
+    assert!(!said.contains("[drift]"), "{said}");
+    stage.down(0, "4")?;
+    // What is more than that is found all the same.
+    fs::write(folder.join("6_f.up.sql"), "CREATE TABLE f (i integer);")?;
+    fs::write(
+        folder.join("6_f.down.sql"),
+        "DROP TABLE f; ALTER TABLE d ADD COLUMN w text;",
+    )?;
+    for version in ["5", "6"] {
+        stage.stepback.ends(0, &format!("migrate up --to {version} --yes"))?;
+    }
+    let said = stage.down(4, "5")?;
+    assert!(halt_of(&said).contains("w text"), "{said}");
+    assert!(!said.contains("somebody else"), "this run made it: {said}");
+    assert!(said.contains("schema different"), "{said}");
     Ok(())
 }
 

@@ -11,6 +11,7 @@ pub(super) fn of_halt(halted: &Halted) -> Explained {
         run,
         halt,
         step,
+        compares,
         now,
         closed,
         aborts,
@@ -30,6 +31,7 @@ pub(super) fn of_halt(halted: &Halted) -> Explained {
         HaltKind::Unhealthy => "did not become healthy",
         HaltKind::TimedOut => "was not done within its limit",
         HaltKind::Doubtful => "is in doubt",
+        HaltKind::Foreign if *compares => "found the schema different",
         HaltKind::Foreign => "met a change by somebody else",
     };
     let heading = match (halt.step, step) {
@@ -42,6 +44,14 @@ pub(super) fn of_halt(halted: &Halted) -> Explained {
         .now(now);
     explained.evidence.clone_from(&halt.evidence);
     let explained = halt.hint.iter().fold(explained, |explained, hint| explained.hint(hint));
+    let explained = if *compares && halt.kind == HaltKind::Foreign {
+        explained.hint(
+            "what is listed was made while the run went, most likely by its own scripts: mend the schema, and it is compared \
+             again",
+        )
+    } else {
+        explained
+    };
     if *closed {
         explained.hint(format!(
             "the run is closed: there is nothing to resume; correct the cause, then {again}"

@@ -236,6 +236,7 @@ fn halts() -> Vec<CliError> {
                 evidence: None,
             },
             step: Some("revert 3_orders".to_owned()),
+            compares: false,
             now: "step 1 started, not done".to_owned(),
             closed,
             again: "type the same again".to_owned(),

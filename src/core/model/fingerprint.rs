@@ -56,13 +56,14 @@ impl Fingerprint {
         self.format == other.format && major(&self.server) == major(&other.server)
     }
 
-    /// What differs in `found` from `self`, by object, in their order. Means something only where the two are
-    /// [comparable](Self::is_comparable).
+    /// What differs in `found` from `self`, by object, in their order; tables whose columns merely stand in another order are
+    /// [`reordered`](Self::reordered). Means something only where the two are [comparable](Self::is_comparable).
     pub fn differences(&self, found: &Self) -> Vec<Difference> {
         let names: std::collections::BTreeSet<&String> = self.objects.keys().chain(found.objects.keys()).collect();
         names
             .into_iter()
             .filter(|name| self.objects.get(*name) != found.objects.get(*name))
+            .filter(|name| !self.is_reordered(found, name))
             .map(|name| Difference {
                 object: name.clone(),
                 expected: self.objects.get(name).cloned(),
@@ -70,6 +71,66 @@ impl Fingerprint {
             })
             .collect()
     }
+
+    /// The tables of `found` that have the same columns as here in another order. No engine can put a column back to where
+    /// it stood, so the down of a `DROP COLUMN` cannot do better.
+    pub fn reordered(&self, found: &Self) -> Vec<&str> {
+        let names = self.objects.keys().filter(|name| self.is_reordered(found, name));
+        names.map(String::as_str).collect()
+    }
+
+    fn is_reordered(&self, found: &Self, name: &str) -> bool {
+        match (self.objects.get(name), found.objects.get(name)) {
+            (Some(one), Some(other)) if name.starts_with("table ") => {
+                one != other && one.len() == other.len() && parts(one) == parts(other)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// What a table's definition says, in no order: on SQLite columns are parts of it like any other, on PostgreSQL they stand in
+/// parentheses in the first one.
+fn parts(definition: &str) -> Vec<String> {
+    let mut parts: Vec<String> = Vec::new();
+    for part in split_outside(definition, "; ") {
+        let is_table = |kind: &str| {
+            let kind = kind.strip_suffix(" unlogged").unwrap_or(kind);
+            matches!(kind, "table" | "partitioned table" | "foreign table")
+        };
+        let columns = part.split_once(" (").filter(|(kind, _)| is_table(kind));
+        match columns.and_then(|(kind, rest)| Some((kind, rest.strip_suffix(')')?))) {
+            Some((kind, columns)) => {
+                parts.push(kind.to_owned());
+                let columns = split_outside(columns, ", ").into_iter();
+                parts.extend(columns.map(|column| format!("column {column}")));
+            }
+            None => parts.push(part.to_owned()),
+        }
+    }
+    parts.sort();
+    parts
+}
+
+/// Cuts a text at what stands outside of quotes and parentheses.
+fn split_outside<'a>(text: &'a str, separator: &str) -> Vec<&'a str> {
+    let mut cut = Vec::new();
+    let (mut from, mut depth, mut quote) = (0, 0_usize, None);
+    for (at, c) in text.char_indices() {
+        match (c, quote) {
+            (c, Some(open)) => quote = (c != open).then_some(open),
+            ('\'' | '"', None) => quote = Some(c),
+            ('(', None) => depth += 1,
+            (')', None) => depth = depth.saturating_sub(1),
+            _ if depth == 0 && at >= from && text[at..].starts_with(separator) => {
+                cut.push(&text[from..at]);
+                from = at + separator.len();
+            }
+            _ => {}
+        }
+    }
+    cut.push(&text[from..]);
+    cut
 }
 
 /// The server's name and the first number of its version.
@@ -201,6 +262,54 @@ mod tests {
             ..fingerprint(&[])
         };
         assert!(!newer.is_comparable(&fingerprint(&[])));
+    }
+
+    #[test]
+    fn d12_the_order_of_columns_alone_is_no_difference() {
+        for (one, other) in [
+            (
+                "table (a integer not null, b numeric(4, 2) default 'x, (y'::text); replica identity d; owner o",
+                "table (b numeric(4, 2) default 'x, (y'::text, a integer not null); replica identity d; owner o",
+            ),
+            (
+                "partitioned table (\"a, b\" text, c text); RANGE (a, c); replica identity d",
+                "partitioned table (c text, \"a, b\" text); RANGE (a, c); replica identity d",
+            ),
+            (
+                "check ( a > 0 ); a integer primary key 1; b text default 'x; y'; foreign key a references t (i)",
+                "check ( a > 0 ); b text default 'x; y'; a integer primary key 1; foreign key a references t (i)",
+            ),
+        ] {
+            let (one, other) = (fingerprint(&[("table t", one)]), fingerprint(&[("table t", other)]));
+            assert_eq!(one.differences(&other), []);
+            assert_eq!(one.reordered(&other), ["table t"]);
+            assert_eq!(one.reordered(&one), [""; 0]);
+            assert_ne!(one.digest(), other.digest());
+        }
+        for (one, other) in [
+            (
+                "table (a integer, b text); owner o",
+                "table (a text, b integer); owner o",
+            ),
+            ("table (a integer, b text)", "table (b text, a integer, c text)"),
+            (
+                "table (a integer, b text); RANGE (a, b)",
+                "table (b text, a integer); RANGE (b, a)",
+            ),
+            ("table (a text default 'x, y')", "table (a text default 'y, x')"),
+            ("a integer; b text", "b text; a integer not null"),
+            (
+                "a integer; constraint (a, b) from u",
+                "a integer; constraint (b, a) from u",
+            ),
+        ] {
+            let (one, other) = (fingerprint(&[("table t", one)]), fingerprint(&[("table t", other)]));
+            assert_eq!(one.differences(&other).len(), 1);
+            assert_eq!(one.reordered(&other), [""; 0]);
+        }
+        // What else holds a list is another thing in another order.
+        let of = |text| fingerprint(&[("type t", text)]);
+        assert_eq!(of("a; b").differences(&of("b; a")).len(), 1);
     }
 
     #[test]

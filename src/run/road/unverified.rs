@@ -14,7 +14,7 @@ impl Coordinator {
     /// Asked only where the schema differs from how it was recorded: elsewhere it would hold.
     pub(super) async fn find_unverified(&self, seen: &Seen) -> Result<Option<Action>, RoadError> {
         let differs = |recorded: &stepback_core::model::Fingerprint| {
-            recorded.is_comparable(&seen.fingerprint) && recorded.digest() != seen.fingerprint.digest()
+            recorded.is_comparable(&seen.fingerprint) && !recorded.differences(&seen.fingerprint).is_empty()
         };
         if !seen.recorded.as_ref().is_some_and(differs) {
             return Ok(None);

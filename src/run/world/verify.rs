@@ -77,10 +77,12 @@ impl World<'_> {
             .filter(|difference| !left_out.has(difference, &expected))
             .collect();
         if made.is_empty() {
-            return Ok(Observed::Done(format!(
-                "fingerprint {} as recorded",
-                found.digest().short()
-            )));
+            let reordered = expected.reordered(&found);
+            return Ok(Observed::Done(if reordered.is_empty() {
+                format!("fingerprint {} as recorded", found.digest().short())
+            } else {
+                format!("as recorded, but for the order of columns in {}", reordered.join(", "))
+            }));
         }
         let mut text = "the schema differs from how it was recorded for this state:".to_owned();
         for difference in made.iter().take(SHOWN) {
