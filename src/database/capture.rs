@@ -3,7 +3,7 @@
 //! Responsible for: deciding between leaving a row, binding it, and appending a revision. Not for: writing it.
 
 use stepback_core::catalog::{Migration, Script};
-use stepback_core::model::{ArchiveRow, Capture, LedgerRow, Version};
+use stepback_core::model::{ArchiveRow, Capture, LedgerRow, LedgerTool, Version};
 
 use super::DbError;
 
@@ -39,15 +39,23 @@ pub(super) fn newest_of_each(mut rows: Vec<ArchiveRow>) -> Vec<ArchiveRow> {
 }
 
 /// The revision that is appended for a migration that is to be in the archive; `None`: its row stays as it is. A migration
-/// that is applied was captured from what ran; the folder may have been edited since, so what is captured stays.
-pub(super) fn keep(migration: &Migration, archived: &[ArchiveRow], ledger: &[LedgerRow]) -> Option<Revision> {
+/// that is applied was captured from what ran; the folder may have been edited since, so what is captured stays. What
+/// `tool` has undone since it was captured is staged anew, though it be the same: bound to a ledger row that is gone, it would
+/// be stale once the tool applies it again. A row of our own ledger is bound by whoever applies it.
+pub(super) fn keep(
+    migration: &Migration,
+    archived: &[ArchiveRow],
+    ledger: &[LedgerRow],
+    tool: LedgerTool,
+) -> Option<Revision> {
     let version = &migration.version;
     let present = archived.iter().find(|row| row.migration.version == *version);
     let applied = ledger.iter().find(|row| row.migration.version == *version);
     let down = migration.down.as_ref().map(Script::sha256);
     let same = present.is_some_and(|row| row.up_sha256 == migration.up.sha256() && row.down_sha256 == down);
     let captured = present.is_some_and(|row| row.capture == Capture::Captured);
-    if same || (captured && applied.is_some()) {
+    let is_bound_to_none = captured && applied.is_none() && tool != LedgerTool::Stepback;
+    if (same && !is_bound_to_none) || (captured && applied.is_some()) {
         return None;
     }
     let bound = applied.filter(|row| is_of(row, migration));
@@ -151,6 +159,7 @@ mod tests {
                 migration,
                 present.map_or(&[], std::slice::from_ref),
                 applied.map_or(&[], std::slice::from_ref),
+                LedgerTool::Stepback,
             );
             kept.map(|kept| (kept.revision, kept.ledger_sequence))
         };
@@ -168,13 +177,32 @@ mod tests {
     }
 
     #[test]
+    fn d3_what_another_tool_has_undone_is_staged_anew() {
+        let same = migration("up", "DOWN");
+        let (staged, captured) = (archived(Capture::Staged, None), archived(Capture::Captured, Some(7)));
+        let same = Migration { down: None, ..same };
+        let kept = |archived: &ArchiveRow, ledger: &[LedgerRow], tool| {
+            let row = ArchiveRow {
+                down_sha256: None,
+                ..archived.clone()
+            };
+            let kept = keep(&same, std::slice::from_ref(&row), ledger, tool);
+            kept.map(|kept| (kept.revision, kept.ledger_sequence))
+        };
+        assert_eq!(kept(&captured, &[], LedgerTool::Sqlx), Some((5, None)));
+        assert_eq!(kept(&staged, &[], LedgerTool::Sqlx), None);
+        assert_eq!(kept(&captured, &[applied("up")], LedgerTool::Sqlx), None);
+        assert_eq!(kept(&captured, &[], LedgerTool::Stepback), None);
+    }
+
+    #[test]
     fn d3_one_migration_has_one_spelling_in_the_archive() {
         let respelled = Migration {
             version: Version::parse("001").unwrap(),
             ..migration("up", "DOWN")
         };
         let (staged, captured) = (archived(Capture::Staged, None), archived(Capture::Captured, Some(7)));
-        let kept = keep(&respelled, std::slice::from_ref(&staged), &[]).unwrap();
+        let kept = keep(&respelled, std::slice::from_ref(&staged), &[], LedgerTool::Stepback).unwrap();
         assert_eq!((kept.version.as_str(), kept.revision), ("1", 5));
         let replaced = replacement(&respelled, std::slice::from_ref(&captured), &[applied("up")]).unwrap();
         assert_eq!((replaced.version.as_str(), replaced.revision), ("1", 5));

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::catalog::{Catalog, Migration, Script};
-use crate::model::{ArchiveRow, Capture, Finding, LedgerRow, MigrationId, SeenDatabase, Version};
+use crate::model::{ArchiveRow, Capture, Finding, LedgerRow, LedgerTool, MigrationId, SeenDatabase, Version};
 
 use super::server::check_server;
 use super::{Accepted, Refusals};
@@ -83,7 +83,7 @@ pub fn plan_capture(request: &CaptureRequest, catalog: &Catalog, seen: &SeenData
         let replaces = request.replace.as_ref() == Some(&migration.version);
         let becomes = match applied {
             Some(row) => of_applied(migration, row, archived, replaces, &mut findings),
-            None if request.stage => Some(of_pending(migration, archived)),
+            None if request.stage => Some(of_pending(migration, archived, seen.database.ledger.tool)),
             None => None,
         };
         let Some(becomes) = becomes else { continue };
@@ -168,9 +168,12 @@ fn of_applied(
     None
 }
 
-fn of_pending(migration: &Migration, archived: Option<&ArchiveRow>) -> Becomes {
+/// What another tool has undone since it was captured is staged anew: bound to a ledger row that is gone, it would be stale
+/// once the tool applies it again.
+fn of_pending(migration: &Migration, archived: Option<&ArchiveRow>, tool: LedgerTool) -> Becomes {
+    let is_bound = |row: &ArchiveRow| row.capture == Capture::Captured && tool != LedgerTool::Stepback;
     match archived {
-        Some(archived) if is_same(migration, archived) => Becomes::Unchanged,
+        Some(archived) if is_same(migration, archived) && !is_bound(archived) => Becomes::Unchanged,
         _ => Becomes::Staged,
     }
 }

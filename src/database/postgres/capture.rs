@@ -60,10 +60,11 @@ impl PostgresDatabase {
     pub(super) async fn store_migrations(&self, token: Token, migrations: &[Migration]) -> Result<(), DbError> {
         let doing = "storing scripts in the archive";
         let (archived, ledger) = self.read_archive_and_ledger(doing).await?;
+        let tool = self.ledger.get().tool;
         let mut message = Vec::new();
         let mut size = 0;
         for migration in migrations {
-            let Some(row) = keep(migration, &archived, &ledger) else {
+            let Some(row) = keep(migration, &archived, &ledger, tool) else {
                 continue;
             };
             let statements = self.archive_statements(migration, &row);

@@ -23,7 +23,7 @@ impl SqliteDatabase {
             let archived = look::archive(connection, &from).await.map_err(failed)?;
             let ledger = look::ledger(connection, &from).await.map_err(failed)?;
             for migration in migrations {
-                if let Some(row) = keep(migration, &archived, &ledger) {
+                if let Some(row) = keep(migration, &archived, &ledger, from.tool) {
                     self.append(connection, migration, &row).await.map_err(failed)?;
                 }
             }

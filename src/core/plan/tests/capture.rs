@@ -33,6 +33,11 @@ fn d3_what_is_applied_is_captured_and_the_rest_only_staged() {
     world.database.archive.remove(1);
     assert_eq!(outcome(&plain, &world), "unchanged captured unchanged unchanged");
     world.database.ledger.pop();
+    assert_eq!(
+        outcome(&stage, &world),
+        "unchanged captured unchanged staged",
+        "captured once, and undone by its tool"
+    );
     world.database.archive.pop();
     assert_eq!(outcome(&plain, &world), "unchanged captured unchanged");
     assert_eq!(outcome(&stage, &world), "unchanged captured unchanged staged");
