@@ -13,6 +13,7 @@ mod budget;
 mod capture;
 mod changed;
 mod drift;
+mod gate;
 mod ledger;
 mod lost;
 mod make;
@@ -48,7 +49,7 @@ use crate::model::{
 };
 
 pub(crate) use abort::free_until;
-pub use abort::{cost_of_abort, plan_abort, point_of_no_easy_return};
+pub use abort::{better_than_found, cost_of_abort, plan_abort, point_of_no_easy_return};
 pub use accept::{ACCEPTABLE, Accepted, NotAcceptable, parse_code};
 pub use action::Action;
 pub use around::look_around;
@@ -56,6 +57,7 @@ pub use bound::is_other_cluster;
 pub use capture::{Becomes, CaptureRequest, Captured, ToCapture, plan_capture};
 pub use changed::{Change, changes, other_steps};
 pub use drift::compared_schema;
+pub use gate::Gate;
 pub use lost::{find_dead, without_dead};
 pub use make::plan;
 pub use probes::{Ask, Probe, Tls, Tried, TriedProbe, probes_of};
@@ -216,88 +218,6 @@ pub struct Step {
     pub gate: Gate,
     /// Milliseconds for all of it and for its gate, each; [`Plan::trying_ms`] says how long it is tried in vain.
     pub limit_ms: u64,
-}
-
-/// What must hold after a step, before the next one starts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", tag = "gate")]
-pub enum Gate {
-    /// What was observed is enough.
-    None,
-    /// The pod is gone: no pod of that name is left, whatever its UID. Once the controller has seen the count it makes no
-    /// other; one that is there all the same runs, and is waited for too.
-    PodGone {
-        /// Which workload.
-        workload: WorkloadRef,
-        /// The pod's name.
-        pod: String,
-    },
-    /// No pod of the workload is left, terminating ones included.
-    AllGone {
-        /// Which workload.
-        workload: WorkloadRef,
-    },
-    /// The controller has seen the template and will make pods from it.
-    Repointed {
-        /// Which workload.
-        workload: WorkloadRef,
-        /// The template it must have.
-        to: TemplateRef,
-    },
-    /// The controller has seen the workload as it is, and no update of it is under way.
-    Settled {
-        /// Which workload.
-        workload: WorkloadRef,
-        /// Whether an update may be under way all the same, because one was before the run that is taken back.
-        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-        mid_update: bool,
-    },
-    /// The pod runs the target, is ready for long enough, and passes every probe.
-    PodHealthy {
-        /// Which workload.
-        workload: WorkloadRef,
-        /// The pod's name.
-        pod: String,
-        /// The template it must run.
-        template: TemplateRef,
-        /// Containers of the template whose images the cluster rewrites, and to what: the pod may run that too.
-        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-        rewritten: BTreeMap<String, String>,
-        /// Seconds that it must have been ready.
-        min_ready_seconds: i32,
-        /// Probes that must hold.
-        probes: Vec<Probe>,
-    },
-}
-
-impl Gate {
-    /// The workload that it is judged of.
-    pub fn workload(&self) -> Option<&WorkloadRef> {
-        match self {
-            Self::None => None,
-            Self::PodGone { workload, .. }
-            | Self::AllGone { workload }
-            | Self::Repointed { workload, .. }
-            | Self::Settled { workload, .. }
-            | Self::PodHealthy { workload, .. } => Some(workload),
-        }
-    }
-
-    /// Whether it is judged of pods; else the workload's own object tells everything.
-    pub fn asks_pods(&self) -> bool {
-        match self {
-            Self::None | Self::Repointed { .. } | Self::Settled { .. } => false,
-            Self::PodGone { .. } | Self::AllGone { .. } | Self::PodHealthy { .. } => true,
-        }
-    }
-
-    /// The revision that it compares with, by its name.
-    pub fn revision(&self) -> Option<&str> {
-        match self {
-            Self::Repointed { to: template, .. } | Self::PodHealthy { template, .. } => template.revision.as_deref(),
-            Self::None | Self::PodGone { .. } | Self::AllGone { .. } | Self::Settled { .. } => None,
-        }
-    }
 }
 
 impl Plan {

@@ -7,6 +7,7 @@ use serde_json::json;
 
 mod abort;
 mod around;
+mod turn;
 mod ways;
 
 use super::*;

@@ -3,7 +3,8 @@
 //! Responsible for: when a halt is one that a way back helps, and what becomes of it otherwise: the run stands as it halted,
 //! and says why it did not go back. Not for: going back itself, which is an abort like any other.
 
-use stepback_core::journal::{Halt, HaltKind};
+use stepback_core::journal::{Halt, HaltKind, RunState};
+use stepback_core::plan::better_than_found;
 
 use super::{Consent, Coordinator, Finished, RoadError};
 use crate::run::{Ending, Event, Listen, Stop};
@@ -33,6 +34,17 @@ impl Coordinator {
             Ending::Halted(halt) if finished.plan.turns_back && can_turn(halt) && !stop.is_asked() => halt.clone(),
             _ => return Ok(finished),
         };
+        let state = RunState::replay(&finished.entries, finished.plan.steps.len());
+        if let Some(better) = state
+            .ok()
+            .flatten()
+            .and_then(|state| better_than_found(&finished.plan, &state))
+        {
+            return Ok(Finished {
+                back: Some(Back::Not(vec![better])),
+                ..finished
+            });
+        }
         let consent = Consent {
             by_itself: true,
             ..Consent::default()

@@ -5,9 +5,12 @@
 //! still free. `schema` plans what is applied again, `workloads` what the pods go back to, `mixed` how they do where that
 //! is not one revision.
 
+mod by_itself;
 mod mixed;
 mod schema;
 mod workloads;
+
+pub use by_itself::better_than_found;
 
 use std::collections::BTreeMap;
 

@@ -6,7 +6,7 @@ use crate::journal::{By, Entry, RunState, StepState, What};
 use crate::model::{MigrationSet, RunId, Token};
 
 /// The journal of a run of the plan in which these steps have begun: the last of them was started, the others passed.
-fn begun(plan: &Plan, steps: usize) -> RunState {
+pub(super) fn begun(plan: &Plan, steps: usize) -> RunState {
     let opened = Entry {
         format: 1,
         sequence: 1,
