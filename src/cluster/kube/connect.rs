@@ -12,7 +12,7 @@ use super::{KubeCluster, failure};
 use crate::cluster::ClusterError;
 
 /// Which cluster. Everything left out is found as `kubectl` finds it: `KUBECONFIG`, then `~/.kube/config`, its current
-/// context; and where there is no such file, the cluster that this runs in.
+/// context; and where neither is there, the cluster that this runs in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConnectTo {
     /// A kubeconfig file.
@@ -40,26 +40,29 @@ pub async fn connect(to: &ConnectTo) -> Result<KubeCluster, ClusterError> {
 
 /// The cluster's address and credentials, the context that names it, and how its pods are reached.
 async fn find(to: &ConnectTo) -> Result<(Config, Option<String>, Reach), ClusterError> {
-    let from_file = match read(to) {
-        Ok(Some((file, name))) => of_file(to, file, &name).await,
-        Ok(None) => Err(no_config(
+    choose(to, read(to), || Config::incluster().ok()).await
+}
+
+/// The same of what was read. Only where there is no kubeconfig at all is it the cluster that this runs in: whoever has one
+/// means what is in it, and where that cannot be used, another cluster must not take its place.
+async fn choose(
+    to: &ConnectTo,
+    read: Result<Option<(Kubeconfig, String)>, ClusterError>,
+    own: impl FnOnce() -> Option<Config>,
+) -> Result<(Config, Option<String>, Reach), ClusterError> {
+    if let Some((file, name)) = read? {
+        let (config, context) = of_file(to, file, &name).await?;
+        let reach = Reach::to(&config);
+        return Ok((config, Some(context), reach));
+    }
+    match own().filter(|_| to.context.is_none()) {
+        Some(config) => Ok((config, None, Reach::Own)),
+        None => Err(no_config(
             "there is no kubeconfig (KUBECONFIG is not set, and ~/.kube/config does not exist), and this is no pod of a \
              cluster"
                 .to_owned(),
             "name the kubeconfig with --kubeconfig FILE or in KUBECONFIG",
         )),
-        Err(error) => Err(error),
-    };
-    match from_file {
-        // What was asked for by name is never replaced by the cluster that this happens to run in.
-        Err(error) if to.kubeconfig.is_none() && to.context.is_none() => match Config::incluster() {
-            Ok(config) => Ok((config, None, Reach::Own)),
-            Err(_) => Err(error),
-        },
-        found => found.map(|(config, context)| {
-            let reach = Reach::to(&config);
-            (config, Some(context), reach)
-        }),
     }
 }
 
@@ -220,6 +223,29 @@ mod tests {
         // What state things are in is said once, by whoever shows the error.
         for message in [&missing, &wrong_context, &broken] {
             assert!(!message.contains("touched"), "{message}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_kubeconfig_that_cannot_be_used_is_not_replaced_by_the_cluster_that_this_runs_in() {
+        let to = ConnectTo::default();
+        let own = || Some(Config::new(http::Uri::from_static("https://10.0.0.1")));
+        let file = |text: &str| Ok(Some((Kubeconfig::from_yaml(text).unwrap(), "KUBECONFIG=x".to_owned())));
+        let (config, context, _) = choose(&to, Ok(None), own).await.unwrap();
+        assert_eq!((config.cluster_url.host(), context), (Some("10.0.0.1"), None));
+        let (config, context, _) = choose(&to, file(FILE), own).await.unwrap();
+        assert_eq!(
+            (config.cluster_url.host(), context.as_deref()),
+            (Some("127.0.0.1"), Some("a"))
+        );
+        let missing = Err(no_config("there is no kubeconfig KUBECONFIG=x".to_owned(), "check it"));
+        let nowhere = FILE.replace("current-context: a", "current-context: \"\"");
+        for (read, says) in [
+            (missing, "there is no kubeconfig"),
+            (file(&nowhere), "names no current context"),
+        ] {
+            let error = choose(&to, read, own).await.err().map(|error| error.to_string());
+            assert!(error.as_ref().is_some_and(|error| error.contains(says)), "{error:?}");
         }
     }
 
