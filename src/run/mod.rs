@@ -33,7 +33,7 @@ pub use road::{
     Back, Consent, Coordinator, Finished, Lost, RoadError, Said, Standing, StillHeld, Unfit, WhatIsLost, bound_to,
     leaves_nothing, unless_stopped,
 };
-pub use world::World;
+pub use world::{Unpaired, World};
 
 /// How carrying out a run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]

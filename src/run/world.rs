@@ -17,6 +17,7 @@ use stepback_core::workload::{
     other_template_and_count, other_template_found, set_count,
 };
 
+pub use self::pair::Unpaired;
 use self::verify::LeftOut;
 use super::over_status::over_status;
 use super::{Event, Listen, Stop};
@@ -30,6 +31,8 @@ pub struct World<'a> {
     pub database: &'a dyn Database,
     /// The cluster, when workloads take part.
     pub cluster: Option<&'a dyn Cluster>,
+    /// What was refused where a revision was to be paired.
+    pub unpaired: Unpaired,
 }
 
 impl World<'_> {

@@ -8,7 +8,7 @@ use super::abort::Aborted;
 use super::{Coordinator, Finished, Held, RoadError};
 use crate::journal::{Journal, JournalError, Pruning};
 use crate::run::append::{Patience, write};
-use crate::run::{Ending, Event, Execution, Listen, RunError, Stop, World, append, execute};
+use crate::run::{Ending, Event, Execution, Listen, RunError, Stop, Unpaired, World, append, execute};
 
 /// How many finished runs of an app keep their journal.
 const KEPT_RUNS: usize = 10;
@@ -100,6 +100,7 @@ impl Coordinator {
             world: World {
                 database: &*self.database,
                 cluster: self.cluster.as_deref(),
+                unpaired: Unpaired::default(),
             },
             stop,
         };

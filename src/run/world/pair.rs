@@ -1,13 +1,35 @@
 //! The step that writes on a revision which release it is (LAWS W1).
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
 use stepback_core::model::{Failure, Observed, Pairing, SeenWorkload, Stamp, TemplateRef, WorkloadRef};
 use stepback_core::workload::{observe_pairing, revision_to_pair};
 
 use super::World;
-use crate::cluster::Parts;
+
+use crate::cluster::{ClusterError, Parts};
+
+/// The workloads of which the cluster has refused to have a revision paired, and its words, for as long as one process
+/// carries a run out: the next one tries again.
+#[derive(Debug, Default)]
+pub struct Unpaired(Mutex<BTreeMap<WorkloadRef, String>>);
+
+impl Unpaired {
+    fn said_of(&self, workload: &WorkloadRef) -> Option<String> {
+        let refused = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.get(workload).cloned()
+    }
+
+    fn keep(&self, workload: &WorkloadRef, said: String) {
+        let mut refused = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.insert(workload.clone(), said);
+    }
+}
 
 impl World<'_> {
-    /// Whether the revision is paired. Nobody is held up by a right that is missing only to remember what was done.
+    /// Whether the revision is paired. Nobody is held up by a right that is missing, or a policy that has something against it,
+    /// only to remember what was done.
     pub(super) async fn observe_pairing(
         &self,
         workload: &WorkloadRef,
@@ -18,6 +40,9 @@ impl World<'_> {
         let observed = observe_pairing(&self.look_for(workload, template).await?, uid, template, pairing);
         if observed != Observed::Untouched {
             return Ok(observed);
+        }
+        if let Some(said) = self.unpaired.said_of(workload) {
+            return Ok(Observed::Done(format!("no revision is paired: {said}")));
         }
         let missing = self.cluster()?.missing_pairing_rights(&workload.namespace).await;
         let missing = missing.map_err(|error| error.to_failure())?;
@@ -54,6 +79,12 @@ impl World<'_> {
             images: template.images.clone(),
         };
         let paired = self.cluster()?.pair(workload, uid, &named, pairing, stamp).await;
-        paired.map_err(|error| error.to_failure())
+        match paired {
+            Err(error @ (ClusterError::Refused(_) | ClusterError::Forbidden(_))) => {
+                self.unpaired.keep(workload, error.to_string());
+                Ok(())
+            }
+            paired => paired.map_err(|error| error.to_failure()),
+        }
     }
 }

@@ -2,9 +2,17 @@
 
 use std::{fs, time::Duration};
 
-use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
-use kube::{Api, runtime::wait::await_condition};
-use stepback_core::model::pairings_of;
+use k8s_openapi::api::{
+    admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding},
+    apps::v1::{ControllerRevision, StatefulSet},
+};
+use kube::{
+    Api, ResourceExt,
+    api::{ListParams, Patch, PatchParams, PostParams},
+    runtime::wait::await_condition,
+};
+use serde_json::{from_value, json};
+use stepback_core::model::{annotation, pairings_of};
 use tokio::time::timeout;
 
 use super::{
@@ -26,7 +34,65 @@ pub fn cases() -> Vec<Case> {
         let name = format!("main_road::w1_{}_{}_back_by_the_pairing", engine.name(), kind.name());
         cases.push(case(name, move |ctx| again(ctx, engine, kind)).limit(Duration::from_secs(180)));
     }
+    cases.push(case("main_road::w1_a_refused_pairing_holds_no_run_up", refused));
     cases
+}
+
+/// A policy has it that nobody writes pairings.
+async fn refused(ctx: Ctx) -> Outcome {
+    let setting = Setting {
+        replicas: 1,
+        ..Setting::new(Engine::Sqlite, Kind::Real, "1.2.0")
+    };
+    let stage = Stage::set(setting, ctx.dir(), ctx.name()).await?;
+    place_orders(&stage).await?;
+    let policy: ValidatingAdmissionPolicy = from_value(json!({
+        "metadata": { "name": stage.namespace },
+        "spec": {
+            "failurePolicy": "Fail",
+            "matchConstraints": { "resourceRules": [{ "apiGroups": ["apps"], "apiVersions": ["v1"],
+                "operations": ["UPDATE"], "resources": ["controllerrevisions"] }] },
+            "validations": [{ "message": "hands off",
+                "expression": format!("!('{}' in object.metadata.?annotations.orValue({{}}))", annotation::PAIRINGS) }],
+        },
+    }))?;
+    let binding: ValidatingAdmissionPolicyBinding = from_value(json!({
+        "metadata": { "name": stage.namespace },
+        "spec": { "policyName": stage.namespace, "validationActions": ["Deny"], "matchResources": {
+            "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": stage.namespace } } } },
+    }))?;
+    let made = PostParams::default();
+    Api::all(stage.client.clone()).create(&made, &policy).await?;
+    Api::all(stage.client.clone()).create(&made, &binding).await?;
+    // The server says nowhere that it has taken a policy up; what it refuses shows it.
+    let revisions: Api<ControllerRevision> = Api::namespaced(stage.client.clone(), &stage.namespace);
+    let listed = revisions.list(&ListParams::default()).await?.items;
+    let name = listed.first().map(ResourceExt::name_any).unwrap_or_default();
+    let tried = Patch::Merge(json!({ "metadata": { "annotations": { annotation::PAIRINGS: "[]" } } }));
+    let asking = PatchParams {
+        dry_run: true,
+        ..PatchParams::default()
+    };
+    let taken_up = async {
+        while revisions.patch(&name, &asking, &tried).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    timeout(Duration::from_secs(30), taken_up).await?;
+    let ran = stage.credentials.run(0, &stage.folder("1.3.0"), ROLLBACK).await?;
+    let said = words(&ran.err);
+    assert!(
+        said.contains("no revision is paired") && said.contains("hands off"),
+        "{ran}"
+    );
+    assert_eq!(stage.store.applied().await?.len(), 2);
+    let set = stage.sets.get("shop").await?;
+    let ours = |name: &&String| name.starts_with("stepback.dev/");
+    assert_eq!(
+        (set.spec.replicas, set.annotations().keys().find(ours)),
+        (Some(1), None)
+    );
+    Ok(())
 }
 
 /// Changes what the app file says of the images of 1.2.0.

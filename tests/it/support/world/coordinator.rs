@@ -7,7 +7,7 @@ use stepback::{
     cluster::{Cluster, ClusterError},
     database::{Database, LeaseRequest},
     journal::{Journal, JournalError, Stored},
-    run::{Ending, Event, Execution, World as Seams, append, execute},
+    run::{Ending, Event, Execution, Unpaired, World as Seams, append, execute},
 };
 use stepback_core::{
     journal::{By, Entry, FORMAT, Outcome, RunState, StepState, What},
@@ -137,6 +137,7 @@ pub async fn carry_on(client: &Client, plan: &Plan, heard: &mut Vec<Entry>) -> S
         world: Seams {
             database: client,
             cluster: Some(client),
+            unpaired: Unpaired::default(),
         },
         stop: client.stop.clone(),
     };
