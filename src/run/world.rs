@@ -183,9 +183,6 @@ impl World<'_> {
         if !matches!(seen, Observed::Untouched | Observed::Partial(_)) {
             return Ok(seen);
         }
-        if let Some(started) = self.find_started(plan, step).await? {
-            return Ok(started);
-        }
         // Pods that were walked back first must not have been walked forward again since; and those whose turn is still to
         // come must not be of a release that was deployed while the run stood still, and may not live with these scripts.
         for workload in plan.workloads() {
@@ -203,7 +200,8 @@ impl World<'_> {
                 return Ok(Observed::Foreign(say(&found, template)));
             }
         }
-        Ok(seen)
+        // Last: the scripts run next, and no other look may come between.
+        Ok(self.find_started(plan, step).await?.unwrap_or(seen))
     }
 
     /// What was stopped for this step and is not stopped any more.
