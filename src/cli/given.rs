@@ -9,7 +9,7 @@ use std::ffi::OsString;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command};
 
-use super::hide::hide;
+use super::hide::{hide, hide_one};
 
 /// The flags that say which database, cluster, files and journal are meant.
 const PLACES: [&str; 9] = [
@@ -134,7 +134,8 @@ fn value_of(matches: &ArgMatches, id: &str) -> Option<String> {
         return None;
     }
     let value = matches.get_raw(id)?.next()?.to_str()?;
-    if hide(value) != value {
+    // As one word, as it was typed: a password may hold blanks.
+    if hide_one(value, value) != value || hide(value) != value {
         return Some("URL".to_owned());
     }
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_@%+=:,./-".contains(c);
@@ -198,5 +199,8 @@ mod tests {
         assert_eq!(said, r"stepback runs --url 'sqlite:///my files/it'\''s.db'");
         let secret = given("stepback status --url postgres://ada:hunter2@h/shop");
         assert_eq!(secret.repeat("stepback runs"), "stepback runs --url URL");
+        let typed = ["stepback", "status", "--url", "postgres://u:hunt er2@h/db"].map(OsString::from);
+        let said = Given::read(Cli::command(), &typed).repeat("stepback runs");
+        assert_eq!(said, "stepback runs --url URL");
     }
 }

@@ -42,7 +42,7 @@ fn hide_typed(text: &str, typed: &[OsString]) -> String {
         .fold(text.to_owned(), |text, word| hide_one(&text, &word.to_string_lossy()))
 }
 
-fn hide_one(text: &str, word: &str) -> String {
+pub(super) fn hide_one(text: &str, word: &str) -> String {
     match secret_in(word) {
         Some(secret) => text.replace(&word[secret], "//(hidden)"),
         None => text.to_owned(),
