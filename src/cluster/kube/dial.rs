@@ -30,11 +30,15 @@ pub(super) enum Reach {
 
 impl Reach {
     /// To the pods of this cluster from where this process runs. In a pod of another cluster, such as a runner's, the same
-    /// address is another pod's: what answers there proves nothing (LAWS W17).
+    /// address is another pod's: what answers there proves nothing (LAWS W17). Where its own account is not mounted, nothing
+    /// tells which cluster a pod is in, and it is taken for this one.
     pub fn to(cluster: &Config) -> Self {
-        match Config::incluster() {
-            Ok(own) if is_same(&own, cluster) => Self::Inside,
-            _ => Self::Outside,
+        let is_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
+        let is_elsewhere = || Config::incluster().is_ok_and(|own| !is_same(&own, cluster));
+        if is_pod && !is_elsewhere() {
+            Self::Inside
+        } else {
+            Self::Outside
         }
     }
 
