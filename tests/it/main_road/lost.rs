@@ -78,7 +78,9 @@ async fn closes(stage: &Stage, run: &str, because: &str) -> Outcome {
     let typed = format!("abort --journal-lost {run}");
     let audit = stage.store.ask("SELECT what FROM audit").await?;
     let applied = stage.store.applied().await?;
-    let spec = serde_json::to_value(&stage.sets.get("shop").await?.spec)?;
+    let set = stage.sets.get("shop").await?;
+    let spec = serde_json::to_value(&set.spec)?;
+    let is_borrowed = set.annotations().contains_key(annotation::ORIGINAL_REPLICAS);
     let before = everything(stage).await?;
     let asked = stage.credentials.run(2, &folder, &typed).await?;
     says(&asked, &[because, "no script is run", "no pod is started", "--yes"]);
@@ -98,7 +100,16 @@ async fn closes(stage: &Stage, run: &str, because: &str) -> Outcome {
     );
     let status = stage.credentials.run(0, &folder, "status").await?;
     let left = format!("left by run {run}, which is closed");
-    assert!(words(&status.out).contains(&left), "{status}");
+    // Where nothing is borrowed, nothing of ours is left.
+    assert_eq!(words(&status.out).contains(&left), is_borrowed, "{status}");
+    let set = stage.sets.get("shop").await?;
+    let ours = |name: &String| name.starts_with("stepback.dev/");
+    assert_eq!(
+        set.annotations().keys().any(ours),
+        is_borrowed,
+        "{:?}",
+        set.annotations()
+    );
     assert!(!status.out.contains("stepback resume"), "{status}");
     let again = stage.credentials.run(3, &folder, &format!("{typed} --yes")).await?;
     says(&again, &["is closed already"]);
